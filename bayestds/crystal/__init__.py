@@ -1,0 +1,1 @@
+"""Crystals: structure, symmetry, neighbour shells and supercells."""

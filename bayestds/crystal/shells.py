@@ -1,0 +1,124 @@
+"""Neighbour shells of the infinite crystal and the symmetry orbits of atom pairs in them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayestds.crystal.structure import Crystal
+from bayestds.errors import CrystalError
+
+
+@dataclass(frozen=True, eq=False)
+class Orbit:
+    """Pairs of atoms that the space group, or exchanging the two ends, carries into each other.
+
+    A pair (κ, κ', R) is atom κ in cell R with atom κ' in cell 0. The first pair is the
+    representative: the one with the lexicographically largest Cartesian bond R + τ_κ - τ_κ'.
+
+    Attributes:
+        shell: 0 for the self terms, 1 for the nearest neighbours, and so on.
+        distance: bond length, Å.
+        pairs: (n_pairs, 5) int.
+        operations: (n_pairs,) int, an operation that carries the representative to each pair.
+        swapped: (n_pairs,) bool, whether its ends are exchanged as well.
+        stabilizer: (n_stabilizer, 2) int, the (operation, swapped) that keep the representative.
+    """
+
+    shell: int
+    distance: float
+    pairs: np.ndarray
+    operations: np.ndarray
+    swapped: np.ndarray
+    stabilizer: np.ndarray
+
+    @property
+    def representative(self) -> np.ndarray:
+        """The representative pair (5,) int."""
+        return self.pairs[0]
+
+
+def find_orbits(crystal: Crystal, n_shells: int, tolerance: float = 1e-3) -> list[Orbit]:
+    """Orbits of the self terms and of the first ``n_shells`` neighbour shells, in order.
+
+    Shells are the sorted distinct distances over all pairs of atoms of the infinite crystal.
+
+    Args:
+        crystal: the crystal.
+        n_shells: number of distinct distances.
+        tolerance: distances closer than this are one shell, Å.
+
+    Raises:
+        CrystalError: ``n_shells`` is not positive.
+    """
+    if n_shells < 1:
+        raise CrystalError(f"{n_shells} neighbour shells were asked for.", "", "Ask for at least one.")
+    pairs, shell_of = _pairs_by_shell(crystal, n_shells, tolerance)
+    bonds = crystal.bond_vectors(pairs)
+    rank = _representative_order(pairs, bonds)
+    pending = {tuple(pairs[i]): int(shell_of[i]) for i in rank}
+    orbits = []
+    while pending:
+        pair, shell = next(iter(pending.items()))
+        orbit = _make_orbit(crystal, np.array(pair), shell)
+        members = [tuple(member) for member in orbit.pairs]
+        if any(member not in pending for member in members):
+            raise CrystalError(
+                f"Symmetry-equivalent pairs near {orbit.distance:.4f} Å fall in different shells.",
+                f"The shell tolerance of {tolerance:g} Å is finer than the accuracy of the structure.",
+                "Raise shell_tolerance.",
+            )
+        for member in members:
+            del pending[member]
+        orbits.append(orbit)
+    # A stable sort: within a shell the order of the representatives, largest bond first, stays.
+    return sorted(orbits, key=lambda orbit: orbit.shell)
+
+
+def _pairs_by_shell(crystal: Crystal, n_shells: int, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs (n_pairs, 5) up to the given shell, self terms included, and the shell of each."""
+    heights = 1 / np.linalg.norm(np.linalg.inv(crystal.lattice_vectors), axis=0)
+    radius = 2 * heights.max()
+    while True:
+        # Positions may lie one cell apart, hence the extra cell each way.
+        axes = [np.arange(-n, n + 1) for n in np.ceil(radius / heights).astype(int) + 1]
+        cells = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+        atoms = np.arange(crystal.n_atoms)
+        first, second, cell = np.meshgrid(atoms, atoms, np.arange(len(cells)), indexing="ij")
+        pairs = np.column_stack([first.ravel(), second.ravel(), cells[cell.ravel()]])
+        lengths = np.linalg.norm(crystal.bond_vectors(pairs), axis=1)
+        order = np.argsort(lengths, kind="stable")
+        order = order[lengths[order] < radius]
+        shell = np.concatenate([[0], np.cumsum(np.diff(lengths[order]) > tolerance)])
+        # The last shell inside the radius may continue beyond it.
+        if shell[-1] > n_shells:
+            keep = shell <= n_shells
+            return pairs[order][keep], shell[keep]
+        radius *= 1.4
+
+
+def _representative_order(pairs: np.ndarray, bonds: np.ndarray) -> np.ndarray:
+    """Indices that put the largest Cartesian bond first; equal bonds in the order of their atoms."""
+    rounded = np.round(bonds, 4)
+    return np.lexsort([pairs[:, 1], pairs[:, 0], -rounded[:, 2], -rounded[:, 1], -rounded[:, 0]])
+
+
+def _make_orbit(crystal: Crystal, pair: np.ndarray, shell: int) -> Orbit:
+    images = crystal.space_group.map_pairs(pair)
+    n_ops = len(images)
+    exchanged = np.column_stack([images[:, 1], images[:, 0], -images[:, 2:]])
+    both = np.concatenate([images, exchanged])
+    members, first = np.unique(both, axis=0, return_index=True)
+    order = np.argsort(_rank_of(members, pair), kind="stable")
+    kept = np.flatnonzero((both == pair).all(axis=1))
+    return Orbit(
+        shell,
+        float(np.linalg.norm(crystal.bond_vectors(pair[None])[0])),
+        members[order],
+        first[order] % n_ops,
+        first[order] >= n_ops,
+        np.column_stack([kept % n_ops, kept >= n_ops]),
+    )
+
+
+def _rank_of(members: np.ndarray, representative: np.ndarray) -> np.ndarray:
+    return np.where((members == representative).all(axis=1), 0, 1)

@@ -1,0 +1,1 @@
+"""What a posterior is worth: per-shell verdicts, calibration and validation of potentials."""

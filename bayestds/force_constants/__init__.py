@@ -1,0 +1,1 @@
+"""Force constants: the irreducible ones, and the linear map from them to all others."""

@@ -1,0 +1,65 @@
+"""From irreducible parameters φ to force constants Φ(R) and their reciprocal-space blocks Φ(k)."""
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Complex, Float, Int
+
+from bayestds.crystal.supercell import Supercell
+from bayestds.errors import CrystalError
+from bayestds.force_constants.irreducible import IrreducibleForceConstants
+
+
+def force_constants(
+    basis: Float[Array, "n_pairs 3 3 n_irreducible"], irreducible: Float[Array, " n_irreducible"]
+) -> Float[Array, "n_pairs 3 3"]:
+    """Force constants Φ of every pair, eV/Å², from the irreducible ones."""
+    return basis @ irreducible
+
+
+def grid_positions(irreducible: IrreducibleForceConstants, supercell: Supercell) -> Int[np.ndarray, " n_pairs"]:
+    """Index of each pair in the flattened (n_cells, n_atoms, n_atoms) array of a supercell.
+
+    Raises:
+        CrystalError: a shell reaches beyond half the supercell, where a pair and its periodic images
+            cannot be told apart.
+    """
+    pairs = irreducible.pairs
+    lengths = np.linalg.norm(irreducible.crystal.bond_vectors(pairs), axis=1)
+    shortest, n_images = supercell.nearest_images(pairs)
+    beyond = (shortest < lengths - 1e-4) | (n_images > 1)
+    if beyond.any():
+        reach = float(lengths[beyond].min())
+        raise CrystalError(
+            f"Neighbour pairs at {reach:.3f} Å reach half the supercell or beyond it.",
+            f"{irreducible.n_shells} shells extend to {lengths.max():.3f} Å, and in this supercell such a "
+            "pair is, or ties with, its own periodic image.",
+            "Use fewer shells or a larger supercell.",
+        )
+    n_atoms = irreducible.crystal.n_atoms
+    cells = supercell.cell_index(pairs[:, 2:])
+    return (cells * n_atoms + pairs[:, 0]) * n_atoms + pairs[:, 1]
+
+
+def force_constant_blocks(
+    constants: Float[Array, "n_pairs 3 3"],
+    positions: Int[Array | np.ndarray, " n_pairs"],
+    grid_shape: tuple[int, int, int],
+    n_atoms: int,
+) -> Complex[Array, "n_k three_n three_n"]:
+    """Blocks Φ(k) = Σ_R Φ(R) exp(+i k·R), eV/Å², on the FFT grid of a supercell.
+
+    Args:
+        constants: force constants of every pair, from :func:`force_constants`.
+        positions: where they lie in the supercell, from :func:`grid_positions`.
+        grid_shape: the FFT grid of the supercell.
+        n_atoms: atoms in the primitive cell.
+    """
+    n_cells = int(np.prod(grid_shape))
+    real_space = jnp.zeros((n_cells * n_atoms**2, 3, 3)).at[positions].add(constants)
+    blocks = real_space.reshape(*grid_shape, n_atoms, n_atoms, 3, 3)
+    # ifft has the sign exp(+i k·R) of the lattice sum; "forward" leaves it without 1 / n_cells.
+    waves = jnp.fft.ifftn(blocks, axes=(0, 1, 2), norm="forward")
+    waves = waves.reshape(n_cells, n_atoms, n_atoms, 3, 3).transpose(0, 1, 3, 2, 4)
+    waves = waves.reshape(n_cells, 3 * n_atoms, 3 * n_atoms)
+    return (waves + waves.conj().swapaxes(-1, -2)) / 2

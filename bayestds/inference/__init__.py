@@ -1,0 +1,1 @@
+"""From a volume to force constants: likelihood, priors, point fit and posterior."""

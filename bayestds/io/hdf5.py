@@ -1,0 +1,142 @@
+"""Reading HDF5 with errors that a user can act on; shared by all formats, which are HDF5 underneath."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import xarray as xr
+
+from bayestds.errors import VolumeError
+
+EXTRAS = "bayestds"
+"""Group for what a format has no place for; readers of that format ignore it."""
+
+
+@contextmanager
+def open_for_reading(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
+    """The open HDF5 file; VolumeError if it is missing, a folder, empty, not HDF5 or damaged."""
+    path = Path(path)
+    if not path.exists():
+        raise VolumeError(f"{path}: there is no such file.", fix="Check the name and the folder.")
+    if path.is_dir():
+        raise VolumeError(f"{path}: this is a folder.", "A file is expected.", "Name a file inside it.")
+    if path.stat().st_size == 0:
+        raise VolumeError(f"{path}: the file is empty.", "It has zero bytes.", "Copy or write it again.")
+    try:
+        if not h5py.is_hdf5(path):
+            raise VolumeError(
+                f"{path}: this is not an HDF5 file.",
+                "Every supported volume format (NeXus, Yell, netCDF-4) is HDF5 underneath.",
+                "Convert the data to one of them.",
+            )
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise VolumeError(
+            f"{path}: the file cannot be opened.",
+            f"HDF5 says: {error}.",
+            "It may be truncated, or you may not read it: check the permissions and copy it again.",
+        ) from error
+    with file:
+        yield file
+
+
+def has(group: h5py.Group, name: str) -> bool:
+    """Whether a group has a member `name`, even if it is a link that leads nowhere."""
+    return group.get(name, getlink=True) is not None
+
+
+def find(group: h5py.Group, name: str) -> Any:
+    """Member `name` of a group, links followed; None if there is none, VolumeError if a link dangles."""
+    link = group.get(name, getlink=True)
+    if link is None:
+        return None
+    try:
+        return group[name]
+    except (KeyError, OSError, RuntimeError) as error:
+        target = getattr(link, "path", "?")
+        if isinstance(link, h5py.ExternalLink):
+            target = f"{target} in file {link.filename}"
+        raise VolumeError(
+            f"{group.file.filename}: '{name}' in {group.name} is a link that leads nowhere.",
+            f"It points to {target}.",
+            "Put the file it points to beside this one, or copy the data into one file.",
+        ) from error
+
+
+def required(group: h5py.Group, name: str) -> Any:
+    """Member `name` of a group; VolumeError if it is missing."""
+    member = find(group, name)
+    if member is None:
+        raise VolumeError(
+            f"{group.file.filename}: '{name}' is missing in {group.name}.",
+            f"Found there: {', '.join(sorted(group)) or 'nothing'}.",
+            "Write the file again with all its datasets.",
+        )
+    return member
+
+
+def numbers(group: h5py.Group, name: str) -> np.ndarray:
+    """Dataset `name` as a float64 array; VolumeError if missing, not a dataset, not real, unreadable."""
+    dataset = required(group, name)
+    where = f"{group.file.filename}: '{name}' in {group.name}"
+    found = f"of type {dataset.dtype}" if isinstance(dataset, h5py.Dataset) else "not a dataset"
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "biuf" or dataset.shape is None:
+        raise VolumeError(f"{where} is {found}.", "Real numbers are expected.", "Store float64 values.")
+    try:
+        return np.asarray(dataset[()], dtype=np.float64)
+    except OSError as error:
+        raise VolumeError(
+            f"{where} cannot be read.",
+            f"HDF5 says: {error}.",
+            "The file may be damaged, or need a compression filter: rewrite it without, e.g. with h5repack.",
+        ) from error
+
+
+def vector(group: h5py.Group, name: str, size: int) -> np.ndarray:
+    """Dataset `name` as `size` float64 numbers, whatever its dimensions; VolumeError otherwise."""
+    values = numbers(group, name).ravel()
+    if values.size != size:
+        raise VolumeError(
+            f"{group.file.filename}: '{name}' in {group.name} holds {values.size} numbers.",
+            f"{size} are expected.",
+            f"Correct '{name}' in the file.",
+        )
+    return values
+
+
+def text(value: Any) -> str | None:
+    """Text of an attribute, or of a dataset's content; None if it is no text."""
+    if isinstance(value, h5py.Dataset):
+        value = value[()] if value.shape in ((), (1,)) else None
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.item()
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", errors="replace")
+    return value if isinstance(value, str) else None
+
+
+def write_extras(
+    parent: h5py.Group, dataset: xr.Dataset, variables: tuple[str, ...], known: set[str]
+) -> None:
+    """Keep in a group `bayestds` these variables and the attributes that are not `known` to the format."""
+    attributes = {str(key): value for key, value in dataset.attrs.items() if key not in known}
+    present = [key for key in variables if key in dataset]
+    if attributes or present:
+        group = parent.create_group(EXTRAS)
+        group.attrs["NX_class"] = "NXcollection"
+        group.attrs.update(attributes)
+        for key in present:
+            group[key] = dataset[key].values
+
+
+def read_extras(parent: h5py.Group, variables: tuple[str, ...]) -> dict[str, Any]:
+    """What `write_extras` kept, as keyword arguments of `make_volume`."""
+    group = find(parent, EXTRAS)
+    if not isinstance(group, h5py.Group):
+        return {}
+    arrays = {key: numbers(group, key) for key in variables if has(group, key)}
+    return arrays | {key: value for key, value in group.attrs.items() if key != "NX_class"}

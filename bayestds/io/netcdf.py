@@ -1,0 +1,41 @@
+"""The package's own file: the volume's Dataset as netCDF-4, nothing lost."""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import xarray as xr
+
+from bayestds.errors import VolumeError
+from bayestds.scattering.volume import AXES, COMPANIONS, make_volume
+
+
+def recognises(file: h5py.File) -> bool:
+    """True for files with an intensity and its three axes in the root."""
+    return all(key in file for key in ("intensity", *AXES))
+
+
+def read(file: h5py.File) -> xr.Dataset:
+    """The volume in a netCDF file that `write`, or any program with the same names, wrote.
+
+    Raises:
+        VolumeError: dimensions other than h, k, l, or values that `make_volume` refuses.
+    """
+    name = file.filename
+    dataset = xr.load_dataset(name, engine="h5netcdf")
+    arrays = {key: dataset[key] for key in ("intensity", *COMPANIONS, "mask") if key in dataset}
+    for key, array in arrays.items():
+        if sorted(map(str, array.dims)) != list(AXES):
+            raise VolumeError(
+                f"{name}: {key} has the dimensions {array.dims}.",
+                f"They must be {AXES}, in any order.",
+                "Write the file again with these names.",
+            )
+    axes = {axis: dataset[axis].values for axis in AXES}
+    values: dict[str, Any] = {key: array.transpose(*AXES).values for key, array in arrays.items()}
+    return make_volume(name=name, **axes | values | dataset.attrs)
+
+
+def write(volume: xr.Dataset, path: Path) -> None:
+    """Write netCDF-4 with all variables and attributes."""
+    volume.to_netcdf(path, engine="h5netcdf")

@@ -1,0 +1,235 @@
+"""NeXus files as NXrefine writes them: NXdata with the axes Ql, Qk, Qh, in that order of dimensions.
+
+Layout: https://github.com/nexpy/nxrefine, src/nxrefine/nxreduce.py. The data are links into other files.
+A per-rotation transform (entries f1, f2, ...) is a sum and has a member `weights`: the intensity is
+data / weights. The combined transform (entry `entry`) is normalised and has none; the symmetrised one
+has `data_weights`, a window for Fourier transforms, which is no part of the intensity.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import xarray as xr
+
+from bayestds.errors import VolumeError
+from bayestds.io import hdf5
+from bayestds.scattering.volume import AXES, make_volume
+
+CELL = ("a", "b", "c", "alpha", "beta", "gamma")
+LABELS = {"qh": "h", "qk": "k", "ql": "l", "h": "h", "k": "k", "l": "l"}
+COMBINED = "/entry/transform"
+DATASETS = {"intensity": "data", "sigma": "data_errors", "counts": "counts", "mask": "mask"}
+"""Names that we write; the intensity may have any other in files that we read."""
+
+
+def recognises(file: h5py.File) -> bool:
+    """True for files with an NXentry in the root."""
+    return bool(_members(file, "NXentry"))
+
+
+def read(file: h5py.File) -> xr.Dataset:
+    """The volume in the file's default NXdata, in its only one over h, k, l, or in its combined transform.
+
+    The temperature and the cell come from the NXsample of the same entry. `<signal>_errors` or `errors`
+    are standard errors; weights are not.
+
+    Raises:
+        VolumeError: no or several such NXdata, dangling links, missing or inconsistent datasets.
+    """
+    entry, data = _choose(file)
+    name = f"{file.filename}: {data.name}"
+    labels = _labels(data)
+    signal = hdf5.text(data.attrs.get("signal"))
+    if signal is None:
+        raise VolumeError(f"{name} has no attribute 'signal'.", "It names the intensity.", "Add it.")
+
+    names = {"intensity": signal, "sigma": f"{signal}_errors", "counts": "counts", "mask": "mask"}
+    if not hdf5.has(data, names["sigma"]):
+        names["sigma"] = "errors"
+    present = {
+        key: dataset for key, dataset in names.items() if key == "intensity" or hdf5.has(data, dataset)
+    }
+    arrays = {key: _array(data, dataset, labels) for key, dataset in present.items()}
+    if hdf5.has(data, "weights"):
+        _normalise(arrays, _array(data, "weights", labels), name)
+
+    attributes: dict[str, Any] = _sample(entry) | {
+        "title": hdf5.text(hdf5.find(entry, "title")),
+        "intensity_units": hdf5.text(data[signal].attrs.get("units")),
+    }
+    axes = {axis: hdf5.numbers(data, labels[axis]) for axis in AXES}
+    return make_volume(name=name, **axes | arrays | attributes | hdf5.read_extras(entry, ()))
+
+
+def write(volume: xr.Dataset, path: Path) -> None:
+    """Write a combined, normalised transform; attributes that NeXus has no place for go to `bayestds`."""
+    attributes = volume.attrs
+    with h5py.File(path, "w") as file:
+        file.attrs["default"] = "entry"
+        entry = _group(file, "entry", "NXentry")
+        entry.attrs["default"] = "transform"
+        if "title" in attributes:
+            entry["title"] = attributes["title"]
+        sample = _group(entry, "sample", "NXsample")
+        if "temperature" in attributes:
+            sample["temperature"] = attributes["temperature"]
+            sample["temperature"].attrs["units"] = "K"
+        for parameter, value in zip(CELL, attributes.get("lattice", ()), strict=False):
+            sample[f"unitcell_{parameter}"] = value
+
+        data = _group(entry, "transform", "NXdata")
+        data.attrs.update({"signal": "data", "axes": [f"Q{axis}" for axis in reversed(AXES)]})
+        for axis in AXES:
+            data[f"Q{axis}"] = volume[axis].values
+            data[f"Q{axis}"].attrs.update({"long_name": f"{axis.upper()} (r.l.u.)", "units": "r.l.u."})
+        for variable, key in DATASETS.items():
+            if variable in volume:
+                data[key] = volume[variable].values.transpose()
+        data["data"].attrs["units"] = attributes.get("intensity_units", "arbitrary")
+        known = {"title", "temperature", "lattice", "intensity_units"}
+        hdf5.write_extras(entry, volume, (), known)
+
+
+def _choose(file: h5py.File) -> tuple[h5py.Group, h5py.Group]:
+    """The entry and the NXdata to read."""
+    found = {
+        data.name: (entry, data)
+        for entry in _members(file, "NXentry")
+        for data in _members(entry, "NXdata")
+        if _labels(data)
+    }
+    default = _default(file)
+    for path in (default, COMBINED):
+        if path in found:
+            return found[path]
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if found:
+        raise VolumeError(
+            f"{file.filename}: it holds several volumes: {', '.join(found)}.",
+            "None is the default.",
+            "Name one in the attribute 'default' of the root and of its NXentry.",
+        )
+    raise _no_volume(file)
+
+
+def _no_volume(file: h5py.File) -> VolumeError:
+    """The reason why no NXdata qualifies, which may be a broken link."""
+    groups = []
+    for entry in _members(file, "NXentry"):
+        for key in entry:
+            hdf5.find(entry, key)
+        groups += [f"{data.name} with axes {_axis_names(data)}" for data in _members(entry, "NXdata")]
+    return VolumeError(
+        f"{file.filename}: no NXdata has the three axes h, k, l.",
+        f"Found: {'; '.join(groups) or 'no NXdata'}.",
+        "Name the axes Qh, Qk, Ql (or h, k, l) in its attribute 'axes', in order of dimensions.",
+    )
+
+
+def _default(file: h5py.File) -> str | None:
+    """Path of the NXdata that the `default` attributes of the root and of its entry lead to."""
+    group: Any = file
+    for _ in ("entry", "data"):
+        key = hdf5.text(group.attrs.get("default"))
+        group = hdf5.find(group, key) if key else None
+        if not isinstance(group, h5py.Group):
+            return None
+    return str(group.name)
+
+
+def _members(parent: h5py.Group, nx_class: str) -> list[h5py.Group]:
+    """Groups of a NeXus class in `parent`; broken links are passed over, as they may not be needed."""
+    groups = []
+    for key in parent:
+        try:
+            member = hdf5.find(parent, key)
+        except VolumeError:
+            continue
+        if isinstance(member, h5py.Group) and hdf5.text(member.attrs.get("NX_class")) == nx_class:
+            groups.append(member)
+    return groups
+
+
+def _axis_names(data: h5py.Group) -> list[str]:
+    """The attribute `axes`: a list of names or, in old files, one text with separators."""
+    axes = data.attrs.get("axes", ())
+    joined = hdf5.text(axes)
+    if joined is not None:
+        return re.split(r"[:,\s]+", joined.strip("[] "))
+    return [hdf5.text(name) or "" for name in np.ravel(axes)]
+
+
+def _labels(data: h5py.Group) -> dict[str, str]:
+    """Dataset name of the axes h, k, l, in order of dimensions; empty unless these are the axes."""
+    names = _axis_names(data)
+    labels = {LABELS.get(name.lower(), ""): name for name in names}
+    return labels if len(names) == 3 and set(labels) == set(AXES) else {}
+
+
+def _array(data: h5py.Group, key: str, labels: dict[str, str]) -> np.ndarray:
+    """Dataset `key` with its dimensions in the order h, k, l."""
+    values = hdf5.numbers(data, key)
+    if values.ndim != 3:
+        raise VolumeError(
+            f"{data.file.filename}: '{key}' in {data.name} has {values.ndim} dimensions.",
+            "A volume has three, one for every axis.",
+            "Store a single plane with an axis of length 1.",
+        )
+    dimensions = list(labels)
+    return np.ascontiguousarray(values.transpose([dimensions.index(axis) for axis in AXES]))
+
+
+def _normalise(arrays: dict[str, np.ndarray], weights: np.ndarray, name: str) -> None:
+    """Divide sums, and their errors, by the weights; without weight a voxel is unmeasured."""
+    for key in ("intensity", "sigma"):
+        if key in arrays:
+            values = arrays[key]
+            if weights.shape != values.shape:
+                raise VolumeError(
+                    f"{name}: weights have the shape {weights.shape}, {key} {values.shape}, as (h, k, l).",
+                    "The intensity is their ratio.",
+                    "Transform the data again.",
+                )
+            arrays[key] = np.divide(values, weights, out=np.full_like(values, np.nan), where=weights > 0)
+
+
+def _sample(entry: h5py.Group) -> dict[str, Any]:
+    """Lattice and temperature, as far as the entry has an NXsample that tells them."""
+    samples = _members(entry, "NXsample")
+    if not samples:
+        return {}
+    sample = samples[0]
+    attributes: dict[str, Any] = {"lattice": _lattice(sample)}
+    temperature = hdf5.find(sample, "temperature")
+    if temperature is not None:
+        attributes["temperature"] = hdf5.vector(sample, "temperature", 1)[0]
+        units = hdf5.text(temperature.attrs.get("units")) or "K"
+        if units.lower() not in ("k", "kelvin"):
+            raise VolumeError(
+                f"{entry.file.filename}: the sample temperature is given in '{units}'.",
+                "Kelvin is expected.",
+                f"Correct {sample.name}/temperature and its attribute 'units'.",
+            )
+    return attributes
+
+
+def _lattice(sample: h5py.Group) -> np.ndarray | None:
+    """The cell from NXrefine's six datasets, or from the one or two of the NeXus definition NXsample."""
+    if any(hdf5.has(sample, f"unitcell_{parameter}") for parameter in CELL):
+        return np.concatenate([hdf5.vector(sample, f"unitcell_{parameter}", 1) for parameter in CELL])
+    if hdf5.has(sample, "unit_cell"):
+        return hdf5.vector(sample, "unit_cell", 6)
+    if hdf5.has(sample, "unit_cell_abc"):
+        keys = ("unit_cell_abc", "unit_cell_alphabetagamma")
+        return np.concatenate([hdf5.vector(sample, key, 3) for key in keys])
+    return None
+
+
+def _group(parent: h5py.Group, name: str, nx_class: str) -> h5py.Group:
+    group = parent.create_group(name)
+    group.attrs["NX_class"] = nx_class
+    return group

@@ -1,0 +1,100 @@
+"""All volume formats: which one a file is in, reading it, and writing another."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import xarray as xr
+
+from bayestds.errors import VolumeError
+from bayestds.io import netcdf, nexus, yell
+from bayestds.io.atomic import atomic_path
+from bayestds.io.hdf5 import open_for_reading
+from bayestds.scattering.volume import check_volume
+
+
+@dataclass(frozen=True)
+class VolumeFormat:
+    """One file format: how it is recognised, read and written, and the suffixes that select it."""
+
+    recognises: Callable[[h5py.File], bool]
+    read: Callable[[h5py.File], xr.Dataset]
+    write: Callable[[xr.Dataset, Path], None]
+    suffixes: tuple[str, ...]
+
+
+FORMATS = {
+    "nexus": VolumeFormat(nexus.recognises, nexus.read, nexus.write, (".nxs", ".nx.h5")),
+    "yell": VolumeFormat(yell.recognises, yell.read, yell.write, (".h5", ".hdf5")),
+    "netcdf": VolumeFormat(netcdf.recognises, netcdf.read, netcdf.write, (".nc",)),
+}
+
+
+def read_volume(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Read a scattering volume; the format is detected from the content, not from the suffix.
+
+    Returns:
+        The volume, as `bayestds.scattering.volume.make_volume` describes it.
+
+    Raises:
+        VolumeError: the file is missing, damaged, of no known layout, or holds no valid volume.
+    """
+    with open_for_reading(path) as file:
+        try:
+            for volume_format in FORMATS.values():
+                if volume_format.recognises(file):
+                    return volume_format.read(file)
+        # What HDF5 and netCDF raise on files whose inner structure is broken.
+        except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+            raise VolumeError(
+                f"{path}: the file cannot be understood.",
+                f"{type(error).__name__}: {error}.",
+                "It may be damaged, or written in a way its format does not allow: write it again.",
+            ) from error
+        found = ", ".join(sorted(file)) or "nothing"
+    raise VolumeError(
+        f"{path}: this HDF5 file has an unknown layout.",
+        f"Its root holds: {found}. Known formats: {', '.join(FORMATS)}.",
+        "Convert the data to one of these formats.",
+    )
+
+
+def write_volume(dataset: xr.Dataset, path: str | os.PathLike[str], format: str | None = None) -> None:
+    """Write a scattering volume, whole or not at all.
+
+    Args:
+        dataset: the volume.
+        path: the file; an existing one is replaced.
+        format: "nexus", "yell" or "netcdf"; without it the suffix decides: `.nxs` and `.nx.h5` for
+            nexus, `.h5` and `.hdf5` for yell, `.nc` for netcdf.
+
+    Raises:
+        VolumeError: the dataset is no valid volume, the format is unknown, or writing fails.
+    """
+    check_volume(dataset)
+    chosen = FORMATS[_format_name(path, format)]
+    with atomic_path(path) as temporary:
+        try:
+            chosen.write(dataset, temporary)
+        except (OSError, RuntimeError) as error:
+            raise VolumeError(
+                f"Cannot write {path}.", f"{error}.", "Check the free space and the permissions there."
+            ) from error
+
+
+def _format_name(path: str | os.PathLike[str], format: str | None) -> str:
+    if format in FORMATS:
+        return format
+    # The longest suffix wins: .nx.h5 is also .h5.
+    suffixes = {suffix: name for name, entry in FORMATS.items() for suffix in entry.suffixes}
+    for suffix in sorted(suffixes, key=len, reverse=True):
+        if format is None and str(path).lower().endswith(suffix):
+            return suffixes[suffix]
+    problem = "its suffix selects no format" if format is None else f"the format '{format}' is unknown"
+    raise VolumeError(
+        f"Cannot write {path}: {problem}.",
+        "Suffixes: " + ", ".join(f"{suffix} ({name})" for suffix, name in suffixes.items()) + ".",
+        f"Use one of them, or name the format: {', '.join(FORMATS)}.",
+    )

@@ -1,0 +1,1 @@
+"""What force constants imply: displacement covariance, phonons and elastic constants."""

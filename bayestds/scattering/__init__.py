@@ -1,0 +1,1 @@
+"""The diffuse intensity of a vibrating crystal, and the volumes in which it is measured."""

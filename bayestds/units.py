@@ -1,0 +1,17 @@
+"""Physical constants and unit conversions (CODATA values, from scipy).
+
+The package works in eV, Å, K, amu and THz throughout.
+"""
+
+import math
+
+from scipy import constants
+
+BOLTZMANN = constants.k / constants.e
+"""Boltzmann constant, eV/K."""
+
+NEWTON_PER_METRE = 1e-20 / constants.e
+"""1 N/m in eV/Å²."""
+
+THZ = math.sqrt(constants.e * 1e20 / constants.atomic_mass) / (2e12 * math.pi)
+"""Frequency ν in THz of a dynamical-matrix eigenvalue of 1 eV/(Å² amu)."""
