@@ -6,31 +6,17 @@ force constants fit the crystal is checked by the code that knows the crystal.
 
 import difflib
 import math
+import os.path
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    StringConstraints,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from bayestds.errors import ModelError
 
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Positive = Annotated[Number, Field(gt=0)]
-NotNegative = Annotated[Number, Field(ge=0)]
-Integer = Annotated[int, Field(strict=True)]
-Species = Annotated[str, StringConstraints(pattern=r"^[A-Z][a-z]?$")]
-# A self term a0, a1_Na ... is not accepted: it follows from the acoustic sum rule.
-IFCName = Annotated[str, StringConstraints(pattern=r"^([b-z]|[a-z]{2})\d+$")]
 Matrix = tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]
 
 
@@ -42,6 +28,67 @@ class Axis(NamedTuple):
     points: int
 
 
+def _axis(value: Any) -> Axis:
+    if not isinstance(value, list | tuple) or len(value) != 3:
+        raise ValueError("three numbers are needed")
+    first, last, points = value
+    if not all(type(x) in (int, float) and math.isfinite(x) for x in value):
+        raise ValueError("all three must be finite numbers")
+    if type(points) is not int or points < 1:
+        raise ValueError("the number of points must be a positive integer")
+    if (points > 1 and last <= first) or (points == 1 and last != first):
+        raise ValueError("the last point must lie above the first (one point alone: last = first)")
+    return Axis(float(first), float(last), points)
+
+
+def _matrix(value: Any) -> Matrix:
+    rows = value if isinstance(value, list | tuple) else []
+    if len(rows) == 3 and all(type(x) is int for x in rows):
+        if min(rows) < 1:
+            raise ValueError("every length must be at least 1")
+        rows = [[x if i == j else 0 for j in range(3)] for i, x in enumerate(rows)]
+    if len(rows) != 3 or not all(
+        isinstance(row, list | tuple) and len(row) == 3 and all(type(x) is int for x in row) for row in rows
+    ):
+        raise ValueError("not three integers and not three rows of three integers")
+    (a, b, c), (d, e, f), (g, h, i) = rows
+    determinant = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+    if determinant == 0:
+        raise ValueError("the matrix is singular")
+    if determinant < 0:
+        raise ValueError("the determinant is negative: exchange two rows")
+    return ((a, b, c), (d, e, f), (g, h, i))
+
+
+def _space_group(value: Any) -> int | str:
+    if (isinstance(value, str) and value.strip()) or (type(value) is int and 1 <= value <= 230):
+        return value
+    raise ValueError("not a space group")
+
+
+def _noise(value: Any) -> float | Literal["learned"]:
+    if value != "learned" and not (type(value) in (int, float) and math.isfinite(value) and value > 0):
+        raise ValueError("neither of the two")
+    return value
+
+
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Positive = Annotated[Number, Field(gt=0)]
+NotNegative = Annotated[Number, Field(ge=0)]
+Integer = Annotated[int, Field(strict=True)]
+Wedge = Annotated[Number, Field(gt=0, le=90)]
+Miller = tuple[Integer, Integer, Integer]
+Species = Annotated[str, Field(pattern=r"^[A-Z][a-z]?$")]
+# A self term a0, a1_Na ... is not accepted: it follows from the acoustic sum rule.
+IFCName = Annotated[str, Field(pattern=r"^([b-z]|[a-z]{2})\d+$")]
+Angle = Annotated[Number, Field(gt=0, lt=180)]
+Lattice = tuple[Positive, Positive, Positive, Angle, Angle, Angle]
+SpaceGroup = Annotated[int | str, PlainValidator(_space_group)]
+Noise = Annotated[float | Literal["learned"], PlainValidator(_noise)]
+Supercell = Annotated[Matrix, PlainValidator(_matrix)]
+GridAxis = Annotated[Axis, PlainValidator(_axis), Field(description="[first, last, points] in r.l.u.")]
+
+
 class _Section(BaseModel):
     """A table of the file; the description of a field is what an error message says was expected."""
 
@@ -49,6 +96,8 @@ class _Section(BaseModel):
 
 
 class Site(_Section):
+    """One atom of the cell, or of the asymmetric unit."""
+
     species: Species = Field(description='a chemical symbol such as "Ni"')
     position: tuple[Number, Number, Number] = Field(description="three fractional coordinates")
     mass: Positive | None = Field(default=None, description="a positive mass in amu")
@@ -60,39 +109,13 @@ class Crystal(_Section):
     With `space_group` the sites are the asymmetric unit; without it they are all atoms of the cell.
     """
 
-    file: str | None = Field(
-        default=None, description="the name of a CIF or POSCAR file, relative to the model file"
-    )
-    lattice: tuple[Positive, Positive, Positive, Positive, Positive, Positive] | None = Field(
-        default=None, description="six positive numbers [a, b, c, alpha, beta, gamma], in Å and degrees"
-    )
-    space_group: int | str | None = Field(
-        default=None, description="a number from 1 to 230 or a Hermann-Mauguin symbol such as 'Fm-3m'"
-    )
-    sites: tuple[Site, ...] = Field(
-        default=(), description='a list of sites such as [{species = "Ni", position = [0, 0, 0]}]'
-    )
-
-    @field_validator("space_group", mode="plain")
-    @classmethod
-    def _known_space_group(cls, value: Any) -> int | str:
-        if isinstance(value, str) and value.strip():
-            return value
-        if type(value) is int and 1 <= value <= 230:
-            return value
-        raise ValueError("not a space group")
-
-    @field_validator("lattice")
-    @classmethod
-    def _cell_with_volume(cls, lattice: tuple[float, ...] | None) -> tuple[float, ...] | None:
-        if lattice is not None:
-            a, b, c = (math.cos(math.radians(angle)) for angle in lattice[3:])
-            if max(lattice[3:]) >= 180 or 1 - a * a - b * b - c * c + 2 * a * b * c <= 0:
-                raise ValueError("these angles (the last three numbers) enclose no volume")
-        return lattice
+    file: str | None = Field(default=None, description="a CIF or POSCAR file, relative to the model file")
+    lattice: Lattice | None = Field(default=None, description="a, b, c in Å and three angles in degrees")
+    space_group: SpaceGroup | None = Field(default=None, description="a number from 1 to 230 or a symbol")
+    sites: tuple[Site, ...] = Field(default=(), description="a list of tables {species, position}")
 
     @model_validator(mode="after")
-    def _one_way_to_say_it(self) -> Self:
+    def _one_way_to_say_it(self) -> "Crystal":
         inline = {"lattice", "space_group", "sites"} & self.model_fields_set
         if self.file is not None and inline:
             raise ValueError(f"give either `file` or {_listed(inline)}, not both")
@@ -102,77 +125,42 @@ class Crystal(_Section):
 
 
 class ForceConstants(_Section):
-    shells: Annotated[Integer, Field(gt=0)] = Field(
-        description="the number of neighbour shells, a positive integer"
-    )
-    shell_tolerance: Positive = Field(
-        default=1e-3, description="the largest difference in Å between distances of one shell"
-    )
+    """How far the force constants reach."""
+
+    shells: Annotated[Integer, Field(gt=0)] = Field(description="a positive number of neighbour shells")
+    shell_tolerance: Positive = Field(default=1e-3, description="a positive difference of distances in Å")
 
 
 class IFCSet(_Section):
+    """Named values of the irreducible force constants."""
+
     source: str = Field(description="a text that says where the values come from")
     values: dict[IFCName, Number] = Field(
         min_length=1,
-        description="irreducible force constants in eV/Å², finite numbers named by shell (b, c, ...) "
-        "and index, such as {b0 = -1.5, b1 = 0.1} (self terms a0 follow from the sum rule)",
+        description="finite numbers in eV/Å², named by shell and index: {b0 = -1.5, b1 = 0.1} "
+        "(self terms such as a0 follow from the sum rule)",
     )
 
 
 class Grid(_Section):
-    h: Axis = Field(description="[first, last, number of points] in r.l.u. with first < last")
-    k: Axis = Field(description="[first, last, number of points] in r.l.u. with first < last")
-    l: Axis = Field(description="[first, last, number of points] in r.l.u. with first < last")  # noqa: E741
+    """The points of a volume."""
 
-    @field_validator("h", "k", "l", mode="plain")
-    @classmethod
-    def _axis(cls, value: Any) -> Axis:
-        if not isinstance(value, list | tuple) or len(value) != 3:
-            raise ValueError("three numbers are needed")
-        first, last, points = value
-        if not all(type(x) in (int, float) and math.isfinite(x) for x in value):
-            raise ValueError("all three must be finite numbers")
-        if type(points) is not int or points < 1:
-            raise ValueError("the number of points must be a positive integer")
-        if (points > 1 and last <= first) or (points == 1 and last != first):
-            raise ValueError("the last point must lie above the first (one point alone: last = first)")
-        return Axis(float(first), float(last), points)
+    h: GridAxis
+    k: GridAxis
+    l: GridAxis  # noqa: E741
 
 
 class Measurement(_Section):
     """What `fit` and `simulate` use when no volume is given, and the state of the measured crystal."""
 
-    supercell: Matrix = Field(
-        description="three positive integers or a 3x3 integer matrix, in units of the conventional cell"
-    )
+    supercell: Supercell = Field(description="three positive integers or a 3x3 integer matrix")
     temperature: Positive = Field(description="a positive temperature in K")
     ifcs: str | None = Field(default=None, description="the name of the IFC set to simulate")
-    file: str | None = Field(default=None, description="the name of a data file, relative to the model file")
+    file: str | None = Field(default=None, description="a data file, relative to the model file")
     grid: Grid | None = Field(default=None, description="a table with h, k and l")
 
-    @field_validator("supercell", mode="plain")
-    @classmethod
-    def _matrix(cls, value: Any) -> Matrix:
-        rows = value if isinstance(value, list | tuple) else []
-        if len(rows) == 3 and all(type(x) is int for x in rows):
-            if min(rows) < 1:
-                raise ValueError("every length must be at least 1")
-            rows = [[x if i == j else 0 for j in range(3)] for i, x in enumerate(rows)]
-        if len(rows) != 3 or not all(
-            isinstance(row, list | tuple) and len(row) == 3 and all(type(x) is int for x in row)
-            for row in rows
-        ):
-            raise ValueError("not three integers and not three rows of three integers")
-        (a, b, c), (d, e, f), (g, h, i) = rows
-        determinant = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
-        if determinant == 0:
-            raise ValueError("the matrix is singular")
-        if determinant < 0:
-            raise ValueError("the determinant is negative: exchange two rows")
-        return ((a, b, c), (d, e, f), (g, h, i))
-
     @model_validator(mode="after")
-    def _one_origin(self) -> Self:
+    def _one_origin(self) -> "Measurement":
         if self.ifcs is not None and self.file is not None:
             raise ValueError("give either `ifcs` (simulated) or `file` (measured), not both")
         if self.file is None and self.grid is None:
@@ -181,9 +169,9 @@ class Measurement(_Section):
 
 
 class Scattering(_Section):
-    factors: dict[Species, Number] = Field(
-        default={}, description="constant scattering factors by species, such as {Ni = 1.0}"
-    )
+    """Scattering factors of point atoms; 1 for a species that is not named."""
+
+    factors: dict[Species, Number] = Field(default={}, description="numbers by species, {Ni = 1.0}")
 
 
 class Mask(_Section):
@@ -191,18 +179,12 @@ class Mask(_Section):
 
     q_min: NotNegative = Field(default=0.0, description="the smallest |Q| in Å^-1, not negative")
     q_max: Positive | None = Field(default=None, description="the largest |Q| in Å^-1, above q_min")
-    wedge: Annotated[Positive, Field(le=90)] | None = Field(
-        default=None, description="the largest elevation above the plane in degrees, above 0 and at most 90"
-    )
-    plane: tuple[Integer, Integer, Integer] | None = Field(
-        default=None, description="three integers h k l, not all 0: the normal of the plane through Γ"
-    )
-    bragg_radius: NotNegative = Field(
-        default=0.0, description="the radius in r.l.u. cut out around Bragg peaks, not negative"
-    )
+    wedge: Wedge | None = Field(default=None, description="degrees above the plane, over 0 and at most 90")
+    plane: Miller | None = Field(default=None, description="h k l of the normal of a plane through Γ")
+    bragg_radius: NotNegative = Field(default=0.0, description="a radius around Bragg peaks in r.l.u.")
 
     @model_validator(mode="after")
-    def _something_left(self) -> Self:
+    def _something_left(self) -> "Mask":
         if self.q_max is not None and self.q_max <= self.q_min:
             raise ValueError(f"q_max = {self.q_max:g} must be larger than q_min = {self.q_min:g}")
         if self.plane == (0, 0, 0):
@@ -214,13 +196,13 @@ class Priors(_Section):
     """Standard deviations of the normal priors: `scales` by shell, or `scale` times `decay` per shell."""
 
     scales: tuple[Positive, ...] | None = Field(
-        default=None, description="one positive number in eV/Å² per shell"
+        default=None, description="a positive number per shell, eV/Å²"
     )
     scale: Positive = Field(default=1.0, description="a positive number in eV/Å², for the first shell")
     decay: Positive = Field(default=0.4, description="a positive factor from one shell to the next")
 
     @model_validator(mode="after")
-    def _one_way_to_say_it(self) -> Self:
+    def _one_way_to_say_it(self) -> "Priors":
         other = {"scale", "decay"} & self.model_fields_set
         if self.scales is not None and other:
             raise ValueError(f"give either `scales` or {_listed(other)}, not both")
@@ -234,47 +216,33 @@ class Priors(_Section):
 
 
 class Fit(_Section):
+    """Where a fit starts, what it is compared with, and how accurate it is."""
+
     start: str | None = Field(default=None, description="the name of an IFC set")
     reference: str | None = Field(default=None, description="the name of an IFC set to compare with")
-    noise: float | Literal["learned"] = Field(
-        default=1e-3, description='a positive relative standard deviation, or "learned"'
-    )
+    noise: Noise = Field(default=1e-3, description='a positive relative standard deviation, or "learned"')
     tolerance: Positive = Field(default=1e-4, description="a positive tolerance of log-intensity")
 
-    @field_validator("noise", mode="plain")
-    @classmethod
-    def _noise(cls, value: Any) -> float | Literal["learned"]:
-        if value == "learned":
-            return "learned"
-        if type(value) in (int, float) and math.isfinite(value) and value > 0:
-            return float(value)
-        raise ValueError("neither of the two")
 
-
-class Model(_Section):
-    """A validated model file; `path` and `text` are the file itself, kept for reproducibility."""
+class _ModelFile(_Section):
+    """The tables of a model file."""
 
     title: str = Field(description="a text")
-    crystal: Crystal = Field(description="a table: the crystal structure")
-    force_constants: ForceConstants = Field(description="a table with `shells`")
-    ifcs: dict[str, IFCSet] = Field(default={}, description="tables [ifcs.NAME] with `source` and `values`")
-    measurement: Measurement | None = Field(
-        default=None, description="a table with `supercell` and `temperature`"
-    )
-    scattering: Scattering = Field(default=Scattering(), description="a table with `factors`")
-    mask: Mask = Field(default=Mask(), description="a table")
-    priors: Priors = Field(default=Priors(), description="a table")
-    fit: Fit = Field(default=Fit(), description="a table")
-    _path: Path = PrivateAttr(default=Path())
-    _text: str = PrivateAttr(default="")
+    crystal: Crystal
+    force_constants: ForceConstants
+    ifcs: dict[str, IFCSet] = {}
+    measurement: Measurement | None = None
+    scattering: Scattering = Scattering()
+    mask: Mask = Mask()
+    priors: Priors = Priors()
+    fit: Fit = Fit()
 
-    @property
-    def path(self) -> Path:
-        return self._path
 
-    @property
-    def text(self) -> str:
-        return self._text
+class Model(_ModelFile):
+    """A checked model file; `path` and `text` are the file itself, kept for reproducibility."""
+
+    path: Path
+    text: str
 
     def resolve(self, file: str) -> Path:
         """The path of a file that the model names."""
@@ -327,12 +295,11 @@ def parse_model(text: str, path: Path) -> Model:
             "Correct this line; texts need quotes, tables a header such as [crystal].",
         ) from None
     try:
-        model = Model.model_validate(data)
+        checked = _ModelFile.model_validate(data)
     except ValidationError as error:
         raise _model_error(path, [_describe(detail) for detail in error.errors()]) from None
-    model._path, model._text = path, text
-    problems = _inconsistencies(model)
-    if problems:
+    model = Model.model_construct(**dict(checked), path=path, text=text)
+    if problems := _inconsistencies(model):
         raise _model_error(path, problems)
     return model
 
@@ -343,7 +310,7 @@ def _find(name_or_path: str | Path) -> Path:
     if given.suffix != ".toml" and given.name == str(name_or_path):
         candidates = [Path(f"{given}.toml"), model_folder() / f"{given}.toml", given]
     for candidate in candidates:
-        if candidate.is_file():
+        if os.path.isfile(candidate):  # unlike Path.is_file, never raises
             return candidate
     known = available_models()
     close = difflib.get_close_matches(given.stem, known, n=1)
@@ -375,9 +342,9 @@ def _inconsistencies(model: Model) -> list[str]:
         if name is not None and name not in model.ifcs:
             known = _listed(model.ifcs) if model.ifcs else "none"
             problems.append(f"{key}: there is no IFC set {name!r}; this file defines {known}")
-    files = {"crystal.file": model.crystal.file, "measurement.file": measurement and measurement.file}
-    for key, file in files.items():
-        if file is not None and not model.resolve(file).is_file():
+    data_file = measurement.file if measurement else None
+    for key, file in {"crystal.file": model.crystal.file, "measurement.file": data_file}.items():
+        if file is not None and not os.path.isfile(model.resolve(file)):
             problems.append(f"{key}: {model.resolve(file)} is not a file")
     scales, shells = model.priors.scales, model.force_constants.shells
     if scales is not None and len(scales) != shells:
@@ -392,8 +359,8 @@ def _inconsistencies(model: Model) -> list[str]:
 def _describe(detail: ErrorDetails) -> str:
     """One line for one error of pydantic: the key, what was expected, what was found."""
     location = [part for part in detail["loc"] if part != "[key]"]
-    section: type[BaseModel] | None = Model
-    expected = ""
+    section: type[BaseModel] | None = _ModelFile
+    expected = "a table"
     for part in location[:-1]:
         section, expected = _step(section, part, expected)
     _, expected = _step(section, location[-1], expected)
@@ -401,9 +368,8 @@ def _describe(detail: ErrorDetails) -> str:
     if detail["type"] == "extra_forbidden":
         known = list(section.model_fields) if section else []
         close = difflib.get_close_matches(str(location[-1]), known, n=1)
-        return f"{key}: unknown key; " + (
-            f"did you mean {close[0]!r}?" if close else f"known: {_listed(known)}"
-        )
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {_listed(known)}"
+        return f"{key}: unknown key; {hint}"
     if detail["type"] == "missing":
         return f"{key}: missing; expected {expected}"
     why = detail["msg"].removeprefix("Value error, ")
@@ -429,5 +395,5 @@ def _section_in(annotation: Any) -> type[BaseModel] | None:
     return next((found for argument in get_args(annotation) if (found := _section_in(argument))), None)
 
 
-def _listed(names: Any) -> str:
+def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in sorted(names))

@@ -46,8 +46,10 @@ def read_volume(path: str | os.PathLike[str]) -> xr.Dataset:
             for volume_format in FORMATS.values():
                 if volume_format.recognises(file):
                     return volume_format.read(file)
-        # What HDF5 and netCDF raise on files whose inner structure is broken.
-        except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+        except VolumeError:
+            raise
+        # HDF5 and netCDF promise no set of exceptions for files whose inner structure is broken.
+        except Exception as error:
             raise VolumeError(
                 f"{path}: the file cannot be understood.",
                 f"{type(error).__name__}: {error}.",

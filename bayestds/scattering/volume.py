@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike
 
 from bayestds.errors import VolumeError
 
+# ArrayLike alone refuses lists and tuples where annotations are checked at run time.
+Numbers = ArrayLike | Sequence[Any]
 AXES = ("h", "k", "l")
 COMPANIONS = ("sigma", "counts")
 UNIFORMITY = 1e-3
@@ -17,16 +19,16 @@ UNIFORMITY = 1e-3
 
 
 def make_volume(
-    h: ArrayLike,
-    k: ArrayLike,
-    l: ArrayLike,  # noqa: E741  the crystallographer's name of the third Miller index
-    intensity: ArrayLike,
+    h: Numbers,
+    k: Numbers,
+    l: Numbers,  # noqa: E741  the crystallographer's name of the third Miller index
+    intensity: Numbers,
     *,
-    sigma: ArrayLike | None = None,
-    counts: ArrayLike | None = None,
-    mask: ArrayLike | None = None,
-    lattice: Sequence[float] | np.ndarray | None = None,
-    temperature: float | None = None,
+    sigma: Numbers | None = None,
+    counts: Numbers | None = None,
+    mask: Numbers | None = None,
+    lattice: Numbers | None = None,
+    temperature: float | int | None = None,
     name: str = "volume",
     **attrs: Any,
 ) -> xr.Dataset:
@@ -100,7 +102,7 @@ def check_volume(dataset: xr.Dataset, name: str = "volume") -> None:
     _check_attributes(dataset.attrs, name)
 
 
-def _numbers(values: ArrayLike, key: str, name: str) -> np.ndarray:
+def _numbers(values: Numbers, key: str, name: str) -> np.ndarray:
     """A float64 array; complex numbers and text are refused rather than cast."""
     array = np.asarray(values)
     if array.dtype.kind not in "iuf":
@@ -112,7 +114,7 @@ def _numbers(values: ArrayLike, key: str, name: str) -> np.ndarray:
     return array.astype(np.float64)
 
 
-def _booleans(values: ArrayLike, name: str) -> np.ndarray:
+def _booleans(values: Numbers, name: str) -> np.ndarray:
     array = np.asarray(values)
     if array.dtype.kind not in "biuf" or not np.isin(array, (0, 1)).all():
         raise VolumeError(
@@ -255,7 +257,8 @@ def _check_lattice(lattice: Any, name: str) -> None:
     if not all(math.isfinite(value) and value > 0 for value in lattice) or max(lattice[3:]) >= 180:
         raise refuse("Lengths must be positive and angles between 0 and 180 degrees.")
     ca, cb, cg = (math.cos(math.radians(angle)) for angle in lattice[3:])
-    if 1 - ca**2 - cb**2 - cg**2 + 2 * ca * cb * cg <= 0:
+    # (V / abc)², zero but for rounding where the cell is flat.
+    if 1 - ca**2 - cb**2 - cg**2 + 2 * ca * cb * cg < 1e-9:
         raise refuse("These three angles do not close a cell: its volume is not positive.")
 
 

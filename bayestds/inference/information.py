@@ -1,0 +1,63 @@
+"""Fisher information of a measurement, and standard errors from it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float, Int
+
+from bayestds.inference.noise import FitData, centred
+from bayestds.scattering.forward import ForwardModel, log_intensity
+
+
+@jax.jit
+def jacobian(
+    forward: ForwardModel, irreducible: Float[Array, " n_irreducible"]
+) -> Float[Array, "n_q n_irreducible"]:
+    """∂ log I / ∂φ at every Q point, Å²/eV."""
+
+    def directional(tangent: Float[Array, " n_irreducible"]) -> Float[Array, " n_q"]:
+        return jax.jvp(lambda phi: log_intensity(forward, phi), (irreducible,), (tangent,))[1]
+
+    return jax.lax.map(directional, jnp.eye(len(irreducible)), batch_size=4).T
+
+
+@jax.jit
+def fisher_information(
+    data: FitData, derivative: Float[Array, "n_q n_irreducible"]
+) -> Float[Array, "n_irreducible n_irreducible"]:
+    """Σ w J Jᵀ with the scale profiled out: the Fisher information for independent log intensities.
+
+    Args:
+        data: the weights w.
+        derivative: J, from :func:`jacobian`.
+    """
+    derivative = centred(data, derivative)
+    return derivative.T @ (data.weight[:, None] * derivative)
+
+
+def clustered_covariance(
+    data: FitData,
+    derivative: Float[Array, "n_q n_irreducible"],
+    misfit: Float[Array, " n_q"],
+    precision: Float[Array, "n_irreducible n_irreducible"],
+    cluster: Int[np.ndarray, " n_q"],
+) -> Float[Array, "n_irreducible n_irreducible"]:
+    """Sandwich covariance of the fitted IFCs when residuals are correlated within clusters.
+
+    H⁻¹ (Σ_c s_c s_cᵀ) H⁻¹ · C/(C-1) with the score s_c = Σ_{i in c} w_i r_i J_i of each of C clusters
+    (Liang and Zeger, Biometrika 73 (1986) 13).
+
+    Args:
+        data: weights, in the units of ``precision``.
+        derivative: from :func:`jacobian`.
+        misfit: residuals at the fit.
+        precision: H, Fisher information plus prior precision.
+        cluster: cluster of each Q point.
+    """
+    labels, index = np.unique(cluster, return_inverse=True)
+    scores = (data.weight * misfit)[:, None] * centred(data, derivative)
+    sums = jax.ops.segment_sum(scores, jnp.asarray(index), num_segments=len(labels))
+    bread = jnp.linalg.inv(precision)
+    return bread @ (sums.T @ sums) @ bread * len(labels) / max(len(labels) - 1, 1)
+

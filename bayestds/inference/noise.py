@@ -1,0 +1,83 @@
+"""Likelihood of log intensities, with the overall scale (and the noise level) profiled out."""
+
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from bayestds.scattering.grid import Observations
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class FitData:
+    """Log intensities with their weights; a pytree.
+
+    Attributes:
+        log_intensity: (n_q,) observed.
+        weight: (n_q,) inverse variance of each; relative ones (multiplicities) if the noise is learned.
+        n_voxels: number of independent voxels that they stand for.
+        learned: whether one common noise level is estimated along with the scale.
+    """
+
+    log_intensity: Float[Array, " n_q"]
+    weight: Float[Array, " n_q"]
+    n_voxels: Float[Array, ""]
+    learned: bool = field(metadata={"static": True})
+
+
+def make_fit_data(observations: Observations, noise: float | None) -> FitData:
+    """Data of a fit.
+
+    Args:
+        observations: Laue-averaged log intensities.
+        noise: relative standard deviation of one voxel, None to learn it. Standard errors that the
+            observations carry take precedence over both.
+    """
+    multiplicity = observations.grid.multiplicity.astype(float)
+    learned = noise is None and observations.relative_sigma is None
+    if observations.relative_sigma is not None:
+        weight = observations.relative_sigma**-2.0
+    else:
+        weight = multiplicity / (noise or 1.0) ** 2
+    return FitData(
+        jnp.asarray(observations.log_intensity), jnp.asarray(weight), jnp.asarray(multiplicity.sum()), learned
+    )
+
+
+def subset(data: FitData, rows: np.ndarray) -> FitData:
+    """The data at some of the Q points, with a learned noise level."""
+    weight = data.weight[rows] / data.weight[rows].mean()
+    return FitData(data.log_intensity[rows], weight, jnp.asarray(float(len(rows))), True)
+
+
+def centred(data: FitData, values: Float[Array, "n_q *columns"]) -> Float[Array, "n_q *columns"]:
+    """Values less their weighted mean over the Q points: what is left of them once the scale is fitted."""
+    return values - jnp.tensordot(data.weight, values, axes=1) / data.weight.sum()
+
+
+def residual(data: FitData, log_intensity: Float[Array, " n_q"]) -> Float[Array, " n_q"]:
+    """Observed minus fitted log intensity at the best scale."""
+    return centred(data, data.log_intensity - log_intensity)
+
+
+def log_likelihood(data: FitData, log_intensity: Float[Array, " n_q"]) -> Float[Array, ""]:
+    """Gaussian log-likelihood up to a constant, at the best scale and, if learned, the best noise level.
+
+    With equal weights and learned noise its maximum is that of the variance loss of arXiv:2603.28683.
+    """
+    chi_square = (data.weight * residual(data, log_intensity) ** 2).sum()
+    if not data.learned:
+        return -0.5 * chi_square
+    # The floor keeps noise-free data, fitted to the last digit, away from log 0.
+    return -0.5 * data.n_voxels * jnp.log(chi_square / data.weight.sum() + 1e-30)
+
+
+def noise_variance(data: FitData, misfit: Float[Array, " n_q"]) -> Float[Array, ""]:
+    """Factor by which 1 / weight must be multiplied to be the variance: 1 unless the noise is learned."""
+    if not data.learned:
+        return jnp.ones(())
+    return (data.weight * misfit**2).sum() / data.n_voxels

@@ -1,0 +1,343 @@
+"""Point fit by stochastic variational inference: AutoDelta and Adam in whitened coordinates.
+
+Adam moves in coordinates whose unit is about the distance still to go: the posterior standard
+deviations, stretched by the length of the Gauss-Newton step. After each round of steps the coordinates
+are computed anew, so that the error falls by a constant factor a round. A first stage works on a random
+subset of the Q points with the direct form of the intensity, which is accurate for any force constants.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+from jaxtyping import Float
+from numpyro.infer import SVI, Trace_ELBO, init_to_value
+from numpyro.infer.autoguide import AutoDelta
+from numpyro.optim import optax_to_numpyro
+
+from bayestds.crystal.supercell import Supercell
+from bayestds.force_constants.irreducible import IrreducibleForceConstants
+from bayestds.inference.information import fisher_information, jacobian
+from bayestds.inference.model import whitened
+from bayestds.inference.noise import FitData, noise_variance, residual, subset
+from bayestds.lattice_dynamics.covariance import is_stable
+from bayestds.scattering.exact import make_engine
+from bayestds.scattering.expansion import ExpansionError, choose_engine, expansion_error
+from bayestds.scattering.forward import (
+    ForwardModel,
+    blocks,
+    log_intensity,
+    make_forward_model,
+    real_space_covariance,
+)
+from bayestds.scattering.grid import IrreducibleGrid
+
+STEPS_PER_ROUND = 60
+LEARNING_RATES = (0.1, 0.005)
+"""First and last Adam rate of a round, in units of the whitened coordinates."""
+
+UNSTABLE_RATES = (0.05, 0.05)
+"""The same on the way out of the unstable region, in units of the prior."""
+
+MAX_ROUNDS = 12
+CONVERGED = 0.01
+"""A fit has converged when the next Gauss-Newton step is below this many standard errors."""
+
+SMALLEST_STEP = 1e-9
+"""... or below this, eV/Å²."""
+
+SUBSET_SIZE = 800
+SUBSET_MISFIT = 1e-3
+"""Residual rms of log intensity at which the first stage hands over to the full data."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What is fitted to what.
+
+    Attributes:
+        irreducible: the parameters.
+        supercell: the periodic supercell.
+        temperature: K.
+        grid: the Q points.
+        data: log intensities at them.
+        prior_scales: (n_irreducible,) eV/Å².
+        scattering_factors: f_κ (n_atoms,), None for 1.
+        tolerance: of the forward model in log intensity.
+    """
+
+    irreducible: IrreducibleForceConstants
+    supercell: Supercell
+    temperature: float
+    grid: IrreducibleGrid
+    data: FitData
+    prior_scales: np.ndarray
+    scattering_factors: np.ndarray | None = None
+    tolerance: float = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class Curvature:
+    """Gauss-Newton picture of the posterior at one point.
+
+    Attributes:
+        precision: (n, n) Fisher information plus prior precision, Å⁴/eV².
+        step: (n,) Gauss-Newton step to the maximum, eV/Å².
+        residual_rms: weighted rms of the log-intensity residual.
+        noise_variance: factor on 1 / weight that makes it a variance.
+    """
+
+    precision: Array
+    step: Array
+    residual_rms: float
+    noise_variance: float
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """Posterior covariance (n, n) in the Gaussian approximation, eV²/Å⁴."""
+        return np.asarray(jnp.linalg.inv(self.precision))
+
+    @property
+    def distance(self) -> float:
+        """Length of the step in posterior standard deviations (the Newton decrement)."""
+        return float(jnp.sqrt(self.step @ self.precision @ self.step))
+
+    @property
+    def converged(self) -> bool:
+        """Whether the step is negligible beside the standard errors."""
+        step, sd = np.abs(np.asarray(self.step)), np.sqrt(np.diag(self.covariance))
+        return bool(((step < CONVERGED * sd) | (step < SMALLEST_STEP)).all())
+
+
+@dataclass(frozen=True, eq=False)
+class PointFit:
+    """Result of a point fit.
+
+    Attributes:
+        irreducible: (n_irreducible,) eV/Å².
+        precision: (n_irreducible, n_irreducible) Fisher information plus prior precision, Å⁴/eV².
+        covariance: its inverse, eV²/Å⁴.
+        log_intensity: (n_q,) fitted, at the best scale.
+        residual: (n_q,) observed minus fitted log intensity.
+        log_scale: logarithm of the overall scale.
+        noise_variance: factor on 1 / weight that makes it a variance; 1 unless the noise was learned.
+        residual_rms: weighted rms of the residual.
+        converged: whether the fit arrived at a maximum of the posterior.
+        message: what happened, in words.
+        expansion: error of the near/far expansion at the fit.
+        history: (n_rounds, n_irreducible + 1) IFCs and residual rms before each round.
+        forward: the forward model used last.
+    """
+
+    irreducible: np.ndarray
+    precision: np.ndarray
+    covariance: np.ndarray
+    log_intensity: np.ndarray
+    residual: np.ndarray
+    log_scale: float
+    noise_variance: float
+    residual_rms: float
+    converged: bool
+    message: str
+    expansion: ExpansionError
+    history: np.ndarray
+    forward: ForwardModel
+
+
+@partial(jax.jit, static_argnames="rates")
+def descend(
+    location: Float[Array, " n"],
+    scale_tril: Float[Array, "n n"],
+    forward: ForwardModel,
+    data: FitData,
+    prior_scales: Float[Array, " n"],
+    rates: tuple[float, float] = LEARNING_RATES,
+) -> Float[Array, " n"]:
+    """One round of SVI (AutoDelta, Adam) from ``location``, in coordinates of unit ``scale_tril``."""
+    arguments = (location, scale_tril, forward, data, prior_scales)
+    schedule = optax.exponential_decay(rates[0], STEPS_PER_ROUND, rates[1] / rates[0])
+    start = init_to_value(values={"irreducible_whitened": jnp.zeros_like(location)})
+    svi = SVI(
+        whitened,
+        AutoDelta(whitened, init_loc_fn=start),
+        optax_to_numpyro(optax.adam(schedule, b2=0.99)),
+        Trace_ELBO(),
+    )
+    # AutoDelta draws nothing: the key only satisfies the interface.
+    state = svi.init(jax.random.key(0), *arguments)
+    state, _ = jax.lax.scan(
+        lambda state, _: svi.update(state, *arguments), state, length=STEPS_PER_ROUND
+    )
+    return location + scale_tril @ svi.get_params(state)["irreducible_whitened_auto_loc"]
+
+
+def curvature(
+    forward: ForwardModel, data: FitData, irreducible: Array, prior_scales: np.ndarray
+) -> Curvature:
+    """Curvature of the log posterior and the Gauss-Newton step, at stable force constants."""
+    misfit = residual(data, _log_intensity(forward, irreducible))
+    variance = jnp.maximum(noise_variance(data, misfit), 1e-30)
+    derivative = jacobian(forward, irreducible)
+    prior_precision = jnp.asarray(prior_scales) ** -2.0
+    precision = fisher_information(data, derivative) / variance + jnp.diag(prior_precision)
+    slope = derivative.T @ (data.weight * misfit) / variance - prior_precision * irreducible
+    rms = jnp.sqrt((data.weight * misfit**2).sum() / data.weight.sum())
+    return Curvature(precision, jnp.linalg.solve(precision, slope), float(rms), float(variance))
+
+
+_log_intensity = jax.jit(log_intensity)
+
+
+@jax.jit
+def _is_stable(forward: ForwardModel, irreducible: Float[Array, " n"]) -> Array:
+    return is_stable(blocks(forward, irreducible))
+
+
+def _look(forward: ForwardModel, problem: Problem, data: FitData, irreducible: Array) -> Curvature | None:
+    """Curvature at stable force constants, None at unstable ones."""
+    if not bool(_is_stable(forward, irreducible)):
+        return None
+    return curvature(forward, data, irreducible, problem.prior_scales)
+
+
+def _round(forward: ForwardModel, problem: Problem, data: FitData, location: Array, here: Curvature | None):
+    """One round of SVI in the coordinates that suit the place."""
+    priors = jnp.asarray(problem.prior_scales)
+    if here is None:
+        return descend(location, jnp.diag(priors), forward, data, priors, UNSTABLE_RATES)
+    # Posterior, stretched to the length of the step, but within the prior.
+    stretched = here.precision / max(here.distance, 1e-3) ** 2 + jnp.diag(priors**-2.0)
+    factor = jnp.linalg.cholesky(stretched)
+    unit = jax.scipy.linalg.solve_triangular(factor.T, jnp.eye(len(factor)), lower=False)
+    return descend(location, unit, forward, data, priors)
+
+
+def point_fit(
+    problem: Problem, start: np.ndarray, progress: Callable[[str], None] = lambda message: None
+) -> PointFit:
+    """Maximum of the posterior, with its curvature.
+
+    Args:
+        problem: data, crystal and priors.
+        start: (n_irreducible,) eV/Å²; may be unstable.
+        progress: called with a line of text before every round.
+    """
+    history: list[np.ndarray] = []
+    location = _first_stage(problem, jnp.asarray(start, dtype=float), history, progress)
+    return _second_stage(problem, location, history, progress)
+
+
+def _first_stage(
+    problem: Problem, location: Array, history: list[np.ndarray], progress: Callable[[str], None]
+) -> Array:
+    """Into the stable region and near the maximum, on a subset of the Q points."""
+    rows = np.random.default_rng(0).permutation(len(problem.grid.q_points))[:SUBSET_SIZE]
+    data = subset(problem.data, rows)
+    engine = make_engine(problem.supercell, problem.grid.q_points[rows], problem.scattering_factors)
+    forward = make_forward_model(problem.irreducible, problem.supercell, problem.temperature, engine)
+    for number in range(MAX_ROUNDS):
+        here = _look(forward, problem, data, location)
+        if here is not None and (here.residual_rms < SUBSET_MISFIT or here.distance < 1):
+            break
+        _record(history, location, here, f"subset, round {number + 1}", progress)
+        location = _round(forward, problem, data, location, here)
+    return location
+
+
+def _second_stage(
+    problem: Problem, location: Array, history: list[np.ndarray], progress: Callable[[str], None]
+) -> PointFit:
+    """To the maximum, on all Q points with the cheapest engine within the tolerance."""
+    bare = make_forward_model(problem.irreducible, problem.supercell, problem.temperature)
+    forward = _with_engine(bare, problem, location)
+    converged = False
+    for number in range(MAX_ROUNDS):
+        here = _look(forward, problem, problem.data, location)
+        _record(history, location, here, f"all points, round {number + 1}", progress)
+        if here is not None and here.converged:
+            converged = _expansion_error(forward, problem, location).largest <= problem.tolerance
+            if converged:
+                break
+            # The force constants have moved out of the range of the engine: choose it anew.
+            forward = _with_engine(bare, problem, location)
+            continue
+        location = _round(forward, problem, problem.data, location, here)
+    return _result(forward, problem, location, converged, np.array(history))
+
+
+def _record(
+    history: list[np.ndarray],
+    location: Array,
+    here: Curvature | None,
+    stage: str,
+    progress: Callable[[str], None],
+) -> None:
+    history.append(np.append(location, np.nan if here is None else here.residual_rms))
+    if here is None:
+        progress(f"{stage}: the crystal is unstable, moving into the stable region")
+    else:
+        progress(f"{stage}: residual rms {here.residual_rms:.2g}, {here.distance:.2g} standard errors to go")
+
+
+def _covariance(forward: ForwardModel, location: Array) -> Array:
+    return real_space_covariance(forward, blocks(forward, location))
+
+
+def _with_engine(bare: ForwardModel, problem: Problem, location: Array) -> ForwardModel:
+    engine = choose_engine(
+        problem.supercell,
+        problem.grid.q_points,
+        _covariance(bare, location),
+        problem.scattering_factors,
+        # Half the tolerance: the force constants will still move.
+        problem.tolerance / 2,
+    )
+    return bare.with_engine(engine)
+
+
+def _expansion_error(forward: ForwardModel, problem: Problem, location: Array) -> ExpansionError:
+    assert forward.engine is not None
+    return expansion_error(
+        forward.engine,
+        problem.supercell,
+        problem.grid.q_points,
+        _covariance(forward, location),
+        problem.scattering_factors,
+    )
+
+
+def _result(
+    forward: ForwardModel, problem: Problem, location: Array, converged: bool, history: np.ndarray
+) -> PointFit:
+    data = problem.data
+    log_i = _log_intensity(forward, location)
+    misfit = residual(data, log_i)
+    here = curvature(forward, data, location, problem.prior_scales)
+    stable = bool(_is_stable(forward, location))
+    if converged:
+        message = f"Converged: the next step is below {CONVERGED:g} standard errors."
+    elif not stable:
+        message = "Not converged: the fit ended at force constants for which the crystal is unstable."
+    else:
+        message = f"Not converged: {here.distance:.2g} standard errors were still to go after {MAX_ROUNDS} rounds."
+    log_scale = float(((data.weight * (data.log_intensity - log_i)).sum() / data.weight.sum()))
+    return PointFit(
+        irreducible=np.asarray(location),
+        precision=np.asarray(here.precision),
+        covariance=here.covariance if stable else np.full_like(here.covariance, np.nan),
+        log_intensity=np.asarray(log_i) + log_scale,
+        residual=np.asarray(misfit),
+        log_scale=log_scale,
+        noise_variance=here.noise_variance,
+        residual_rms=here.residual_rms,
+        converged=converged,
+        message=message,
+        expansion=_expansion_error(forward, problem, location),
+        history=history,
+        forward=forward,
+    )

@@ -1,0 +1,93 @@
+"""The forward model as one differentiable function: irreducible force constants -> log intensity."""
+
+from dataclasses import dataclass, field, replace
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Complex, Float, Int
+
+from bayestds.crystal.supercell import Supercell
+from bayestds.force_constants.irreducible import IrreducibleForceConstants
+from bayestds.force_constants.linear_map import force_constant_blocks, force_constants, grid_positions
+from bayestds.lattice_dynamics.covariance import classical_covariance, covariance_in_real_space
+from bayestds.precision import require_x64
+from bayestds.scattering import exact
+from bayestds.units import BOLTZMANN
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class ForwardModel:
+    """A crystal in a supercell at a temperature, and an engine for its scattering; a pytree.
+
+    Attributes:
+        basis: (n_pairs, 3, 3, n_irreducible) the linear map φ -> Φ.
+        positions: (n_pairs,) int, where the pairs lie in the supercell.
+        thermal_energy: k_B T, eV.
+        engine: constant arrays of the Q points, None if no intensity is wanted.
+        grid_shape: FFT grid of the supercell.
+        n_atoms: atoms in the primitive cell.
+    """
+
+    basis: Float[Array, "n_pairs 3 3 n_irreducible"]
+    positions: Int[Array, " n_pairs"]
+    thermal_energy: Float[Array, ""]
+    engine: exact.ExactEngine | None
+    grid_shape: tuple[int, int, int] = field(metadata={"static": True})
+    n_atoms: int = field(metadata={"static": True})
+
+    def with_engine(self, engine: exact.ExactEngine) -> "ForwardModel":
+        """The same crystal with another engine."""
+        return replace(self, engine=engine)
+
+
+def make_forward_model(
+    irreducible: IrreducibleForceConstants,
+    supercell: Supercell,
+    temperature: float,
+    engine: exact.ExactEngine | None = None,
+) -> ForwardModel:
+    """Forward model of a crystal at a temperature (K), classical statistics.
+
+    Raises:
+        CrystalError: the shells reach beyond half the supercell.
+        PrecisionError: JAX runs in 32 bits.
+    """
+    require_x64()
+    return ForwardModel(
+        jnp.asarray(irreducible.basis),
+        jnp.asarray(grid_positions(irreducible, supercell)),
+        jnp.asarray(BOLTZMANN * temperature),
+        engine,
+        supercell.grid_shape,
+        irreducible.crystal.n_atoms,
+    )
+
+
+def blocks(
+    forward: ForwardModel, irreducible: Float[Array, " n_irreducible"]
+) -> Complex[Array, "n_k three_n three_n"]:
+    """Force-constant blocks Φ(k), eV/Å²."""
+    constants = force_constants(forward.basis, irreducible)
+    return force_constant_blocks(constants, forward.positions, forward.grid_shape, forward.n_atoms)
+
+
+def real_space_covariance(
+    forward: ForwardModel, phi_blocks: Complex[Array, "n_k three_n three_n"]
+) -> Float[Array, "n_cells n_atoms n_atoms 3 3"]:
+    """Displacement covariance C_κκ'(R), Å²."""
+    covariance = classical_covariance(phi_blocks, forward.thermal_energy)
+    return covariance_in_real_space(covariance, forward.grid_shape)
+
+
+def log_intensity(
+    forward: ForwardModel, irreducible: Float[Array, " n_irreducible"]
+) -> Float[Array, " n_q"]:
+    """Logarithm of the diffuse intensity per primitive cell at every Q point of the engine.
+
+    Finite everywhere; meaningful only where ``is_stable(blocks(forward, irreducible))``.
+    """
+    assert forward.engine is not None
+    covariance = real_space_covariance(forward, blocks(forward, irreducible))
+    return exact.log_intensity(forward.engine, covariance)

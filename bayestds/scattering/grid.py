@@ -1,0 +1,184 @@
+"""From the voxels of a volume to symmetry-irreducible Q points: masks and Laue averaging."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import xarray as xr
+
+from bayestds.crystal.supercell import Supercell
+from bayestds.errors import VolumeError
+
+FEWEST_POINTS = 10
+"""Fewer irreducible points than this are refused as a measurement."""
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Which voxels take part.
+
+    Attributes:
+        q_min, q_max: range of |Q|, Å⁻¹.
+        wedge: largest elevation of Q above the plane normal to ``plane`` (or l*), degrees.
+        plane: (h, k, l) normal of the plane through the origin; without ``wedge`` only the plane itself.
+        bragg_radius: voxels closer than this to a reciprocal-lattice point are left out, r.l.u.
+    """
+
+    q_min: float = 0.0
+    q_max: float = np.inf
+    wedge: float | None = None
+    plane: tuple[int, int, int] | None = None
+    bragg_radius: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class IrreducibleGrid:
+    """Symmetry-irreducible Q points of a voxel grid.
+
+    Attributes:
+        q_points: (n_q, 3) conventional r.l.u.; equivalent points are represented by the one with the
+            smallest index of k, so that few distinct k occur.
+        multiplicity: (n_q,) int, the number of voxels used for each.
+        point_of_voxel: (n_h, n_k, n_l) int, the point that each voxel belongs to, -1 where unused.
+    """
+
+    q_points: np.ndarray
+    multiplicity: np.ndarray
+    point_of_voxel: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Observations:
+    """Laue-averaged intensities on an irreducible grid.
+
+    Attributes:
+        grid: the Q points.
+        log_intensity: (n_q,) logarithm of the mean intensity of the equivalent voxels.
+        relative_sigma: (n_q,) its standard error where the volume gives one, else None.
+    """
+
+    grid: IrreducibleGrid
+    log_intensity: np.ndarray
+    relative_sigma: np.ndarray | None
+
+
+def voxel_mask(volume: xr.Dataset, supercell: Supercell, mask: Mask) -> np.ndarray:
+    """Voxels (n_h, n_k, n_l) bool that are inside the mask and not on a Bragg peak."""
+    axes = [volume[name].values for name in "hkl"]
+    q_points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    vectors = supercell.crystal.scattering_vectors(q_points)
+    length = np.linalg.norm(vectors, axis=-1)
+    inside = (length >= mask.q_min) & (length <= mask.q_max)
+    if mask.wedge is not None or mask.plane is not None:
+        normal = supercell.crystal.scattering_vectors(np.array(mask.plane or (0, 0, 1), dtype=float))
+        height = np.abs(vectors @ normal) / np.linalg.norm(normal)
+        limit = np.sin(np.radians(mask.wedge or 0.0)) * length
+        inside &= height <= limit + 1e-6
+    return inside & (_bragg_distance(q_points, supercell) > max(mask.bragg_radius, 1e-6))
+
+
+def _bragg_distance(q_points: np.ndarray, supercell: Supercell) -> np.ndarray:
+    """Distance (...,) to a nearby reciprocal-lattice point, in conventional r.l.u."""
+    matrix = supercell.crystal.conventional_matrix
+    primitive = q_points @ np.linalg.inv(matrix).T
+    best = np.full(q_points.shape[:-1], np.inf)
+    # Rounding in a skew basis finds a neighbour of the nearest point: look one further each way.
+    for step in np.ndindex(3, 3, 3):
+        difference = primitive - np.rint(primitive) - (np.array(step) - 1)
+        best = np.minimum(best, np.linalg.norm(difference @ matrix.T, axis=-1))
+    return best
+
+
+def reduce_grid(volume: xr.Dataset, supercell: Supercell, used: np.ndarray) -> IrreducibleGrid:
+    """Irreducible points of the voxels ``used`` (n_h, n_k, n_l) bool, under the Laue group.
+
+    Raises:
+        VolumeError: voxels are not commensurate with the supercell, or too few are left.
+    """
+    axes = [volume[name].values for name in "hkl"]
+    shape = tuple(len(axis) for axis in axes)
+    k_index = _grid_k_index(axes, supercell, used)
+    n_voxels = k_index.size
+    # The image with the smallest key represents the orbit; all its members find the same one.
+    key = k_index.astype(np.int64) * n_voxels + np.arange(n_voxels)
+    best = key.copy()
+    for rotation in supercell.crystal.laue_group:
+        image = _image_index(axes, rotation)
+        np.minimum(best, np.where(image >= 0, key[image], best), out=best)
+    voxels = np.flatnonzero(used.ravel())
+    keys, point, multiplicity = np.unique(best[voxels], return_inverse=True, return_counts=True)
+    if len(keys) < FEWEST_POINTS:
+        raise VolumeError(
+            f"Only {len(keys)} irreducible points are left in the volume.",
+            f"{len(voxels)} of {n_voxels} voxels are measured, inside the mask and off the Bragg peaks.",
+            "Use a larger volume, or widen the mask.",
+        )
+    point_of_voxel = np.full(n_voxels, -1)
+    point_of_voxel[voxels] = point
+    index = np.unravel_index(keys % n_voxels, shape)
+    q_points = np.stack([axis[i] for axis, i in zip(axes, index, strict=True)], axis=-1)
+    return IrreducibleGrid(q_points, multiplicity, point_of_voxel.reshape(shape))
+
+
+def _grid_k_index(axes: list[np.ndarray], supercell: Supercell, used: np.ndarray) -> np.ndarray:
+    q_points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    k_index = supercell.k_index(q_points, tolerance=1e-3)
+    stray = (k_index < 0) & used.ravel()
+    if stray.any():
+        steps = [float(axis[1] - axis[0]) if len(axis) > 1 else 1.0 for axis in axes]
+        denominators = [Fraction(step).limit_denominator(200).denominator for step in steps]
+        raise VolumeError(
+            f"{stray.sum()} of {used.sum()} voxels do not fit the supercell of the model.",
+            f"The first is at {np.round(q_points[stray][0], 4).tolist()} r.l.u.; the voxel steps are "
+            f"{np.round(steps, 5).tolist()}.",
+            f"Use a supercell that contains these wave vectors, for example {denominators}.",
+        )
+    return k_index
+
+
+def _image_index(axes: list[np.ndarray], rotation: np.ndarray) -> np.ndarray:
+    """Flat index (n_voxels,) of the voxel that each one is rotated to, -1 where off the grid."""
+    shape = tuple(len(axis) for axis in axes)
+    flat = np.zeros(shape, dtype=np.int64)
+    inside = np.ones(shape, dtype=bool)
+    for target, axis in enumerate(axes):
+        step = axis[1] - axis[0] if len(axis) > 1 else 1.0
+        parts = [(rotation[source, target] / step) * axes[source] for source in range(3)]
+        exact = parts[0][:, None, None] + parts[1][None, :, None] + parts[2][None, None, :] - axis[0] / step
+        index = np.rint(exact)
+        inside &= (np.abs(exact - index) < 1e-3) & (index >= 0) & (index < len(axis))
+        flat = flat * len(axis) + index.astype(np.int64)
+    return np.where(inside, flat, -1).ravel()
+
+
+def average(volume: xr.Dataset, supercell: Supercell, mask: Mask | None = None) -> Observations:
+    """Average a volume over the Laue group, on the voxels that are measured and inside the mask.
+
+    Voxels with standard errors are weighted by their inverse variance.
+
+    Raises:
+        VolumeError: no voxel or too few are left, intensities are not positive, or voxels do not fit the
+            supercell.
+    """
+    intensity = volume["intensity"].values
+    used = np.isfinite(intensity) & voxel_mask(volume, supercell, mask or Mask())
+    if "mask" in volume:
+        used &= ~volume["mask"].values
+    sigma = volume["sigma"].values if "sigma" in volume else None
+    if sigma is not None:
+        used &= np.isfinite(sigma) & (sigma > 0)
+    bad = used & (intensity <= 0)
+    if bad.any():
+        where = [float(volume[n].values[i]) for n, i in zip("hkl", np.argwhere(bad)[0], strict=True)]
+        raise VolumeError(
+            f"{bad.sum()} of {used.sum()} voxels have an intensity that is zero or negative.",
+            f"The first is at {np.round(where, 4).tolist()} r.l.u.; their logarithm does not exist.",
+            "Mark them as unmeasured (NaN, or mask), or undo an excessive background subtraction.",
+        )
+    grid = reduce_grid(volume, supercell, used)
+    point, values = grid.point_of_voxel[used], intensity[used]
+    weight = np.ones(len(values)) if sigma is None else sigma[used] ** -2.0
+    total = np.bincount(point, weight)
+    mean = np.bincount(point, weight * values) / total
+    relative = None if sigma is None else 1 / (np.sqrt(total) * mean)
+    return Observations(grid, np.log(mean), relative)

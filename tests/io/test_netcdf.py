@@ -1,0 +1,44 @@
+import h5py
+import numpy as np
+import xarray as xr
+
+from bayestds.io import read_volume, write_volume
+
+
+def test_everything_survives(tmp_path, volume):
+    write_volume(volume, tmp_path / "v.nc")
+    xr.testing.assert_identical(read_volume(tmp_path / "v.nc"), volume)
+
+
+def test_xarray_reads_it(tmp_path, volume):
+    write_volume(volume, tmp_path / "v.nc")
+    dataset = xr.load_dataset(tmp_path / "v.nc", engine="h5netcdf")
+    np.testing.assert_array_equal(dataset["intensity"], volume["intensity"])
+    assert dataset["h"].attrs["units"] == "r.l.u."
+
+
+def test_dimensions_are_found_by_name(tmp_path, volume):
+    volume.transpose("l", "h", "k").to_netcdf(tmp_path / "v.nc", engine="h5netcdf")
+    xr.testing.assert_identical(read_volume(tmp_path / "v.nc"), volume)
+
+
+def test_other_dimensions_are_refused(tmp_path, volume, refused):
+    volume[["intensity"]].isel(l=0).to_netcdf(tmp_path / "v.nc", engine="h5netcdf")
+    refused(tmp_path / "v.nc", "intensity has the dimensions ('h', 'k')")
+
+
+def test_values_that_make_no_volume_are_refused(tmp_path, volume, refused):
+    path = tmp_path / "v.nc"
+    (volume[["intensity"]] * np.nan).to_netcdf(path, engine="h5netcdf")
+    refused(path, "every intensity is NaN")
+    volume.assign_coords(k=[0.0, 0.1, 0.4]).to_netcdf(path, engine="h5netcdf")
+    refused(path, "axis k is not uniform")
+    volume.assign_attrs(lattice=(1.0, 1.0, 1.0, 10.0, 10.0, 90.0)).to_netcdf(path, engine="h5netcdf")
+    refused(path, "volume is not positive")
+
+
+def test_broken_inner_structure_is_refused(tmp_path, volume, refused):
+    write_volume(volume, tmp_path / "v.nc")
+    with h5py.File(tmp_path / "v.nc", "a") as file:
+        file["k"].attrs["_Netcdf4Coordinates"] = [0, 0, 0]
+    refused(tmp_path / "v.nc", "cannot be understood")
