@@ -46,14 +46,17 @@ def simulate_volume(
             "A mode has a force constant that is not positive, so that its displacement is not defined.",
             "Check the signs of the values: those of bonds are negative where they bind.",
         )
-    empty = np.full(tuple(len(axis) for axis in axes), np.nan)
-    crystal = supercell.crystal
     volume = make_volume(
-        *axes, empty, lattice=crystal.cell_parameters, temperature=temperature, noise="none"
+        *axes,
+        np.zeros(tuple(len(axis) for axis in axes)),
+        lattice=supercell.crystal.cell_parameters,
+        temperature=temperature,
+        noise="none",
     )
     used = voxel_mask(volume, supercell, Mask())
     grid = reduce_grid(volume, supercell, used)
     engine = make_engine(supercell, grid.q_points, scattering_factors)
     log_i = np.asarray(jax.jit(log_intensity)(forward.with_engine(engine), values))
+    volume["intensity"].values[~used] = np.nan
     volume["intensity"].values[used] = scale * np.exp(log_i[grid.point_of_voxel[used]])
     return volume

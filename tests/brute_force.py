@@ -1,0 +1,147 @@
+"""Oracle: a finite periodic crystal atom by atom, without wave vectors, transforms or the engine's code.
+
+Atoms i, j have the Hessian block Φ_ij = ∂²E/∂u_i∂u_j, which depends on the kinds of both and on the
+shortest periodic image of x_i - x_j.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from bayestds.crystal.supercell import Supercell
+from bayestds.force_constants.irreducible import IrreducibleForceConstants
+
+BOLTZMANN = 1.380649e-23 / 1.602176634e-19
+"""eV/K, exact by definition of the SI."""
+
+
+@dataclass(frozen=True)
+class PeriodicAtoms:
+    """All atoms of a supercell: its rows (3, 3) Å, positions (n, 3) Å, kind (n,) and cell (n, 3) of each."""
+
+    box: np.ndarray
+    positions: np.ndarray
+    kinds: np.ndarray
+    cells: np.ndarray
+
+    @property
+    def n_atoms(self) -> int:
+        return len(self.positions)
+
+
+def periodic_atoms(supercell: Supercell) -> PeriodicAtoms:
+    """The atoms of a supercell, cell by cell; only its matrix and the crystal are used."""
+    crystal, matrix = supercell.crystal, supercell.matrix
+    span = int(np.abs(matrix).sum(axis=0).max())
+    inside = []
+    for cell in product(range(-span, span + 1), repeat=3):
+        coordinates = np.array(cell) @ np.linalg.inv(matrix)
+        if (coordinates > -1e-9).all() and (coordinates < 1 - 1e-9).all():
+            inside.append(cell)
+    kinds = np.tile(np.arange(crystal.n_atoms), len(inside))
+    cells = np.repeat(np.array(inside), crystal.n_atoms, axis=0)
+    positions = (cells + crystal.fractional_positions[kinds]) @ crystal.lattice_vectors
+    return PeriodicAtoms(matrix @ crystal.lattice_vectors, positions, kinds, cells)
+
+
+def shortest_image(box: np.ndarray, vector: np.ndarray, reach: int = 3) -> tuple[np.ndarray, int]:
+    """The shortest of vector + (lattice of box), and how many are equally short."""
+    steps = np.array(list(product(range(-reach, reach + 1), repeat=3)))
+    start = vector - np.rint(vector @ np.linalg.inv(box)) @ box
+    images = start + steps @ box
+    lengths = np.linalg.norm(images, axis=1)
+    return images[lengths.argmin()], int((lengths < lengths.min() + 1e-4).sum())
+
+
+Bonds = Callable[[int, int, np.ndarray], np.ndarray]
+"""Block Φ_ij (3, 3) from the kinds of i and j and the vector x_i - x_j."""
+
+
+def bonds_of(irreducible: IrreducibleForceConstants, phi: np.ndarray) -> Bonds:
+    """Blocks of the neighbour pairs at these parameters, looked up by geometry; zero for all others."""
+    positions, lattice = irreducible.crystal.fractional_positions, irreducible.crystal.lattice_vectors
+    table: dict[tuple[int, int], list[tuple[np.ndarray, np.ndarray]]] = {}
+    for pair, basis in zip(irreducible.pairs, irreducible.basis, strict=True):
+        first, second, cell = int(pair[0]), int(pair[1]), pair[2:]
+        vector = (cell + positions[first] - positions[second]) @ lattice
+        table.setdefault((first, second), []).append((vector, basis @ phi))
+
+    def block(first: int, second: int, vector: np.ndarray) -> np.ndarray:
+        found = [b for v, b in table.get((first, second), []) if np.abs(v - vector).max() < 1e-6]
+        assert len(found) <= 1
+        return found[0] if found else np.zeros((3, 3))
+
+    return block
+
+
+def dense_hessian(atoms: PeriodicAtoms, bonds: Bonds) -> np.ndarray:
+    """Hessian (3n, 3n), eV/Å²; the self terms are those that the acoustic sum rule demands."""
+    n = atoms.n_atoms
+    hessian = np.zeros((n, 3, n, 3))
+    for i in range(n):
+        for j in range(n):
+            if i != j:
+                vector, n_images = shortest_image(atoms.box, atoms.positions[i] - atoms.positions[j])
+                found = bonds(int(atoms.kinds[i]), int(atoms.kinds[j]), vector)
+                assert n_images == 1 or not found.any(), "a bond as long as half the supercell"
+                hessian[i, :, j] = found
+        hessian[i, :, i] = -hessian[i].sum(axis=1)
+    return hessian.reshape(3 * n, 3 * n)
+
+
+def dense_covariance(hessian: np.ndarray, temperature: float) -> np.ndarray:
+    """k_B T times the pseudo-inverse, the three rigid translations removed, (3n, 3n) Å²."""
+    values, vectors = np.linalg.eigh(hessian)
+    still = np.abs(values) < 1e-9 * np.abs(values).max()
+    assert still.sum() == 3
+    assert (values[~still] > 0).all(), "unstable"
+    moving = vectors[:, ~still]
+    return BOLTZMANN * temperature * (moving / values[~still]) @ moving.T
+
+
+def dense_intensity(
+    atoms: PeriodicAtoms, covariance: np.ndarray, scattering_vector: np.ndarray, factors: np.ndarray
+) -> float:
+    """Diffuse intensity per primitive cell at one Q (3,), Å⁻¹, as a double sum over atoms; factors (n,)."""
+    n_cells = atoms.n_atoms / (atoms.kinds.max() + 1)
+    n = atoms.n_atoms
+    q_c_q = np.einsum("a,iajb,b->ij", scattering_vector, covariance.reshape(n, 3, n, 3), scattering_vector)
+    half = q_c_q.diagonal() / 2
+    phase = np.exp(1j * (atoms.positions @ scattering_vector))
+    waves = np.outer(factors * phase, (factors * phase).conj())
+    total = (waves * np.exp(-half[:, None] - half[None, :]) * np.expm1(q_c_q)).sum() / n_cells
+    assert abs(total.imag) < 1e-9 * abs(total)
+    return float(total.real)
+
+
+def random_stable(
+    irreducible: IrreducibleForceConstants, supercell: Supercell, seed: int, perturbation: float = 0.3
+) -> np.ndarray:
+    """Random parameters for which the crystal is stable in this supercell.
+
+    Springs along and across every bond (isotropic ones alone make any connected network stable), softer
+    by shell, plus a random symmetric perturbation, halved until the dense Hessian is positive.
+    """
+    rng = np.random.default_rng(seed)
+    shells = {tuple(pair): orbit.shell for orbit in irreducible.orbits for pair in orbit.pairs}
+    crystal = irreducible.crystal
+    wanted = []
+    for pair in irreducible.pairs[crystal.n_atoms :]:
+        along = crystal.bond_vectors(pair[None])[0]
+        along /= np.linalg.norm(along)
+        wanted.append(-4.0 / shells[tuple(pair)] ** 2 * (0.4 * np.eye(3) + np.outer(along, along)))
+    matrix = irreducible.basis[crystal.n_atoms :].reshape(-1, irreducible.n_irreducible)
+    springs, *_ = np.linalg.lstsq(matrix, np.ravel(wanted))
+    assert np.abs(matrix @ springs - np.ravel(wanted)).max() < 1e-10, "springs are symmetric force constants"
+    noise = rng.normal(size=irreducible.n_irreducible) * 4.0 / irreducible.shells**2
+    atoms = periodic_atoms(supercell)
+    h_springs = dense_hessian(atoms, bonds_of(irreducible, springs))
+    h_noise = dense_hessian(atoms, bonds_of(irreducible, noise))
+    while True:
+        values = np.linalg.eigvalsh(h_springs + perturbation * h_noise)
+        # Three zeros, and nothing softer than 1 % of the stiffest mode.
+        if values[0] > -1e-9 and values[3] > 0.01 * values[-1]:
+            return springs + perturbation * noise
+        perturbation /= 2
