@@ -100,6 +100,14 @@ class Supercell:
         grid = np.moveaxis((np.asarray(cells) @ self.right) % self.grid_shape, -1, 0)
         return np.ravel_multi_index(tuple(grid), self.grid_shape)
 
+    def phases(self, k_index: np.ndarray, cells: np.ndarray) -> np.ndarray:
+        """exp(ik·R) (n_k, n_cells) for grid indices k_index (n_k,) and cells (n_cells,), from a table."""
+        # The last invariant factor is a multiple of the others, so every phase is one of its roots of unity.
+        period = self.grid_shape[-1]
+        waves = self._grid[k_index] * (period // np.array(self.grid_shape))
+        roots = np.exp(2j * np.pi * np.arange(period) / period)
+        return roots[(waves @ self._grid[cells].T) % period]
+
     def k_index(self, q_points: np.ndarray, tolerance: float = 1e-6) -> np.ndarray:
         """Flat grid index (n_q,) of q_points (n_q, 3) in conventional r.l.u., modulo the lattice.
 

@@ -1,6 +1,7 @@
 """Space group and Laue group as exact integers. The one door to spglib."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import spglib
@@ -40,15 +41,19 @@ class SpaceGroup:
         )
 
 
-def _dataset(cell: Cell, tolerance: float):
-    dataset = spglib.get_symmetry_dataset(cell, symprec=tolerance)
-    if dataset is None:
+# spglib's own switch: exceptions instead of None, which is its coming default.
+spglib.error.OLD_ERROR_HANDLING = False
+
+
+def _dataset(cell: Cell, tolerance: float) -> Any:
+    try:
+        return spglib.get_symmetry_dataset(cell, symprec=tolerance)
+    except spglib.SpglibError as error:
         raise CrystalError(
             "No space group was found for this structure.",
-            f"spglib failed at a tolerance of {tolerance:g} Å; two atoms may overlap.",
+            f"spglib failed at a tolerance of {tolerance:g} Å ({error}); two atoms may overlap.",
             "Check the atomic positions and the lattice.",
-        )
-    return dataset
+        ) from error
 
 
 def find_cells(cell: Cell, tolerance: float) -> tuple[Cell, np.ndarray]:
@@ -66,7 +71,10 @@ def find_cells(cell: Cell, tolerance: float) -> tuple[Cell, np.ndarray]:
         the primitive cell and the (3, 3) int matrix M with conventional rows = M @ primitive rows.
     """
     dataset = _dataset(cell, tolerance)
-    primitive = spglib.standardize_cell(cell, to_primitive=True, no_idealize=True, symprec=tolerance)
+    lattice, positions, types = spglib.standardize_cell(
+        cell, to_primitive=True, no_idealize=True, symprec=tolerance
+    )
+    primitive: Cell = (lattice, positions, [int(number) for number in types])
     standard = spglib.standardize_cell(cell, to_primitive=False, no_idealize=True, symprec=tolerance)
     to_primitive = np.linalg.inv(primitive[0])
     given = cell[0] @ to_primitive
@@ -85,7 +93,7 @@ def find_cells(cell: Cell, tolerance: float) -> tuple[Cell, np.ndarray]:
             f"It was found as {np.round(matrix, 3).tolist()} at a tolerance of {tolerance:g} Å.",
             "Give the structure with more digits.",
         )
-    return (np.asarray(primitive[0]), np.asarray(primitive[1]), list(primitive[2])), rounded
+    return primitive, rounded
 
 
 def find_space_group(cell: Cell, tolerance: float) -> SpaceGroup:

@@ -24,11 +24,11 @@ from bayestds.errors import VolumeError
 SMALLEST_INTENSITY = 1e-200
 """Intensities below this, which only unphysical force constants give, are raised to it."""
 
-POINTS_AT_ONCE = 2048
+POINTS_AT_ONCE = 1024
 """Q points evaluated together; their tables then stay in the cache."""
 
-_PRODUCTS = np.array([[0, 0], [1, 1], [2, 2], [1, 2], [0, 2], [0, 1]])
-"""The six products Q_a Q_b."""
+_PRODUCTS = np.array([[0, 0], [0, 1], [0, 2], [1, 1], [1, 2], [2, 2]])
+"""The six products Q_a Q_b, in the order of :func:`_exponents`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,15 +69,15 @@ def pair_table(supercell: Supercell) -> PairTable:
 class ExactEngine:
     """Everything about the Q points that :func:`log_intensity` needs; a pytree of constant arrays.
 
-    Points are sorted into blocks of equal k, padded to ``block_size``, so that the Fourier sums enter
-    as one matrix product a block.
+    Points are sorted into blocks of equal k, padded to ``block_size``. Everything that depends on Q
+    through exp(iQ·R) alone, the near phases and the Fourier sums, is then shared by a block.
 
     Attributes:
-        quadratic: (n_blocks, block_size, 6) the six products Q_a Q_b, Å⁻².
-        near_weights: (n_blocks, block_size, n_near) real part of f_κ f_κ'* exp(iQ·(R+τ_κ-τ_κ')).
-        kind_weights: (n_blocks, block_size, n_kinds) their sums over the near pairs of each kind.
+        vectors: (n_blocks, 3, block_size) scattering vectors Q, Å⁻¹.
+        structure: (n_blocks, n_kinds, 2, block_size) f_κ f_κ'* exp(iQ·(τ_κ-τ_κ')), real and imaginary.
+        near_phases: (n_blocks, n_near, 2) exp(ik·R) times 2 where the conjugate pair is another one.
         near_pairs: (n_near, 3) int, grid cell, κ, κ'.
-        far_weights: (n_blocks, block_size, n_kinds, 2) the same factor without R, real and imaginary.
+        near_kinds: (n_near, n_kinds) 1 where a near pair is of a kind.
         far_mask: (n_cells, n_kinds) 1 where a pair is far.
         kinds: (n_kinds, 2) int, κ <= κ' of each kind of pair.
         k_index: (n_blocks,) grid index of k.
@@ -86,11 +86,11 @@ class ExactEngine:
         grid_shape: FFT grid of the supercell.
     """
 
-    quadratic: Float[Array, "n_blocks block_size 6"]
-    near_weights: Float[Array, "n_blocks block_size n_near"]
-    kind_weights: Float[Array, "n_blocks block_size n_kinds"]
+    vectors: Float[Array, "n_blocks 3 block_size"]
+    structure: Float[Array, "n_blocks n_kinds 2 block_size"]
+    near_phases: Float[Array, "n_blocks n_near 2"]
     near_pairs: Int[Array, "n_near 3"]
-    far_weights: Float[Array, "n_blocks block_size n_kinds 2"]
+    near_kinds: Float[Array, "n_near n_kinds"]
     far_mask: Float[Array, "n_cells n_kinds"]
     kinds: Int[Array, "n_kinds 2"]
     k_index: Int[Array, " n_blocks"]
@@ -111,99 +111,92 @@ def log_intensity(
         covariance: C_κκ'(R), Å², from ``covariance_in_real_space``.
     """
     kinds = engine.kinds
-    packed = _packed(covariance)
-    near, near_damping = _near_coefficients(engine, packed)
-    near, damping = near - near_damping, _damping(packed, *kinds.T)
+    packed = packed_covariance(covariance)
+    cell, first, second = engine.near_pairs.T
+    near = packed[cell, first, second] - damping(packed, first, second)
     fields = _fields(engine, packed[:, kinds[:, 0], kinds[:, 1]])
-    arrays = (engine.quadratic, engine.near_weights, engine.kind_weights, engine.far_weights, fields)
-    evaluate = jax.checkpoint(lambda block: _intensity(*block, near, damping, engine.order))
-    batch = max(1, POINTS_AT_ONCE // engine.quadratic.shape[1])
+    arrays = (engine.vectors, engine.structure, engine.near_phases, fields)
+    constants = (near, damping(packed, kinds[:, 0], kinds[:, 1]), engine.near_kinds)
+    evaluate = jax.checkpoint(lambda block: _intensity(*block, *constants, engine.order))
+    batch = max(1, POINTS_AT_ONCE // engine.vectors.shape[-1])
     intensity = jax.lax.map(evaluate, arrays, batch_size=batch).reshape(-1)[engine.place]
     positive = intensity > SMALLEST_INTENSITY
     return jnp.log(jnp.where(positive, intensity, SMALLEST_INTENSITY))
 
 
-def terms(
-    engine: ExactEngine, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]
-) -> tuple[Float[Array, "n_blocks block_size n_near"], ...]:
-    """QᵀC_κκ'(R)Q, W_κ + W_κ' and the weight of every near pair at every point."""
-    near, damping = _near_coefficients(engine, _packed(covariance))
-    return engine.quadratic @ near.T, engine.quadratic @ damping.T, engine.near_weights
+def _intensity(
+    vectors: Float[Array, "3 block_size"],
+    structure: Float[Array, "n_kinds 2 block_size"],
+    near_phases: Float[Array, "n_near 2"],
+    fields: Float[Array, "n_kinds 2 n_monomials"],
+    near: Float[Array, "n_near 6"],
+    damping: Float[Array, "n_kinds 6"],
+    near_kinds: Float[Array, "n_near n_kinds"],
+    order: int,
+) -> Float[Array, " block_size"]:
+    """Intensity at the points of one block; all exponents are negative by Cauchy-Schwarz."""
+    powers = monomials(vectors, max(order, 1))
+    quadratic = powers[:6]
+    phases = near_kinds.T[:, None, :] * near_phases.T
+    # exp(x - W - W') - exp(-W - W') for the near pairs, the powers of x for the far ones.
+    expanded = -phases.sum(axis=-1, keepdims=True)
+    if order:
+        expanded += jnp.tensordot(fields, powers, axes=1)
+    lattice_sum = jnp.tensordot(phases, jnp.exp(near @ quadratic), axes=1)
+    lattice_sum += jnp.exp(-damping @ quadratic)[:, None] * expanded
+    return (structure * lattice_sum * np.array([[1.0], [-1.0]])).sum(axis=(0, 1))
 
 
-def _near_coefficients(
-    engine: ExactEngine, packed: Float[Array, "n_cells n_atoms n_atoms 6"]
-) -> tuple[Float[Array, "n_near 6"], Float[Array, "n_near 6"]]:
-    cell, first, second = engine.near_pairs.T
-    return packed[cell, first, second], _damping(packed, first, second)
-
-
-def _damping(
+def damping(
     packed: Float[Array, "n_cells n_atoms n_atoms 6"], first: Int[Array, " n"], second: Int[Array, " n"]
 ) -> Float[Array, "n 6"]:
-    """Coefficients of W_κ + W_κ'."""
+    """Coefficients of W_κ + W_κ' for pairs of atoms."""
     return (packed[0, first, first] + packed[0, second, second]) / 2
 
 
-def _packed(covariance: Float[Array, "... 3 3"]) -> Float[Array, "... 6"]:
+def packed_covariance(covariance: Float[Array, "... 3 3"]) -> Float[Array, "... 6"]:
     """Coefficients of QᵀCQ on the six products of :data:`_PRODUCTS`."""
     i, j = _PRODUCTS.T
     symmetric = covariance[..., i, j] + covariance[..., j, i]
     return symmetric * np.where(i == j, 0.5, 1.0)
 
 
-def _intensity(
-    quadratic: Float[Array, "block_size 6"],
-    near_weights: Float[Array, "block_size n_near"],
-    kind_weights: Float[Array, "block_size n_kinds"],
-    far_weights: Float[Array, "block_size n_kinds 2"],
-    fields: Float[Array, "n_kinds 2 n_monomials"],
-    near: Float[Array, "n_near 6"],
-    damping: Float[Array, "n_kinds 6"],
-    order: int,
-) -> Float[Array, " block_size"]:
-    """Intensity at the points of one block; all exponents are negative by Cauchy-Schwarz."""
-    debye_waller = jnp.exp(-quadratic @ damping.T)
-    intensity = (near_weights * jnp.exp(quadratic @ near.T)).sum(-1) - (kind_weights * debye_waller).sum(-1)
-    if order:
-        expanded = jnp.einsum("qm,kcm,qkc->qk", _monomials(quadratic, order), fields, far_weights)
-        intensity += (debye_waller * expanded).sum(-1)
-    return intensity
-
-
 def _fields(
     engine: ExactEngine, packed: Float[Array, "n_cells n_kinds 6"]
 ) -> Float[Array, "n_blocks n_kinds 2 n_monomials"]:
     """Fourier sums over far R of the coefficients of (QᵀCQ)ⁿ/n!, real and imaginary, for every block."""
-    n_kinds = packed.shape[1]
     if not engine.order:
-        return jnp.zeros((len(engine.k_index), n_kinds, 2, 0))
+        return jnp.zeros((len(engine.k_index), len(engine.kinds), 2, 0))
     far = packed * engine.far_mask[..., None]
     powers, term = [far], far
     for n in range(2, engine.order + 1):
         term = jnp.einsum("rki,rkj,ijm->rkm", term, far, _products_table(n)) / n
         powers.append(term)
     stacked = jnp.concatenate(powers, axis=-1)
-    waves = jnp.fft.ifftn(stacked.reshape(*engine.grid_shape, -1), axes=(0, 1, 2), norm="forward")
-    waves = waves.reshape(len(packed), n_kinds, -1)[engine.k_index]
-    return jnp.stack([waves.real, -waves.imag], axis=-2)
+    grid = (*engine.grid_shape, *stacked.shape[1:])
+    waves = jnp.fft.ifftn(stacked.reshape(grid), axes=(0, 1, 2), norm="forward")
+    waves = waves.reshape(stacked.shape)[engine.k_index]
+    # A kind κ < κ' stands for its conjugate κ' > κ as well.
+    waves *= jnp.where(engine.kinds[:, :1] == engine.kinds[:, 1:], 1.0, 2.0)
+    return jnp.stack([waves.real, waves.imag], axis=-2)
 
 
-def _monomials(quadratic: Float[Array, "n_q 6"], order: int) -> Float[Array, "n_q n_monomials"]:
-    """Products of Q components of degree 2, 4, ..., 2 * order."""
-    powers = [quadratic]
-    for n in range(2, order + 1):
-        lower, factor = _factors(n)
-        powers.append(powers[-1][:, lower] * quadratic[:, factor])
-    return jnp.concatenate(powers, axis=-1)
+def monomials(vectors: Float[Array, "3 n_q"], order: int) -> Float[Array, "n_monomials n_q"]:
+    """All products of Q components of degree 2, 4, ..., 2 * order, as ordered by :func:`_exponents`."""
+    x, y, z = vectors
+    power = vectors
+    even = []
+    for degree in range(2, 2 * order + 1):
+        # Products with a factor x come first; of the others those with y; the last is a power of z.
+        power = jnp.concatenate([x * power, y * power[-degree:], z * power[-1:]])
+        if degree % 2 == 0:
+            even.append(power)
+    return jnp.concatenate(even)
 
 
 @cache
 def _exponents(n: int) -> tuple[tuple[int, int, int], ...]:
-    """Exponents of the monomials of degree 2n; for n = 1 in the order of :data:`_PRODUCTS`."""
-    if n == 1:
-        counts = [[int(i == axis) + int(j == axis) for axis in range(3)] for i, j in _PRODUCTS]
-        return tuple((a, b, c) for a, b, c in counts)
+    """Exponents of the monomials of degree 2n."""
     return tuple((a, b, 2 * n - a - b) for a in range(2 * n, -1, -1) for b in range(2 * n - a, -1, -1))
 
 
@@ -217,13 +210,6 @@ def _products_table(n: int) -> np.ndarray:
             a, b, c = (x + y for x, y in zip(lower, factor, strict=True))
             table[i, j, index[a, b, c]] = 1
     return table
-
-
-@cache
-def _factors(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """One way to write each monomial of degree 2n as (monomial of degree 2n-2, product)."""
-    lower, factor = (_products_table(n).reshape(-1, len(_exponents(n))).argmax(axis=0).__divmod__(6))
-    return lower, factor
 
 
 def make_engine(
@@ -260,24 +246,23 @@ def make_engine(
     vectors = supercell.crystal.scattering_vectors(points.reshape(-1, 3)).reshape(points.shape)
     structure = _structure_factors(supercell, vectors, scattering_factors, layout) * used[..., None]
     kinds = np.array(list(combinations_with_replacement(range(supercell.crystal.n_atoms), 2)))
-
-    near_cells, near_atoms = pairs.cells[:n_near], pairs.atoms[:n_near]
     cross = structure[..., kinds[:, 0]] * structure[..., kinds[:, 1]].conj()
-    near_kind = (near_atoms[:, None] == kinds).all(-1).argmax(-1)
-    phase = np.exp(1j * vectors @ (supercell.cells[near_cells] @ supercell.crystal.lattice_vectors).T)
-    near_weights = (cross[..., near_kind] * phase).real * pairs.counts[:n_near]
+
+    cells, atoms = pairs.cells[:n_near], pairs.atoms[:n_near]
+    kind = (atoms[:, None] == kinds).all(-1).argmax(-1)
+    same = atoms[:, 0] == atoms[:, 1]
+    phases = pairs.counts[:n_near] * supercell.phases(k_of_block, cells)
+    # Of a pair and its conjugate with κ = κ' only the sum of both is wanted, and that is real.
+    phases = np.stack([phases.real, np.where(same, 0.0, phases.imag)], axis=-1)
     far_mask = np.ones((supercell.n_cells, len(kinds)))
-    far_mask[near_cells, near_kind] = 0
-    same = near_atoms[:, 0] == near_atoms[:, 1]
-    far_mask[supercell.cell_index(-supercell.cells[near_cells[same]]), near_kind[same]] = 0
-    far = cross * np.where(kinds[:, 0] == kinds[:, 1], 1, 2)
-    i, j = _PRODUCTS.T
+    far_mask[cells, kind] = 0
+    far_mask[supercell.cell_index(-supercell.cells[cells[same]]), kind[same]] = 0
     return ExactEngine(
-        jnp.asarray(vectors[..., i] * vectors[..., j]),
-        jnp.asarray(near_weights),
-        jnp.asarray(near_weights @ np.eye(len(kinds))[near_kind]),
-        jnp.asarray(np.column_stack([near_cells, near_atoms])),
-        jnp.asarray(np.stack([far.real, far.imag], axis=-1)),
+        jnp.asarray(vectors.swapaxes(1, 2)),
+        jnp.asarray(np.stack([cross.real, cross.imag], axis=-1).transpose(0, 2, 3, 1)),
+        jnp.asarray(phases),
+        jnp.asarray(np.column_stack([cells, atoms])),
+        jnp.asarray(np.eye(len(kinds))[kind]),
         jnp.asarray(far_mask),
         jnp.asarray(kinds),
         jnp.asarray(k_of_block),
@@ -307,7 +292,7 @@ def _block_layout(k_index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
     """
     unique, inverse, counts = np.unique(k_index, return_inverse=True, return_counts=True)
     # A power of two near half the median group keeps the padding small.
-    block_size = 2 ** int(np.clip(np.ceil(np.log2(max(1, np.median(counts) / 2))), 0, 8))
+    block_size = 2 ** int(np.clip(np.ceil(np.log2(max(1, np.median(counts) / 2))), 0, 7))
     n_blocks = -(-counts // block_size)
     start = np.concatenate([[0], np.cumsum(n_blocks * block_size)])
     order = np.argsort(inverse, kind="stable")

@@ -3,13 +3,19 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import jax
 import numpy as np
 from jax import Array
 from jaxtyping import Float
 
 from bayestds.crystal.supercell import Supercell
-from bayestds.scattering.exact import ExactEngine, log_intensity, make_engine, pair_table, terms
+from bayestds.scattering.exact import (
+    ExactEngine,
+    damping,
+    make_engine,
+    monomials,
+    packed_covariance,
+    pair_table,
+)
 
 HIGHEST_ORDER = 6
 """Highest phonon order that is tried."""
@@ -17,13 +23,13 @@ HIGHEST_ORDER = 6
 _EXPONENTIAL_COST = 10
 """Cost of a near pair, in monomials of a far one (measured)."""
 
-_EVALUATIONS = 5e6
+_EVALUATIONS = 1.5e6
 """Exponentials spent on measuring the error; beyond it a sample of the Q points is measured."""
 
 
 @dataclass(frozen=True)
 class ExpansionError:
-    """How far an engine lies from the direct form, measured on Q points at given force constants.
+    """How far an engine lies from the direct form, on some Q points at given force constants.
 
     Attributes:
         largest: largest difference in log intensity.
@@ -53,40 +59,19 @@ def choose_engine(
         scattering_factors: f_κ, (n_atoms,) or (n_q, n_atoms); 1 by default.
         tolerance: in log intensity.
     """
-    rows = _checked_points(supercell, q_points)
-    direct = make_engine(supercell, q_points[rows], _factors_at(scattering_factors, rows))
-    pairs = pair_table(supercell)
+    direct = _sample(supercell, q_points, scattering_factors)
+    lengths = pair_table(supercell).lengths
     # Only whole shells of pairs, so that the choice does not break the symmetry.
-    shell_ends = np.flatnonzero(np.append(np.diff(pairs.lengths) > 1e-3, True)) + 1
+    shell_ends = np.flatnonzero(np.append(np.diff(lengths) > 1e-3, True)) + 1
     n_kinds = len(direct.kinds)
-    best_cost, best = np.inf, (len(pairs.cells), 0)
+    best_cost, best = np.inf, (len(lengths), 0)
     for order, errors in _truncation_errors(direct, covariance):
-        good = shell_ends[errors[shell_ends - 1] <= tolerance]
-        if not len(good):
-            continue
+        good = shell_ends[errors[:, shell_ends].max(axis=0) <= tolerance]
         n_monomials = sum((2 * n + 1) * (n + 1) for n in range(1, order + 1))
         cost = _EXPONENTIAL_COST * good[0] + n_kinds * n_monomials
         if cost < best_cost:
             best_cost, best = cost, (int(good[0]), order)
     return make_engine(supercell, q_points, scattering_factors, *best)
-
-
-def _truncation_errors(
-    direct: ExactEngine, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]
-) -> Iterator[tuple[int, np.ndarray]]:
-    """For each order, the largest error (n_pairs,) in log intensity when pairs 0 to i are near."""
-    exponent, damping, weights = (np.asarray(x).reshape(-1, x.shape[-1]) for x in terms(direct, covariance))
-    intensity = (weights * (np.exp(exponent - damping) - np.exp(-damping))).sum(axis=1)
-    used = intensity > 0
-    exponent, damping, weights = exponent[used], damping[used], weights[used]
-    weights = weights * np.exp(-damping) / intensity[used, None]
-    power = exponent.copy()
-    tail = np.expm1(exponent) - exponent
-    for order in range(2, HIGHEST_ORDER + 1):
-        power *= exponent / order
-        tail -= power
-        missing = (weights * tail)[:, ::-1].cumsum(axis=1)[:, ::-1]
-        yield order, np.append(np.abs(missing[:, 1:]).max(axis=0), 0.0)
 
 
 def expansion_error(
@@ -96,27 +81,54 @@ def expansion_error(
     covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"],
     scattering_factors: np.ndarray | None = None,
 ) -> ExpansionError:
-    """Difference between an engine and the direct form at these force constants."""
-    rows = _checked_points(supercell, q_points)
-    direct = make_engine(supercell, q_points[rows], _factors_at(scattering_factors, rows))
-    found = np.asarray(_evaluate(engine, covariance))[rows]
-    error = np.abs(found - np.asarray(_evaluate(direct, covariance)))
-    return ExpansionError(float(error.max()), float(np.median(error)), len(rows), len(q_points))
+    """Truncation error of an engine at these force constants."""
+    direct = _sample(supercell, q_points, scattering_factors)
+    n_checked = len(direct.place)
+    if not engine.order:
+        return ExpansionError(0.0, 0.0, n_checked, len(q_points))
+    errors = dict(_truncation_errors(direct, covariance))[engine.order][:, len(engine.near_pairs)]
+    return ExpansionError(float(errors.max()), float(np.median(errors)), n_checked, len(q_points))
 
 
-_evaluate = jax.jit(log_intensity)
+def _truncation_errors(
+    direct: ExactEngine, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """For each order, the errors (n_q, n_pairs + 1) in log intensity when the first pairs are near.
+
+    The error is the part of the exponential series that is left out, summed over the far pairs.
+    """
+    exponent, damped, weights = _terms(direct, np.asarray(packed_covariance(covariance)))
+    term = np.exp(-damped)
+    tail = np.exp(exponent - damped) - term
+    weights /= (weights * tail).sum(axis=1, keepdims=True)
+    for order in range(1, HIGHEST_ORDER + 1):
+        term *= exponent / order
+        tail -= term
+        missing = np.cumsum((weights * tail)[:, ::-1], axis=1)[:, ::-1]
+        yield order, np.abs(np.pad(missing, ((0, 0), (0, 1))))
 
 
-def _checked_points(supercell: Supercell, q_points: np.ndarray) -> np.ndarray:
-    """Indices of the points to measure: all, or half the longest |Q| and half at random."""
+def _terms(direct: ExactEngine, packed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """QᵀCQ, W_κ + W_κ' and the weight of every pair at every point, (n_q, n_pairs) each."""
+    place = np.asarray(direct.place)
+    cell, first, second = np.asarray(direct.near_pairs).T
+    vectors = np.asarray(direct.vectors).swapaxes(1, 2).reshape(-1, 3)[place]
+    quadratic = np.asarray(monomials(vectors.T, 1)).T
+    structure = np.asarray(direct.structure).transpose(0, 3, 1, 2).reshape(-1, len(direct.kinds), 2)
+    phases = np.asarray(direct.near_phases)[place // direct.vectors.shape[-1]]
+    by_pair = structure[place][:, np.asarray(direct.near_kinds).argmax(axis=1)]
+    weights = by_pair[..., 0] * phases[..., 0] - by_pair[..., 1] * phases[..., 1]
+    return quadratic @ packed[cell, first, second].T, quadratic @ damping(packed, first, second).T, weights
+
+
+def _sample(supercell: Supercell, q_points: np.ndarray, factors: np.ndarray | None) -> ExactEngine:
+    """Direct engine at all Q points, or where they are many at those of longest |Q| and random others."""
     limit = int(_EVALUATIONS / len(pair_table(supercell).cells))
-    if len(q_points) <= limit:
-        return np.arange(len(q_points))
-    length = np.linalg.norm(supercell.crystal.scattering_vectors(q_points), axis=1)
-    order = np.argsort(-length, kind="stable")
-    drawn = np.random.default_rng(0).permutation(order[limit // 2 :])[: limit - limit // 2]
-    return np.sort(np.concatenate([order[: limit // 2], drawn]))
-
-
-def _factors_at(factors: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
-    return factors if factors is None or np.ndim(factors) == 1 else np.asarray(factors)[rows]
+    rows = np.arange(len(q_points))
+    if len(rows) > limit:
+        length = np.linalg.norm(supercell.crystal.scattering_vectors(q_points), axis=1)
+        order = np.argsort(-length, kind="stable")
+        drawn = np.random.default_rng(0).permutation(order[limit // 2 :])[: limit - limit // 2]
+        rows = np.sort(np.concatenate([order[: limit // 2], drawn]))
+    factors = factors if factors is None or np.ndim(factors) == 1 else factors[rows]
+    return make_engine(supercell, q_points[rows], factors)
