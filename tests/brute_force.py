@@ -16,6 +16,9 @@ from bayestds.force_constants.irreducible import IrreducibleForceConstants
 BOLTZMANN = 1.380649e-23 / 1.602176634e-19
 """eV/K, exact by definition of the SI."""
 
+SOFTEST = 2e-3
+"""Softest mode of random force constants, as a share of the stiffest."""
+
 
 @dataclass(frozen=True)
 class PeriodicAtoms:
@@ -46,13 +49,14 @@ def periodic_atoms(supercell: Supercell) -> PeriodicAtoms:
     return PeriodicAtoms(matrix @ crystal.lattice_vectors, positions, kinds, cells)
 
 
-def shortest_image(box: np.ndarray, vector: np.ndarray, reach: int = 3) -> tuple[np.ndarray, int]:
-    """The shortest of vector + (lattice of box), and how many are equally short."""
+def shortest_images(box: np.ndarray, vectors: np.ndarray, reach: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """The shortest of vector + (lattice of box) for vectors (n, 3), and how many are equally short (n,)."""
     steps = np.array(list(product(range(-reach, reach + 1), repeat=3)))
-    start = vector - np.rint(vector @ np.linalg.inv(box)) @ box
-    images = start + steps @ box
-    lengths = np.linalg.norm(images, axis=1)
-    return images[lengths.argmin()], int((lengths < lengths.min() + 1e-4).sum())
+    start = vectors - np.rint(vectors @ np.linalg.inv(box)) @ box
+    images = start[:, None] + steps @ box
+    lengths = np.linalg.norm(images, axis=-1)
+    shortest = images[np.arange(len(images)), lengths.argmin(axis=1)]
+    return shortest, (lengths < lengths.min(axis=1, keepdims=True) + 1e-4).sum(axis=1)
 
 
 Bonds = Callable[[int, int, np.ndarray], np.ndarray]
@@ -60,18 +64,19 @@ Bonds = Callable[[int, int, np.ndarray], np.ndarray]
 
 
 def bonds_of(irreducible: IrreducibleForceConstants, phi: np.ndarray) -> Bonds:
-    """Blocks of the neighbour pairs at these parameters, looked up by geometry; zero for all others."""
+    """Blocks of the neighbour pairs at these parameters, looked up by geometry; zero for all others.
+
+    With several sets of parameters, (n_irreducible, m), the blocks are (3, 3, m).
+    """
     positions, lattice = irreducible.crystal.fractional_positions, irreducible.crystal.lattice_vectors
-    table: dict[tuple[int, int], list[tuple[np.ndarray, np.ndarray]]] = {}
-    for pair, basis in zip(irreducible.pairs, irreducible.basis, strict=True):
-        first, second, cell = int(pair[0]), int(pair[1]), pair[2:]
-        vector = (cell + positions[first] - positions[second]) @ lattice
-        table.setdefault((first, second), []).append((vector, basis @ phi))
+    ends, cells = irreducible.pairs[:, :2], irreducible.pairs[:, 2:]
+    vectors = (cells + positions[ends[:, 0]] - positions[ends[:, 1]]) @ lattice
+    blocks = irreducible.basis @ phi
 
     def block(first: int, second: int, vector: np.ndarray) -> np.ndarray:
-        found = [b for v, b in table.get((first, second), []) if np.abs(v - vector).max() < 1e-6]
-        assert len(found) <= 1
-        return found[0] if found else np.zeros((3, 3))
+        same = (ends == (first, second)).all(axis=1) & (np.abs(vectors - vector).max(axis=1) < 1e-6)
+        assert same.sum() <= 1
+        return blocks[same].sum(axis=0)
 
     return block
 
@@ -79,16 +84,22 @@ def bonds_of(irreducible: IrreducibleForceConstants, phi: np.ndarray) -> Bonds:
 def dense_hessian(atoms: PeriodicAtoms, bonds: Bonds) -> np.ndarray:
     """Hessian (3n, 3n), eV/Å²; the self terms are those that the acoustic sum rule demands."""
     n = atoms.n_atoms
-    hessian = np.zeros((n, 3, n, 3))
+    return hessian_blocks(atoms, bonds).transpose(0, 2, 1, 3).reshape(3 * n, 3 * n)
+
+
+def hessian_blocks(atoms: PeriodicAtoms, bonds: Bonds) -> np.ndarray:
+    """All blocks Φ_ij, (n, n, 3, 3) or (n, n, 3, 3, m)."""
+    n = atoms.n_atoms
+    hessian = np.zeros((n, n, *bonds(0, 0, np.full(3, np.inf)).shape))
     for i in range(n):
+        vectors, n_images = shortest_images(atoms.box, atoms.positions[i] - atoms.positions)
         for j in range(n):
             if i != j:
-                vector, n_images = shortest_image(atoms.box, atoms.positions[i] - atoms.positions[j])
-                found = bonds(int(atoms.kinds[i]), int(atoms.kinds[j]), vector)
-                assert n_images == 1 or not found.any(), "a bond as long as half the supercell"
-                hessian[i, :, j] = found
-        hessian[i, :, i] = -hessian[i].sum(axis=1)
-    return hessian.reshape(3 * n, 3 * n)
+                found = bonds(int(atoms.kinds[i]), int(atoms.kinds[j]), vectors[j])
+                assert n_images[j] == 1 or not found.any(), "a bond as long as half the supercell"
+                hessian[i, j] = found
+        hessian[i, i] = -hessian[i].sum(axis=0)
+    return hessian
 
 
 def dense_covariance(hessian: np.ndarray, temperature: float) -> np.ndarray:
@@ -131,17 +142,18 @@ def random_stable(
     for pair in irreducible.pairs[crystal.n_atoms :]:
         along = crystal.bond_vectors(pair[None])[0]
         along /= np.linalg.norm(along)
-        wanted.append(-4.0 / shells[tuple(pair)] ** 2 * (0.4 * np.eye(3) + np.outer(along, along)))
+        wanted.append(-4.0 / shells[tuple(pair)] * (0.4 * np.eye(3) + np.outer(along, along)))
     matrix = irreducible.basis[crystal.n_atoms :].reshape(-1, irreducible.n_irreducible)
     springs, *_ = np.linalg.lstsq(matrix, np.ravel(wanted))
     assert np.abs(matrix @ springs - np.ravel(wanted)).max() < 1e-10, "springs are symmetric force constants"
-    noise = rng.normal(size=irreducible.n_irreducible) * 4.0 / irreducible.shells**2
+    noise = rng.normal(size=irreducible.n_irreducible) * 4.0 / irreducible.shells
     atoms = periodic_atoms(supercell)
     h_springs = dense_hessian(atoms, bonds_of(irreducible, springs))
     h_noise = dense_hessian(atoms, bonds_of(irreducible, noise))
-    while True:
+    for _ in range(20):
         values = np.linalg.eigvalsh(h_springs + perturbation * h_noise)
-        # Three zeros, and nothing softer than 1 % of the stiffest mode.
-        if values[0] > -1e-9 and values[3] > 0.01 * values[-1]:
+        # Three zeros, and nothing much softer than the rest: displacements stay below a bond length.
+        if values[0] > -1e-9 and values[3] > SOFTEST * values[-1]:
             return springs + perturbation * noise
         perturbation /= 2
+    raise AssertionError("no stable force constants were found")

@@ -170,7 +170,7 @@ class _Algebra:
         operations, swapped = orbit.stabilizer.T
         rational, surd = self.group_sum(operations, swapped)
         identity = 4 * len(operations) * np.eye(9, dtype=int)
-        return _null_space(self.matrix(identity - rational, -surd), list(_POSITIONS))
+        return _null_space(self.matrix(identity - rational, -surd), _POSITIONS.tolist())
 
     def site_sum(self, orbit: Orbit, site: Orbit) -> DomainMatrix:
         """(9, 9) map from the representative's block to the sum of blocks over a site's neighbours."""

@@ -25,15 +25,14 @@ from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.inference.information import fisher_information, jacobian
 from bayestds.inference.model import whitened
 from bayestds.inference.noise import FitData, noise_variance, residual, subset
-from bayestds.lattice_dynamics.covariance import is_stable
 from bayestds.scattering.exact import make_engine
 from bayestds.scattering.expansion import ExpansionError, choose_engine, expansion_error
 from bayestds.scattering.forward import (
     ForwardModel,
-    blocks,
+    covariance,
     log_intensity,
     make_forward_model,
-    real_space_covariance,
+    stable,
 )
 from bayestds.scattering.grid import IrreducibleGrid
 
@@ -180,7 +179,7 @@ def curvature(
     forward: ForwardModel, data: FitData, irreducible: Array, prior_scales: np.ndarray
 ) -> Curvature:
     """Curvature of the log posterior and the Gauss-Newton step, at stable force constants."""
-    misfit = residual(data, _log_intensity(forward, irreducible))
+    misfit = residual(data, log_intensity(forward, irreducible))
     variance = jnp.maximum(noise_variance(data, misfit), 1e-30)
     derivative = jacobian(forward, irreducible)
     prior_precision = jnp.asarray(prior_scales) ** -2.0
@@ -190,17 +189,9 @@ def curvature(
     return Curvature(precision, jnp.linalg.solve(precision, slope), float(rms), float(variance))
 
 
-_log_intensity = jax.jit(log_intensity)
-
-
-@jax.jit
-def _is_stable(forward: ForwardModel, irreducible: Float[Array, " n"]) -> Array:
-    return is_stable(blocks(forward, irreducible))
-
-
 def _look(forward: ForwardModel, problem: Problem, data: FitData, irreducible: Array) -> Curvature | None:
     """Curvature at stable force constants, None at unstable ones."""
-    if not bool(_is_stable(forward, irreducible)):
+    if not bool(stable(forward, irreducible)):
         return None
     return curvature(forward, data, irreducible, problem.prior_scales)
 
@@ -284,15 +275,11 @@ def _record(
         progress(f"{stage}: residual rms {here.residual_rms:.2g}, {here.distance:.2g} standard errors to go")
 
 
-def _covariance(forward: ForwardModel, location: Array) -> Array:
-    return real_space_covariance(forward, blocks(forward, location))
-
-
 def _with_engine(bare: ForwardModel, problem: Problem, location: Array) -> ForwardModel:
     engine = choose_engine(
         problem.supercell,
         problem.grid.q_points,
-        _covariance(bare, location),
+        covariance(bare, location),
         problem.scattering_factors,
         # Half the tolerance: the force constants will still move.
         problem.tolerance / 2,
@@ -306,7 +293,7 @@ def _expansion_error(forward: ForwardModel, problem: Problem, location: Array) -
         forward.engine,
         problem.supercell,
         problem.grid.q_points,
-        _covariance(forward, location),
+        covariance(forward, location),
         problem.scattering_factors,
     )
 
@@ -315,13 +302,13 @@ def _result(
     forward: ForwardModel, problem: Problem, location: Array, converged: bool, history: np.ndarray
 ) -> PointFit:
     data = problem.data
-    log_i = _log_intensity(forward, location)
+    log_i = log_intensity(forward, location)
     misfit = residual(data, log_i)
     here = curvature(forward, data, location, problem.prior_scales)
-    stable = bool(_is_stable(forward, location))
+    is_stable = bool(stable(forward, location))
     if converged:
         message = f"Converged: the next step is below {CONVERGED:g} standard errors."
-    elif not stable:
+    elif not is_stable:
         message = "Not converged: the fit ended at force constants for which the crystal is unstable."
     else:
         message = f"Not converged: {here.distance:.2g} standard errors were still to go after {MAX_ROUNDS} rounds."
@@ -329,7 +316,7 @@ def _result(
     return PointFit(
         irreducible=np.asarray(location),
         precision=np.asarray(here.precision),
-        covariance=here.covariance if stable else np.full_like(here.covariance, np.nan),
+        covariance=here.covariance if is_stable else np.full_like(here.covariance, np.nan),
         log_intensity=np.asarray(log_i) + log_scale,
         residual=np.asarray(misfit),
         log_scale=log_scale,

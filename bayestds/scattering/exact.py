@@ -24,8 +24,8 @@ from bayestds.errors import VolumeError
 SMALLEST_INTENSITY = 1e-200
 """Intensities below this, which only unphysical force constants give, are raised to it."""
 
-POINTS_AT_ONCE = 1024
-"""Q points evaluated together; their tables then stay in the cache."""
+ELEMENTS_AT_ONCE = 4_000_000
+"""Exponentials and monomials evaluated together; bounds the memory."""
 
 _PRODUCTS = np.array([[0, 0], [0, 1], [0, 2], [1, 1], [1, 2], [2, 2]])
 """The six products Q_a Q_b, in the order of :func:`_exponents`."""
@@ -84,6 +84,7 @@ class ExactEngine:
         place: (n_q,) position of each Q point in the flattened blocks.
         order: highest phonon order of the expansion; 0 in the direct form.
         grid_shape: FFT grid of the supercell.
+        n_groups: number of equal groups of blocks that are evaluated in turn.
     """
 
     vectors: Float[Array, "n_blocks 3 block_size"]
@@ -97,6 +98,7 @@ class ExactEngine:
     place: Int[Array, " n_q"]
     order: int = field(metadata={"static": True})
     grid_shape: tuple[int, int, int] = field(metadata={"static": True})
+    n_groups: int = field(metadata={"static": True})
 
 
 def log_intensity(
@@ -117,9 +119,14 @@ def log_intensity(
     fields = _fields(engine, packed[:, kinds[:, 0], kinds[:, 1]])
     arrays = (engine.vectors, engine.structure, engine.near_phases, fields)
     constants = (near, damping(packed, kinds[:, 0], kinds[:, 1]), engine.near_kinds)
-    evaluate = jax.checkpoint(lambda block: _intensity(*block, *constants, engine.order))
-    batch = max(1, POINTS_AT_ONCE // engine.vectors.shape[-1])
-    intensity = jax.lax.map(evaluate, arrays, batch_size=batch).reshape(-1)[engine.place]
+    evaluate = jax.vmap(lambda block: _intensity(*block, *constants, engine.order))
+    if engine.n_groups == 1:
+        intensity = evaluate(arrays)
+    else:
+        grouped = (engine.n_groups, len(engine.k_index) // engine.n_groups)
+        groups = jax.tree.map(lambda array: array.reshape(*grouped, *array.shape[1:]), arrays)
+        intensity = jax.lax.map(jax.checkpoint(evaluate), groups)
+    intensity = intensity.reshape(-1)[engine.place]
     positive = intensity > SMALLEST_INTENSITY
     return jnp.log(jnp.where(positive, intensity, SMALLEST_INTENSITY))
 
@@ -240,7 +247,8 @@ def make_engine(
         )
     pairs = pair_table(supercell)
     n_near = len(pairs.cells) if n_near is None else n_near
-    layout, place, k_of_block = _block_layout(k_index)
+    n_monomials = len(monomials(np.ones((3, 1)), max(order, 1)))
+    layout, place, k_of_block, n_groups = _block_layout(k_index, n_near + n_monomials)
     used = layout >= 0
     points = np.asarray(q_points, dtype=float)[layout] * used[..., None]
     vectors = supercell.crystal.scattering_vectors(points.reshape(-1, 3)).reshape(points.shape)
@@ -269,6 +277,7 @@ def make_engine(
         jnp.asarray(place),
         order,
         supercell.grid_shape,
+        n_groups,
     )
 
 
@@ -283,22 +292,30 @@ def _structure_factors(
     return phases * (factors if factors.ndim == 1 else factors[layout])
 
 
-def _block_layout(k_index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points sorted into padded blocks of equal k.
+def _block_layout(k_index: np.ndarray, per_point: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Points sorted into padded blocks of equal k, and the blocks into groups.
+
+    Args:
+        k_index: (n_q,) grid index of k of each point.
+        per_point: numbers evaluated for each point.
 
     Returns:
         the point in each place (n_blocks, block_size), -1 where padded, the place of each point (n_q,),
-        and the k of each block (n_blocks,).
+        the k of each block (n_blocks,), and the number of groups.
     """
     unique, inverse, counts = np.unique(k_index, return_inverse=True, return_counts=True)
     # A power of two near half the median group keeps the padding small.
     block_size = 2 ** int(np.clip(np.ceil(np.log2(max(1, np.median(counts) / 2))), 0, 7))
-    n_blocks = -(-counts // block_size)
-    start = np.concatenate([[0], np.cumsum(n_blocks * block_size)])
+    blocks_of_k = -(-counts // block_size)
+    k_of_block = np.repeat(unique, blocks_of_k)
+    n_groups = int(np.ceil(len(k_of_block) * block_size * per_point / ELEMENTS_AT_ONCE))
+    k_of_block = np.pad(k_of_block, (0, -len(k_of_block) % n_groups))
+
+    start = np.cumsum(blocks_of_k * block_size) - blocks_of_k * block_size
     order = np.argsort(inverse, kind="stable")
     rank = np.arange(len(k_index)) - np.repeat(np.cumsum(counts) - counts, counts)
     place = np.empty(len(k_index), dtype=int)
     place[order] = start[inverse[order]] + rank
-    layout = np.full(start[-1], -1)
+    layout = np.full(len(k_of_block) * block_size, -1)
     layout[place] = np.arange(len(k_index))
-    return layout.reshape(-1, block_size), place, np.repeat(unique, n_blocks)
+    return layout.reshape(-1, block_size), place, k_of_block, n_groups

@@ -5,12 +5,16 @@ from dataclasses import dataclass, field, replace
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Bool, Complex, Float, Int
 
 from bayestds.crystal.supercell import Supercell
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.force_constants.linear_map import force_constant_blocks, force_constants, grid_positions
-from bayestds.lattice_dynamics.covariance import classical_covariance, covariance_in_real_space
+from bayestds.lattice_dynamics.covariance import (
+    classical_covariance,
+    covariance_in_real_space,
+    is_stable,
+)
 from bayestds.precision import require_x64
 from bayestds.scattering import exact
 from bayestds.units import BOLTZMANN
@@ -81,13 +85,27 @@ def real_space_covariance(
     return covariance_in_real_space(covariance, forward.grid_shape)
 
 
+@jax.jit
+def stable(forward: ForwardModel, irreducible: Float[Array, " n_irreducible"]) -> Bool[Array, ""]:
+    """Whether the crystal is stable with these force constants."""
+    return is_stable(blocks(forward, irreducible))
+
+
+@jax.jit
+def covariance(
+    forward: ForwardModel, irreducible: Float[Array, " n_irreducible"]
+) -> Float[Array, "n_cells n_atoms n_atoms 3 3"]:
+    """Displacement covariance C_κκ'(R), Å², of these force constants."""
+    return real_space_covariance(forward, blocks(forward, irreducible))
+
+
+@jax.jit
 def log_intensity(
     forward: ForwardModel, irreducible: Float[Array, " n_irreducible"]
 ) -> Float[Array, " n_q"]:
     """Logarithm of the diffuse intensity per primitive cell at every Q point of the engine.
 
-    Finite everywhere; meaningful only where ``is_stable(blocks(forward, irreducible))``.
+    Finite everywhere; meaningful only where :func:`stable`.
     """
     assert forward.engine is not None
-    covariance = real_space_covariance(forward, blocks(forward, irreducible))
-    return exact.log_intensity(forward.engine, covariance)
+    return exact.log_intensity(forward.engine, covariance(forward, irreducible))

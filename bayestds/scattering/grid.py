@@ -6,6 +6,7 @@ from fractions import Fraction
 import numpy as np
 import xarray as xr
 
+from bayestds.crystal.structure import Crystal
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import VolumeError
 
@@ -74,19 +75,30 @@ def voxel_mask(volume: xr.Dataset, supercell: Supercell, mask: Mask) -> np.ndarr
         height = np.abs(vectors @ normal) / np.linalg.norm(normal)
         limit = np.sin(np.radians(mask.wedge or 0.0)) * length
         inside &= height <= limit + 1e-6
-    return inside & (_bragg_distance(q_points, supercell) > max(mask.bragg_radius, 1e-6))
-
-
-def _bragg_distance(q_points: np.ndarray, supercell: Supercell) -> np.ndarray:
-    """Distance (...,) to a nearby reciprocal-lattice point, in conventional r.l.u."""
+    if mask.bragg_radius:
+        distance = np.linalg.norm(q_points - nearest_bragg(q_points, supercell.crystal), axis=-1)
+        return inside & (distance > mask.bragg_radius)
     matrix = supercell.crystal.conventional_matrix
     primitive = q_points @ np.linalg.inv(matrix).T
-    best = np.full(q_points.shape[:-1], np.inf)
+    return inside & (np.abs(primitive - np.rint(primitive)) > 1e-6).any(axis=-1)
+
+
+def nearest_bragg(q_points: np.ndarray, crystal: Crystal) -> np.ndarray:
+    """Nearest reciprocal-lattice point of the primitive cell to each of q_points (..., 3), in r.l.u.
+
+    It is the centre of the Brillouin zone that the point lies in.
+    """
+    matrix = crystal.conventional_matrix
+    metric = crystal.scattering_vectors(np.eye(3))
+    rounded = np.rint(q_points @ np.linalg.inv(matrix).T) @ matrix.T
+    best, nearest = np.full(q_points.shape[:-1], np.inf), np.array(rounded)
     # Rounding in a skew basis finds a neighbour of the nearest point: look one further each way.
     for step in np.ndindex(3, 3, 3):
-        difference = primitive - np.rint(primitive) - (np.array(step) - 1)
-        best = np.minimum(best, np.linalg.norm(difference @ matrix.T, axis=-1))
-    return best
+        centre = rounded + (np.array(step) - 1) @ matrix.T
+        distance = np.linalg.norm((q_points - centre) @ metric, axis=-1)
+        closer = distance < best - 1e-9
+        best[closer], nearest[closer] = distance[closer], centre[closer]
+    return nearest
 
 
 def reduce_grid(volume: xr.Dataset, supercell: Supercell, used: np.ndarray) -> IrreducibleGrid:

@@ -1,15 +1,14 @@
 """A noise-free scattering volume from force constants."""
 
-import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import InstabilityError
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
-from bayestds.lattice_dynamics.covariance import is_stable
 from bayestds.scattering.exact import make_engine
-from bayestds.scattering.forward import blocks, log_intensity, make_forward_model
+from bayestds.scattering.forward import log_intensity, make_forward_model, stable
 from bayestds.scattering.grid import Mask, reduce_grid, voxel_mask
 from bayestds.scattering.volume import make_volume
 
@@ -39,8 +38,8 @@ def simulate_volume(
         VolumeError: voxels are not commensurate with the supercell.
     """
     forward = make_forward_model(irreducible, supercell, temperature)
-    values = jax.numpy.asarray(values)
-    if not bool(is_stable(blocks(forward, values))):
+    values = jnp.asarray(values)
+    if not stable(forward, values):
         raise InstabilityError(
             "The crystal is unstable with these force constants.",
             "A mode has a force constant that is not positive, so that its displacement is not defined.",
@@ -56,7 +55,7 @@ def simulate_volume(
     used = voxel_mask(volume, supercell, Mask())
     grid = reduce_grid(volume, supercell, used)
     engine = make_engine(supercell, grid.q_points, scattering_factors)
-    log_i = np.asarray(jax.jit(log_intensity)(forward.with_engine(engine), values))
+    log_i = np.asarray(log_intensity(forward.with_engine(engine), values))
     volume["intensity"].values[~used] = np.nan
     volume["intensity"].values[used] = scale * np.exp(log_i[grid.point_of_voxel[used]])
     return volume
