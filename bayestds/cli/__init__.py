@@ -1,0 +1,26 @@
+"""The command line: thin commands over the package. ``bayestds --help`` is the map."""
+
+from collections.abc import Sequence
+
+from bayestds.cli.app import app
+from bayestds.cli.output import report_error
+from bayestds.errors import BayesTDSError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: words after ``bayestds``; those of the process by default.
+
+    Returns:
+        the exit code: 0, or 2 after one clear message for bad input.
+    """
+    try:
+        app(None if arguments is None else list(arguments), prog_name="bayestds")
+    except SystemExit as finished:
+        return finished.code if isinstance(finished.code, int) else 0
+    except BayesTDSError as error:
+        report_error(error)
+        return 2
+    return 0

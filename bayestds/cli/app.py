@@ -1,0 +1,102 @@
+"""The commands and their options. Each imports what it runs when it runs, so that --help is quick."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+)
+
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="TOML file, or the name of a shipped model.")]
+VolumeFile = Annotated[Path, typer.Argument(metavar="VOLUME", help="A scattering volume, of any format.")]
+ResultFile = Annotated[Path, typer.Argument(metavar="RESULT", help="A file that `bayestds fit` wrote.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, words on stderr.")]
+Shells = Annotated[int | None, typer.Option(min=1, help="Neighbour shells, instead of the model's.")]
+
+
+class Engine(StrEnum):
+    """How an intensity is computed."""
+
+    exact = "exact"
+
+
+@app.callback()
+def bayestds() -> None:
+    """Interatomic force constants, with their uncertainty, from X-ray thermal diffuse scattering."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+
+
+@app.command()
+def irreducible(model: ModelName, shells: Shells = None, json: AsJson = False) -> None:
+    """List the irreducible force constants of a crystal, their orbits and the sum rule."""
+    from bayestds.cli.describe import irreducible as run
+
+    run(model, shells, json)
+
+
+@app.command()
+def simulate(
+    model: ModelName,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Volume to write.")] = None,
+    ifcs: Annotated[str | None, typer.Option(help="Named IFC set, instead of the measurement's.")] = None,
+    engine: Annotated[Engine, typer.Option(help="How the intensity is computed.")] = Engine.exact,
+    scale: Annotated[float, typer.Option(help="Overall factor of the intensity.")] = 1.0,
+    json: AsJson = False,
+) -> None:
+    """Simulate the diffuse scattering volume of a model, exact to all phonon orders."""
+    from bayestds.cli.volumes import simulate as run
+
+    run(model, output, ifcs, scale, json)
+
+
+@app.command()
+def info(volume: VolumeFile, json: AsJson = False) -> None:
+    """Show what a data file holds: axes, lattice, coverage, units."""
+    from bayestds.cli.volumes import info as run
+
+    run(volume, json)
+
+
+@app.command()
+def convert(
+    volume: VolumeFile,
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="File to write; its suffix says the format.")],
+    format: Annotated[
+        str | None, typer.Option("--format", help="nexus, yell or netcdf, whatever the suffix.")
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Write a volume in another format: .nxs (NeXus), .h5 (Yell 1.0) or .nc (netCDF)."""
+    from bayestds.cli.volumes import convert as run
+
+    run(volume, output, format, json)
+
+
+@app.command()
+def fit(
+    model: ModelName,
+    volume: Annotated[
+        Path | None, typer.Argument(metavar="VOLUME", help="Data; the model's own measurement by default.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Result to write (netCDF).")] = None,
+    start: Annotated[str | None, typer.Option(help="Named IFC set to start from; `zero` for none.")] = None,
+    shells: Shells = None,
+    json: AsJson = False,
+) -> None:
+    """Fit the irreducible force constants to a volume: SVI point fit with standard errors."""
+    from bayestds.cli.fitting import fit as run
+
+    run(model, volume, output, start, shells, json)
+
+
+@app.command()
+def summary(result: ResultFile, json: AsJson = False) -> None:
+    """Summarise a result: value, standard error and interval of each constant, verdict on each shell."""
+    from bayestds.cli.describe import summary as run
+
+    run(result, json)

@@ -1,0 +1,216 @@
+"""From a model file to crystal, force constants, supercell, data and priors."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from bayestds.config import Model
+from bayestds.crystal.structure import Crystal, build_crystal, read_crystal
+from bayestds.crystal.supercell import Supercell, make_supercell
+from bayestds.errors import InstabilityError, ModelError, VolumeError
+from bayestds.force_constants.irreducible import IrreducibleForceConstants, irreducible_force_constants
+from bayestds.inference.noise import make_fit_data
+from bayestds.inference.point_fit import Problem
+from bayestds.io import read_volume
+from bayestds.scattering.forward import make_forward_model, stable
+from bayestds.scattering.grid import Mask, average
+from bayestds.scattering.simulation import simulate_volume
+
+NOISE_FREE_SIGMA = 1e-3
+"""Relative noise assumed of each voxel of a volume that was simulated without noise."""
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A model file brought to life."""
+
+    model: Model
+    crystal: Crystal
+    irreducible: IrreducibleForceConstants
+
+    @property
+    def scattering_factors(self) -> np.ndarray | None:
+        """Constant scattering factors (n_atoms,) of the model; None where all are 1."""
+        factors = self.model.scattering.factors
+        return np.array([factors.get(species, 1.0) for species in self.crystal.species]) if factors else None
+
+    @property
+    def prior_scales(self) -> np.ndarray:
+        """Prior standard deviation (n_irreducible,) of each constant, eV/Å²."""
+        n_shells = self.irreducible.n_shells
+        by_shell = np.array(self.model.priors.by_shell(n_shells))
+        # Explicit scales end with the shells of the model; the last one serves for any beyond.
+        by_shell = np.pad(by_shell, (0, max(0, n_shells - len(by_shell))), mode="edge")
+        return by_shell[self.irreducible.shells - 1]
+
+    @property
+    def axes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """h, k and l of the model's grid."""
+        measurement = self.model.measurement
+        if measurement is None or measurement.grid is None:
+            raise ModelError(
+                f"The model file {self.model.path} has no [measurement.grid].",
+                "A volume can only be simulated on a grid.",
+                "Add h, k and l, each as [first, last, points].",
+            )
+        grid = measurement.grid
+        h, k, l_ = (np.linspace(axis.first, axis.last, axis.points) for axis in (grid.h, grid.k, grid.l))
+        return h, k, l_
+
+    def supercell(self) -> Supercell:
+        """The supercell of the model's measurement."""
+        return make_supercell(self.crystal, np.array(self._measurement().supercell))
+
+    def ifcs(self, name: str, complete: bool = True) -> np.ndarray:
+        """A named IFC set as an array (n_irreducible,), eV/Å².
+
+        Args:
+            name: of the set.
+            complete: whether every constant must be in it; otherwise missing ones are 0.
+        """
+        if name not in self.model.ifcs:
+            raise ModelError(
+                f"There is no IFC set {name!r} in {self.model.path}.",
+                f"It defines {', '.join(self.model.ifcs) or 'none'}.",
+                "Name one of these, or add a table [ifcs.NAME].",
+            )
+        values = self.model.ifcs[name].values
+        names = self.irreducible.names
+        unknown = [key for key in values if key not in names]
+        missing = [key for key in names if key not in values]
+        if complete and (unknown or missing):
+            raise ModelError(
+                f"The IFC set {name!r} in {self.model.path} does not fit the crystal.",
+                f"Unknown: {', '.join(unknown) or 'none'}; missing: {', '.join(missing) or 'none'}.",
+                f"{self.irreducible.n_shells} shells of this crystal have {', '.join(names)}.",
+            )
+        return np.array([values.get(key, 0.0) for key in names])
+
+    def stable_ifcs(self, name: str, complete: bool = True) -> np.ndarray:
+        """The same, refused if the crystal is unstable with them."""
+        values = self.ifcs(name, complete)
+        forward = make_forward_model(self.irreducible, self.supercell(), 300.0)
+        if not stable(forward, values):
+            raise InstabilityError(
+                f"The crystal is unstable with the IFC set {name!r} of {self.model.path}.",
+                "A mode of the supercell has a force constant that is not positive.",
+                "Check the signs (blocks of binding bonds are negative), or name another set.",
+            )
+        return values
+
+    def simulated(self, name: str, scale: float = 1.0) -> xr.Dataset:
+        """The volume that the model's measurement would give with a named IFC set, without noise."""
+        volume = simulate_volume(
+            self.irreducible,
+            self.stable_ifcs(name),
+            self.supercell(),
+            self._measurement().temperature,
+            self.axes,
+            self.scattering_factors,
+            scale,
+        )
+        return volume.assign_attrs(title=self.model.title, source=f"bayestds simulate, IFC set {name}")
+
+    def own_volume(self) -> xr.Dataset:
+        """The model's own measurement: its data file, or a simulation."""
+        measurement = self._measurement()
+        if measurement.file is not None:
+            return read_volume(self.model.resolve(measurement.file))
+        if measurement.ifcs is None:
+            raise ModelError(
+                f"The model file {self.model.path} names no data.",
+                "Its [measurement] has neither `file` nor `ifcs`.",
+                "Give a volume on the command line, or one of the two keys.",
+            )
+        return self.simulated(measurement.ifcs)
+
+    def temperature(self, volume: xr.Dataset) -> float:
+        """Temperature of the volume where it states one, else of the model, K."""
+        return float(volume.attrs.get("temperature", self._measurement().temperature))
+
+    def problem(self, volume: xr.Dataset, name: str) -> Problem:
+        """The fit of this model to a volume called ``name``."""
+        check_lattice(volume, self.crystal, name)
+        given = self.model.mask
+        mask = Mask(given.q_min, given.q_max or np.inf, given.wedge, given.plane, given.bragg_radius)
+        supercell = self.supercell()
+        observations = average(volume, supercell, mask)
+        n_points = len(observations.log_intensity)
+        if n_points <= self.irreducible.n_irreducible:
+            raise VolumeError(
+                f"{name} has only {n_points} irreducible points inside the mask.",
+                f"{self.irreducible.n_irreducible} force constants and a scale are to be found from them.",
+                "Use a larger volume, widen the mask, or fit fewer shells.",
+            )
+        return Problem(
+            self.irreducible,
+            supercell,
+            self.temperature(volume),
+            observations.grid,
+            make_fit_data(observations, self._noise(volume)),
+            self.prior_scales,
+            self.scattering_factors,
+            self.model.fit.tolerance,
+        )
+
+    def _noise(self, volume: xr.Dataset) -> float | None:
+        noise = self.model.fit.noise
+        if noise is None:
+            return NOISE_FREE_SIGMA if volume.attrs.get("noise") == "none" else None
+        return None if noise == "learned" else noise
+
+    def _measurement(self):
+        if self.model.measurement is None:
+            raise ModelError(
+                f"The model file {self.model.path} has no [measurement].",
+                "The supercell and the temperature are needed.",
+                "Add a table [measurement] with supercell and temperature.",
+            )
+        return self.model.measurement
+
+
+def build_study(model: Model, shells: int | None = None) -> Study:
+    """Crystal and irreducible force constants of a model, with another number of shells if wanted."""
+    crystal = _crystal(model)
+    settings = model.force_constants
+    constants = irreducible_force_constants(crystal, shells or settings.shells, settings.shell_tolerance)
+    return Study(model, crystal, constants)
+
+
+def _crystal(model: Model) -> Crystal:
+    given = model.crystal
+    if given.file is not None:
+        return read_crystal(model.resolve(given.file))
+    assert given.lattice is not None
+    return build_crystal(
+        np.array(given.lattice),
+        [site.species for site in given.sites],
+        np.array([site.position for site in given.sites]),
+        [site.mass for site in given.sites],
+        given.space_group,
+    )
+
+
+def check_lattice(volume: xr.Dataset, crystal: Crystal, name: str | Path) -> None:
+    """Refuse a volume that was indexed in another lattice than the crystal's (1 %, 1 degree).
+
+    Raises:
+        VolumeError: the lattices differ.
+    """
+    if "lattice" not in volume.attrs:
+        return
+    found, expected = np.array(volume.attrs["lattice"]), crystal.cell_parameters
+    off = np.abs(found - expected) > np.append(0.01 * expected[:3], [1.0] * 3)
+    if off.any():
+        raise VolumeError(
+            f"{name} does not match the crystal.",
+            f"It was indexed with a, b, c, α, β, γ = {_cell(found)}, the crystal has {_cell(expected)}.",
+            "Use the model of this crystal, or index the data in its conventional cell.",
+        )
+
+
+def _cell(parameters: np.ndarray) -> str:
+    lengths, angles = (" ".join(f"{x:.4g}" for x in part) for part in (parameters[:3], parameters[3:]))
+    return f"{lengths} Å, {angles}°"

@@ -1,0 +1,161 @@
+"""The command that fits."""
+
+import json
+import shlex
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayestds.cli.assemble import Study, build_study
+from bayestds.cli.output import number, print_json, print_table, progress_bar, words
+from bayestds.config import load_model
+from bayestds.diagnostics.dataset import point_fit_tree, write_result
+from bayestds.diagnostics.residuals import ResidualReport, residual_report, zone_labels
+from bayestds.inference.information import clustered_covariance, jacobian
+from bayestds.inference.point_fit import PointFit, Problem, point_fit
+from bayestds.io import read_volume
+from bayestds.report.plots import save_figure, slices_figure
+
+ANHARMONIC = (
+    "Standard errors are those of a harmonic crystal: they exclude the bias that anharmonicity brings into a "
+    "real or molecular-dynamics volume. The clustered ones allow for residuals that are correlated within a "
+    "Brillouin zone, not for a shift common to all zones."
+)
+
+
+def fit(
+    model: str, volume: Path | None, output: Path | None, start: str | None, shells: int | None, as_json: bool
+) -> None:
+    """Fit a model to a volume, print the table, write the result and the picture."""
+    began = time.perf_counter()
+    study = build_study(load_model(model), shells)
+    target = output or Path(f"{study.model.path.stem}_fit.nc")
+    with progress_bar(study.model.path.stem, quiet=False) as tell:
+        start_values = _start(study, start)
+        tell("reading data" if volume else "simulating the model's own measurement")
+        data = read_volume(volume) if volume else study.own_volume()
+        tell("averaging equivalent voxels")
+        problem = study.problem(data, str(volume) if volume else "The model's own measurement")
+        result = point_fit(problem, start_values, tell)
+        tell("standard errors and residuals")
+        columns = _columns(study, problem, result, start_values)
+        axes = (data["h"].values, data["k"].values, data["l"].values)
+        zones = zone_labels(problem.grid.q_points, study.crystal)
+        residuals = residual_report(result.residual, problem.grid.point_of_voxel, axes, zones, study.crystal)
+        exact = data.attrs.get("noise") == "none"
+        attributes = {
+            "model": study.model.path.stem,
+            "model_text": study.model.text,
+            "data": str(volume or ""),
+            "command": shlex.join(["bayestds", *sys.argv[1:]]),
+            "residuals": json.dumps(asdict(residuals)),
+        }
+        tree = point_fit_tree(problem, result, axes, columns, attributes)
+        write_result(tree, target)
+        picture = target.with_suffix(".png")
+        save_figure(slices_figure(tree, study.model.title), picture)
+    record = _record(study, problem, result, columns, residuals)
+    record |= {"seconds": time.perf_counter() - began, "output": str(target), "picture": str(picture)}
+    if as_json:
+        print_json(record | ({} if exact else {"note": ANHARMONIC}))
+    else:
+        _print(record, tree, exact)
+    words.print(f"Wrote {target} and {picture}.", markup=False)
+
+
+def _start(study: Study, name: str | None) -> np.ndarray:
+    """Starting values; constants of shells that a set does not know start at 0."""
+    name = name or study.model.fit.start or "zero"
+    if name == "zero" and "zero" not in study.model.ifcs:
+        return np.zeros(study.irreducible.n_irreducible)
+    return study.stable_ifcs(name, complete=study.irreducible.n_shells == study.model.force_constants.shells)
+
+
+def _columns(study: Study, problem: Problem, result: PointFit, start: np.ndarray) -> dict[str, np.ndarray]:
+    """Values by irreducible constant that go beyond the fit itself."""
+    data = problem.data
+    weighted = data.__class__(data.log_intensity, data.weight / result.noise_variance, data.n_voxels, False)
+    clustered = clustered_covariance(
+        weighted,
+        jacobian(result.forward, result.irreducible),
+        result.residual,
+        result.precision,
+        zone_labels(problem.grid.q_points, study.crystal),
+    )
+    columns = {"start": start, "clustered_standard_error": np.sqrt(np.diag(np.asarray(clustered)))}
+    reference = study.model.fit.reference
+    if reference is not None:
+        columns["reference"] = study.ifcs(reference, complete=False)
+    return columns
+
+
+def _record(
+    study: Study,
+    problem: Problem,
+    result: PointFit,
+    columns: dict[str, np.ndarray],
+    residuals: ResidualReport,
+) -> dict[str, Any]:
+    constants = study.irreducible
+    sd = np.sqrt(np.diag(result.covariance))
+    values = {"value": result.irreducible, "sd": sd, "clustered_sd": columns["clustered_standard_error"]}
+    values |= {key: columns[key] for key in ("start", "reference") if key in columns}
+    ifcs = {
+        name: {"shell": int(constants.shells[i]), **{key: float(column[i]) for key, column in values.items()}}
+        for i, name in enumerate(constants.names)
+    }
+    self_sd = np.sqrt(
+        np.einsum("si,ij,sj->s", constants.self_coefficients, result.covariance, constants.self_coefficients)
+    )
+    self_values = constants.self_coefficients @ result.irreducible
+    return {
+        "converged": result.converged,
+        "message": result.message,
+        "ifcs": ifcs,
+        "self_terms": dict(zip(constants.self_names, self_values.tolist(), strict=True)),
+        "self_terms_sd": dict(zip(constants.self_names, self_sd.tolist(), strict=True)),
+        "loss": result.residual_rms**2,
+        "residual_rms": result.residual_rms,
+        "residuals": asdict(residuals),
+        "noise": "learned" if problem.data.learned else "given",
+        "n_points": len(problem.grid.q_points),
+        "n_voxels": int(problem.grid.multiplicity.sum()),
+        "temperature_K": problem.temperature,
+        "expansion_error": asdict(result.expansion),
+    }
+
+
+def _print(record: dict[str, Any], tree: xr.DataTree, exact: bool) -> None:
+    with_reference = any("reference" in values for values in record["ifcs"].values())
+    rows = []
+    for name, values in record["ifcs"].items():
+        row = [name, str(values["shell"]), number(values["start"]), number(values["value"], 6)]
+        row += [f"{values['sd']:.1e}", f"{values['clustered_sd']:.1e}"]
+        if with_reference:
+            difference = values["value"] - values["reference"]
+            row += [number(values["reference"], 6), f"{difference:+.1e}"]
+        rows.append(row)
+    columns = ["IFC", "shell", "start", "fit", "standard error", "clustered"]
+    columns += ["reference", "difference"] if with_reference else []
+    print_table("Irreducible force constants (eV/Å²)", columns, rows)
+    for name, value in record["self_terms"].items():
+        print(f"{name} = {value:.6f} ± {record['self_terms_sd'][name]:.1e} eV/Å² from the acoustic sum rule")
+    print(f"{record['message']} {record['seconds']:.1f} s.")
+    residuals = record["residuals"]
+    print(
+        f"Residual of ln I: rms {record['residual_rms']:.3g} on {record['n_points']} irreducible points "
+        f"({record['n_voxels']} voxels); forward model within {record['expansion_error']['largest']:.1e} "
+        f"on the {record['expansion_error']['n_checked']} points checked."
+    )
+    if not exact:
+        print(
+            f"About Bragg points {residuals['odd_rms']:.3g} of it is odd, {residuals['even_rms']:.3g} even; "
+            f"correlation {residuals['neighbour_correlation']:.2f} between neighbouring voxels, "
+            f"{residuals['zone_correlation']:.2f} within Brillouin zones ({residuals['n_zones']})."
+        )
+        print(ANHARMONIC)

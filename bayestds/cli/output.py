@@ -1,0 +1,69 @@
+"""What a person or a program reads: words on stderr, tables or one JSON object on stdout."""
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from bayestds.errors import BayesTDSError
+
+words = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def report_error(error: BayesTDSError) -> None:
+    """Print an error: what is wrong, why, and what to do."""
+    words.print(f"[bold red]Error:[/] {escape(error.summary)}")
+    for part in (error.reason, error.fix):
+        if part:
+            words.print(escape(part))
+
+
+def print_json(record: dict[str, Any]) -> None:
+    """Print one JSON object on stdout; numbers that are not finite become null."""
+    json.dump(_plain(record), sys.stdout, allow_nan=False, indent=1)
+    sys.stdout.write("\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table on stdout, numbers to the right; names from files are not read as markup."""
+    table = Table(title=escape(title), title_justify="left", title_style="bold")
+    for number, column in enumerate(columns):
+        table.add_column(escape(column), justify="left" if number == 0 else "right")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Console(highlight=False).print(table)
+
+
+def number(value: float, digits: int = 5) -> str:
+    """A number in a table; a dash where there is none."""
+    return f"{value:.{digits}f}" if math.isfinite(value) else "-"
+
+
+@contextmanager
+def progress_bar(title: str, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """A bar on stderr, that pulses while work of unknown length goes on; yields what sets its text."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(20), TimeElapsedColumn())
+    with Progress(*columns, console=words, transient=not words.is_terminal, disable=quiet) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda text: bar.update(task, description=f"{title}: {text}")
+        bar.update(task, total=1, completed=1)

@@ -1,0 +1,135 @@
+"""Result files: labelled groups in one netCDF file, written whole. The one door to ArviZ."""
+
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from arviz_base import dict_to_dataset
+
+from bayestds.errors import ResultError
+from bayestds.inference.point_fit import PointFit, Problem
+from bayestds.io.atomic import atomic_path
+
+POINT_FIT = "point_fit"
+
+
+def point_fit_tree(
+    problem: Problem,
+    fit: PointFit,
+    axes: tuple[np.ndarray, np.ndarray, np.ndarray],
+    columns: dict[str, np.ndarray],
+    attributes: dict[str, Any],
+) -> xr.DataTree:
+    """Data tree of a point fit: the groups point_fit, observed_data and constant_data.
+
+    Args:
+        problem: what was fitted.
+        fit: its result.
+        axes: h, k, l of the voxels.
+        columns: further values by irreducible constant, (n_irreducible,) each, such as the start.
+        attributes: of the root: the model file, the command, and so on.
+    """
+    names = list(problem.irreducible.names)
+    constants = {
+        "value": fit.irreducible,
+        "standard_error": np.sqrt(np.diag(fit.covariance)),
+        "covariance": fit.covariance,
+        "prior_scale": problem.prior_scales,
+        "shell": problem.irreducible.shells,
+        "history": fit.history[:, :-1],
+        "history_rms": fit.history[:, -1],
+        **columns,
+    }
+    observed = {
+        "log_intensity": np.asarray(problem.data.log_intensity),
+        "fitted": fit.log_intensity,
+        "residual": fit.residual,
+        "weight": np.asarray(problem.data.weight) / fit.noise_variance,
+        "multiplicity": problem.grid.multiplicity,
+        "q_points": problem.grid.q_points,
+        "point_of_voxel": problem.grid.point_of_voxel.astype(np.int32),
+    }
+    crystal = problem.irreducible.crystal
+    fixed = {
+        "lattice_vectors": crystal.conventional_lattice,
+        "supercell_matrix": problem.supercell.matrix,
+        "temperature": np.array(problem.temperature),
+    }
+    coordinates = {
+        "irreducible": names,
+        "irreducible_2": names,
+        "index": list("hkl"),
+        **dict(zip("hkl", axes, strict=True)),
+    }
+    by_name = dict.fromkeys([*constants], ["irreducible"])
+    by_name |= {"covariance": ["irreducible", "irreducible_2"], "history": ["round", "irreducible"]}
+    by_name |= {"history_rms": ["round"]}
+    by_point = dict.fromkeys([*observed], ["point"])
+    by_point |= {"q_points": ["point", "index"], "point_of_voxel": ["h", "k", "l"]}
+    fixed_dims = {"lattice_vectors": ["vector", "axis"], "supercell_matrix": ["supercell_vector", "vector"]}
+    groups = {
+        POINT_FIT: _dataset(constants, coordinates, by_name, "eV/Å²"),
+        "observed_data": _dataset(observed, coordinates, by_point, "log of arbitrary units"),
+        "constant_data": _dataset(fixed, {}, fixed_dims, "Å, K"),
+    }
+    tree = xr.DataTree.from_dict(groups)
+    tree.attrs = {
+        "kind": POINT_FIT,
+        "bayestds_version": version("bayestds"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "converged": int(fit.converged),
+        "message": fit.message,
+        "residual_rms": fit.residual_rms,
+        "log_scale": fit.log_scale,
+        **attributes,
+    }
+    return tree
+
+
+def _dataset(
+    data: dict[str, np.ndarray], coordinates: dict[str, Any], dims: dict[str, list[str]], units: str
+) -> xr.Dataset:
+    used = {name for names in dims.values() for name in names}
+    kept = {name: values for name, values in coordinates.items() if name in used}
+    dataset = dict_to_dataset(data, coords=kept, dims=dims, sample_dims=[], attrs={"units": units})
+    # Dimensions without labels get none: a running number is no information.
+    return dataset.drop_vars([name for name in dataset.coords if name not in kept])
+
+
+def write_result(tree: xr.DataTree, path: Path) -> None:
+    """Write a result file; it appears whole or not at all."""
+    with atomic_path(path) as temporary:
+        tree.to_netcdf(
+            temporary,
+            engine="h5netcdf",
+            encoding={"/observed_data": {"point_of_voxel": {"zlib": True, "complevel": 1}}},
+        )
+
+
+def read_result(path: Path) -> xr.DataTree:
+    """Read a result file into memory.
+
+    Raises:
+        ResultError: the file is missing, cannot be read, or is not a result of bayestds.
+    """
+    if not Path(path).is_file():
+        raise ResultError(f"The result file {path} does not exist.", "", "Check the path.")
+    try:
+        tree = xr.open_datatree(path, engine="h5netcdf").load()
+        tree.close()
+    except Exception as error:  # a damaged HDF5 file can raise almost anything
+        raise ResultError(
+            f"The result file {path} cannot be read.",
+            f"{type(error).__name__}: {error}",
+            "Give a file that `bayestds fit` wrote; this one may be damaged or something else.",
+        ) from error
+    if tree.attrs.get("kind") != POINT_FIT or POINT_FIT not in tree.children:
+        raise ResultError(
+            f"{path} is not a result of bayestds.",
+            "It has no group 'point_fit'.",
+            "Give a file that `bayestds fit` wrote.",
+        )
+    return tree

@@ -1,0 +1,107 @@
+"""How large the residuals of a fit are, and how they hang together."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayestds.crystal.structure import Crystal
+from bayestds.scattering.grid import nearest_bragg
+
+
+@dataclass(frozen=True)
+class ResidualReport:
+    """Residuals of log intensity over the voxels of a volume.
+
+    Attributes:
+        rms: root mean square.
+        odd_rms: rms of the part that changes sign under inversion about the nearest Bragg point; a
+            harmonic crystal has none, three-phonon interference of an anharmonic one is odd.
+        even_rms: rms of the rest.
+        neighbour_correlation: correlation between voxels that are neighbours along h, k or l.
+        zone_correlation: share of the variance that is common to all voxels of a Brillouin zone.
+        n_zones: number of symmetry-inequivalent Brillouin zones.
+    """
+
+    rms: float
+    odd_rms: float
+    even_rms: float
+    neighbour_correlation: float
+    zone_correlation: float
+    n_zones: int
+
+
+def zone_labels(q_points: np.ndarray, crystal: Crystal) -> np.ndarray:
+    """Label (n_q,) int of the Brillouin zone of each point, equal for zones that the Laue group relates."""
+    centres = np.rint(nearest_bragg(q_points, crystal)).astype(int)
+    images = np.einsum("qi,oij->qoj", centres, crystal.laue_group)
+    largest = images[
+        np.arange(len(images))[:, None],
+        np.lexsort([images[..., 2], images[..., 1], images[..., 0]], axis=-1)[:, -1:],
+    ][:, 0]
+    return np.unique(largest, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def residual_report(
+    residual: np.ndarray,
+    point_of_voxel: np.ndarray,
+    axes: tuple[np.ndarray, np.ndarray, np.ndarray],
+    zones: np.ndarray,
+    crystal: Crystal,
+) -> ResidualReport:
+    """Residual statistics on the full grid of voxels.
+
+    Args:
+        residual: (n_q,) of the irreducible points.
+        point_of_voxel: (n_h, n_k, n_l) int, -1 where unused.
+        axes: h, k, l of the voxels, r.l.u.
+        zones: (n_q,) from :func:`zone_labels`.
+        crystal: the crystal.
+    """
+    voxels = np.where(point_of_voxel >= 0, residual[point_of_voxel], np.nan)
+    partner = voxels.ravel()[_inverted(axes, crystal)]
+    partner[_inverted(axes, crystal) < 0] = np.nan
+    partner = partner.reshape(voxels.shape)
+    both = np.isfinite(voxels) & np.isfinite(partner)
+    odd, even = (voxels - partner)[both] / 2, (voxels + partner)[both] / 2
+    products, squares = [], []
+    for axis in range(3):
+        first, second = np.delete(voxels, -1, axis), np.delete(voxels, 0, axis)
+        pair = np.isfinite(first) & np.isfinite(second)
+        products.append((first * second)[pair])
+        squares.append(((first**2 + second**2) / 2)[pair])
+    multiplicity = np.bincount(point_of_voxel[point_of_voxel >= 0], minlength=len(residual))
+    return ResidualReport(
+        _rms(voxels[np.isfinite(voxels)]),
+        _rms(odd),
+        _rms(even),
+        float(np.concatenate(products).sum() / max(np.concatenate(squares).sum(), 1e-300)),
+        _intraclass_correlation(residual, multiplicity, zones),
+        len(np.unique(zones)),
+    )
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(values**2))) if values.size else float("nan")
+
+
+def _inverted(axes: tuple[np.ndarray, np.ndarray, np.ndarray], crystal: Crystal) -> np.ndarray:
+    """Flat index (n_voxels,) of the voxel at 2G - Q, G the nearest Bragg point of Q; -1 off the grid."""
+    q_points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    image = 2 * nearest_bragg(q_points, crystal) - q_points
+    flat, inside = np.zeros(len(image), dtype=np.int64), np.ones(len(image), dtype=bool)
+    for axis, values in zip(axes, image.T, strict=True):
+        step = axis[1] - axis[0] if len(axis) > 1 else 1.0
+        place = np.rint((values - axis[0]) / step)
+        inside &= (np.abs((values - axis[0]) / step - place) < 1e-3) & (place >= 0) & (place < len(axis))
+        flat = flat * len(axis) + place.astype(np.int64)
+    return np.where(inside, flat, -1)
+
+
+def _intraclass_correlation(residual: np.ndarray, weight: np.ndarray, zones: np.ndarray) -> float:
+    """Variance of the zone means over the total variance, less what independent residuals would give."""
+    total = np.bincount(zones, weight)
+    means = np.bincount(zones, weight * residual) / total
+    variance = float((weight * residual**2).sum() / weight.sum())
+    between = float((total * means**2).sum() / weight.sum())
+    independent = variance * float((np.bincount(zones, weight**2) / total).sum() / weight.sum())
+    return (between - independent) / max(variance - independent, 1e-300)

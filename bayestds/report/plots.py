@@ -1,0 +1,71 @@
+"""Figures, drawn with matplotlib's object interface so that no display or global state is involved."""
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from bayestds.io.atomic import atomic_path
+
+
+def slices_figure(tree: xr.DataTree, title: str) -> Figure:
+    """Observed, fitted and residual log intensity on two planes of constant l.
+
+    Args:
+        tree: a result, with the group ``observed_data``.
+        title: heading of the figure.
+    """
+    observed = tree["observed_data"].dataset
+    # Near an axis through Γ every voxel is special; a second, general plane shows the rest.
+    levels = _two_planes(observed)
+    figure = Figure(figsize=(11, 3.6 * len(levels) + 0.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title)
+    panels = figure.subplots(len(levels), 3, squeeze=False)
+    for row, level in zip(panels, levels, strict=True):
+        plane = observed["point_of_voxel"].isel(l=level)
+        maps = [_on_plane(observed[name], plane) for name in ("log_intensity", "fitted", "residual")]
+        shared = np.nanpercentile(np.concatenate([maps[0].ravel(), maps[1].ravel()]), [0.5, 99.5])
+        reach = max(float(np.nanpercentile(np.abs(maps[2]), 99.5)), 1e-12)
+        limits = [tuple(shared), tuple(shared), (-reach, reach)]
+        heading = f"l = {float(observed['l'][level]):.2f}"
+        names = (f"observed, {heading}", f"fitted, {heading}", "observed - fitted")
+        for axes, image, name, (low, high) in zip(row, maps, names, limits, strict=True):
+            drawn = _draw(axes, observed, image, low, high, "RdBu_r" if name == names[2] else "viridis")
+            axes.set_title(name)
+            label = "residual of ln I" if name == names[2] else "ln I (arbitrary units)"
+            figure.colorbar(drawn, ax=axes, label=label, shrink=0.9)
+    return figure
+
+
+def _two_planes(observed: xr.Dataset) -> list[int]:
+    used = (observed["point_of_voxel"].values >= 0).sum(axis=(0, 1))
+    full = np.flatnonzero(used > 0.5 * used.max())
+    centre = int(full[np.abs(observed["l"].values[full]).argmin()])
+    wanted = observed["l"].values[centre] + 0.4
+    other = int(full[np.abs(observed["l"].values[full] - wanted).argmin()])
+    return [centre] if other == centre else [centre, other]
+
+
+def _on_plane(values: xr.DataArray, plane: xr.DataArray) -> np.ndarray:
+    return np.where(plane.values >= 0, values.values[plane.values], np.nan)
+
+
+def _draw(axes, observed: xr.Dataset, image: np.ndarray, low: float, high: float, colours: str):
+    h, k = observed["h"].values, observed["k"].values
+    half = [(values[1] - values[0]) / 2 if len(values) > 1 else 0.5 for values in (h, k)]
+    extent = (h[0] - half[0], h[-1] + half[0], k[0] - half[1], k[-1] + half[1])
+    axes.set_xlabel("h (r.l.u.)")
+    axes.set_ylabel("k (r.l.u.)")
+    axes.set_facecolor("0.85")
+    return axes.imshow(
+        image.T, origin="lower", extent=extent, vmin=low, vmax=high, cmap=colours, interpolation="nearest"
+    )
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG; the file appears whole or not at all."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=150, format="png")
