@@ -6,6 +6,7 @@ shortest periodic image of x_i - x_j.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -38,13 +39,11 @@ def periodic_atoms(supercell: Supercell) -> PeriodicAtoms:
     """The atoms of a supercell, cell by cell; only its matrix and the crystal are used."""
     crystal, matrix = supercell.crystal, supercell.matrix
     span = int(np.abs(matrix).sum(axis=0).max())
-    inside = []
-    for cell in product(range(-span, span + 1), repeat=3):
-        coordinates = np.array(cell) @ np.linalg.inv(matrix)
-        if (coordinates > -1e-9).all() and (coordinates < 1 - 1e-9).all():
-            inside.append(cell)
+    candidates = np.array(list(product(range(-span, span + 1), repeat=3)))
+    coordinates = candidates @ np.linalg.inv(matrix)
+    inside = candidates[((coordinates > -1e-9) & (coordinates < 1 - 1e-9)).all(axis=1)]
     kinds = np.tile(np.arange(crystal.n_atoms), len(inside))
-    cells = np.repeat(np.array(inside), crystal.n_atoms, axis=0)
+    cells = np.repeat(inside, crystal.n_atoms, axis=0)
     positions = (cells + crystal.fractional_positions[kinds]) @ crystal.lattice_vectors
     return PeriodicAtoms(matrix @ crystal.lattice_vectors, positions, kinds, cells)
 
@@ -127,6 +126,7 @@ def dense_intensity(
     return float(total.real)
 
 
+@cache
 def random_stable(
     irreducible: IrreducibleForceConstants, supercell: Supercell, seed: int, perturbation: float = 0.3
 ) -> np.ndarray:
@@ -148,8 +148,8 @@ def random_stable(
     assert np.abs(matrix @ springs - np.ravel(wanted)).max() < 1e-10, "springs are symmetric force constants"
     noise = rng.normal(size=irreducible.n_irreducible) * 4.0 / irreducible.shells
     atoms = periodic_atoms(supercell)
-    h_springs = dense_hessian(atoms, bonds_of(irreducible, springs))
-    h_noise = dense_hessian(atoms, bonds_of(irreducible, noise))
+    both = hessian_blocks(atoms, bonds_of(irreducible, np.column_stack([springs, noise])))
+    h_springs, h_noise = both.transpose(4, 0, 2, 1, 3).reshape(2, 3 * atoms.n_atoms, 3 * atoms.n_atoms)
     for _ in range(20):
         values = np.linalg.eigvalsh(h_springs + perturbation * h_noise)
         # Three zeros, and nothing much softer than the rest: displacements stay below a bond length.

@@ -54,9 +54,16 @@ SAMPLES = {
     ),
     "tetragonal": Sample((3.253, 3.253, 4.947, 90, 90, 90), 139, (("In", ORIGIN),), 1, (3, 3, 2), 3),
     "rutile": Sample(
-        (4.594, 4.594, 2.959, 90, 90, 90), 136, (("Ti", ORIGIN), ("O", (0.3053, 0.3053, 0.0))), 6, (2, 2, 3), 9
+        (4.594, 4.594, 2.959, 90, 90, 90),
+        136,
+        (("Ti", ORIGIN), ("O", (0.3053, 0.3053, 0.0))),
+        6,
+        (2, 2, 3),
+        9,
     ),
-    "rhombohedral": Sample((4.546, 4.546, 11.862, 90, 90, 120), 166, (("Bi", (0, 0, 0.2339)),), 2, (3, 3, 1), 4),
+    "rhombohedral": Sample(
+        (4.546, 4.546, 11.862, 90, 90, 120), 166, (("Bi", (0, 0, 0.2339)),), 2, (3, 3, 1), 4
+    ),
     "quartz": Sample(
         (4.9134, 4.9134, 5.4052, 90, 90, 120),
         154,
@@ -65,7 +72,9 @@ SAMPLES = {
         (2, 2, 2),
         8,
     ),
-    "orthorhombic": Sample((2.854, 5.870, 4.955, 90, 90, 90), 63, (("U", (0, 0.1025, 0.25)),), 2, (4, 2, 2), 5),
+    "orthorhombic": Sample(
+        (2.854, 5.870, 4.955, 90, 90, 90), 63, (("U", (0, 0.1025, 0.25)),), 2, (4, 2, 2), 5
+    ),
     "monoclinic": Sample(
         (4.684, 3.423, 5.129, 90, 99.54, 90),
         15,
@@ -90,7 +99,9 @@ SAMPLES = {
 def make_crystal(name: str) -> Crystal:
     sample = SAMPLES[name]
     species, positions = zip(*sample.sites, strict=True)
-    return build_crystal(np.array(sample.lattice), list(species), np.array(positions), None, sample.space_group)
+    return build_crystal(
+        np.array(sample.lattice), list(species), np.array(positions), None, sample.space_group
+    )
 
 
 @cache

@@ -16,7 +16,7 @@ from bayestds.cli.output import number, print_json, print_table, progress_bar, w
 from bayestds.config import load_model
 from bayestds.diagnostics.dataset import point_fit_tree, write_result
 from bayestds.diagnostics.residuals import ResidualReport, residual_report, zone_labels
-from bayestds.inference.information import clustered_covariance, jacobian
+from bayestds.inference.information import clustered_covariance
 from bayestds.inference.point_fit import PointFit, Problem, point_fit
 from bayestds.io import read_volume
 from bayestds.report.plots import save_figure, slices_figure
@@ -82,7 +82,7 @@ def _columns(study: Study, problem: Problem, result: PointFit, start: np.ndarray
     weighted = data.__class__(data.log_intensity, data.weight / result.noise_variance, data.n_voxels, False)
     clustered = clustered_covariance(
         weighted,
-        jacobian(result.forward, result.irreducible),
+        result.derivative,
         result.residual,
         result.precision,
         zone_labels(problem.grid.q_points, study.crystal),

@@ -58,9 +58,8 @@ def residual_report(
         crystal: the crystal.
     """
     voxels = np.where(point_of_voxel >= 0, residual[point_of_voxel], np.nan)
-    partner = voxels.ravel()[_inverted(axes, crystal)]
-    partner[_inverted(axes, crystal) < 0] = np.nan
-    partner = partner.reshape(voxels.shape)
+    image = _inverted(axes, crystal).reshape(voxels.shape)
+    partner = np.where(image >= 0, voxels.ravel()[image], np.nan)
     both = np.isfinite(voxels) & np.isfinite(partner)
     odd, even = (voxels - partner)[both] / 2, (voxels + partner)[both] / 2
     products, squares = [], []

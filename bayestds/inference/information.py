@@ -10,19 +10,19 @@ from bayestds.inference.noise import FitData, centred
 from bayestds.scattering.forward import ForwardModel, log_intensity
 
 
-@jax.jit
-def jacobian(
+def log_intensity_and_jacobian(
     forward: ForwardModel, irreducible: Float[Array, " n_irreducible"]
-) -> Float[Array, "n_q n_irreducible"]:
-    """∂ log I / ∂φ at every Q point, Å²/eV."""
+) -> tuple[Float[Array, " n_q"], Float[Array, "n_q n_irreducible"]]:
+    """log I and ∂ log I / ∂φ (Å²/eV) at every Q point."""
 
-    def directional(tangent: Float[Array, " n_irreducible"]) -> Float[Array, " n_q"]:
-        return jax.jvp(lambda phi: log_intensity(forward, phi), (irreducible,), (tangent,))[1]
+    def directional(tangent: Float[Array, " n_irreducible"]) -> tuple[Array, Array]:
+        return jax.jvp(lambda phi: log_intensity(forward, phi), (irreducible,), (tangent,))
 
-    return jax.lax.map(directional, jnp.eye(len(irreducible)), batch_size=4).T
+    # One direction after the other: side by side they would not fit the cache.
+    value, derivative = jax.lax.map(directional, jnp.eye(len(irreducible)))
+    return value[0], derivative.T
 
 
-@jax.jit
 def fisher_information(
     data: FitData, derivative: Float[Array, "n_q n_irreducible"]
 ) -> Float[Array, "n_irreducible n_irreducible"]:
@@ -30,7 +30,7 @@ def fisher_information(
 
     Args:
         data: the weights w.
-        derivative: J, from :func:`jacobian`.
+        derivative: J, from :func:`log_intensity_and_jacobian`.
     """
     derivative = centred(data, derivative)
     return derivative.T @ (data.weight[:, None] * derivative)
@@ -38,9 +38,9 @@ def fisher_information(
 
 def clustered_covariance(
     data: FitData,
-    derivative: Float[Array, "n_q n_irreducible"],
-    misfit: Float[Array, " n_q"],
-    precision: Float[Array, "n_irreducible n_irreducible"],
+    derivative: Float[Array | np.ndarray, "n_q n_irreducible"],
+    misfit: Float[Array | np.ndarray, " n_q"],
+    precision: Float[Array | np.ndarray, "n_irreducible n_irreducible"],
     cluster: Int[np.ndarray, " n_q"],
 ) -> Float[Array, "n_irreducible n_irreducible"]:
     """Sandwich covariance of the fitted IFCs when residuals are correlated within clusters.
@@ -50,7 +50,7 @@ def clustered_covariance(
 
     Args:
         data: weights, in the units of ``precision``.
-        derivative: from :func:`jacobian`.
+        derivative: from :func:`log_intensity_and_jacobian`.
         misfit: residuals at the fit.
         precision: H, Fisher information plus prior precision.
         cluster: cluster of each Q point.

@@ -22,7 +22,7 @@ from numpyro.optim import optax_to_numpyro
 
 from bayestds.crystal.supercell import Supercell
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
-from bayestds.inference.information import fisher_information, jacobian
+from bayestds.inference.information import fisher_information, log_intensity_and_jacobian
 from bayestds.inference.model import whitened
 from bayestds.inference.noise import FitData, noise_variance, residual, subset
 from bayestds.scattering.exact import make_engine
@@ -30,7 +30,6 @@ from bayestds.scattering.expansion import ExpansionError, choose_engine, expansi
 from bayestds.scattering.forward import (
     ForwardModel,
     covariance,
-    log_intensity,
     make_forward_model,
     stable,
 )
@@ -80,21 +79,28 @@ class Problem:
     tolerance: float = 1e-4
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Curvature:
     """Gauss-Newton picture of the posterior at one point.
 
     Attributes:
+        log_intensity: (n_q,) of the model, without the scale.
+        derivative: (n_q, n) of the log intensities, Å²/eV.
+        residual: (n_q,) observed minus model log intensity at the best scale.
         precision: (n, n) Fisher information plus prior precision, Å⁴/eV².
         step: (n,) Gauss-Newton step to the maximum, eV/Å².
-        residual_rms: weighted rms of the log-intensity residual.
+        residual_rms: weighted rms of the residual.
         noise_variance: factor on 1 / weight that makes it a variance.
     """
 
+    log_intensity: Array
+    derivative: Array
+    residual: Array
     precision: Array
     step: Array
-    residual_rms: float
-    noise_variance: float
+    residual_rms: Array
+    noise_variance: Array
 
     @property
     def covariance(self) -> np.ndarray:
@@ -123,6 +129,7 @@ class PointFit:
         covariance: its inverse, eV²/Å⁴.
         log_intensity: (n_q,) fitted, at the best scale.
         residual: (n_q,) observed minus fitted log intensity.
+        derivative: (n_q, n_irreducible) of the log intensities at the fit, Å²/eV.
         log_scale: logarithm of the overall scale.
         noise_variance: factor on 1 / weight that makes it a variance; 1 unless the noise was learned.
         residual_rms: weighted rms of the residual.
@@ -138,6 +145,7 @@ class PointFit:
     covariance: np.ndarray
     log_intensity: np.ndarray
     residual: np.ndarray
+    derivative: np.ndarray
     log_scale: float
     noise_variance: float
     residual_rms: float
@@ -175,25 +183,24 @@ def descend(
     return location + scale_tril @ svi.get_params(state)["irreducible_whitened_auto_loc"]
 
 
-def curvature(
-    forward: ForwardModel, data: FitData, irreducible: Array, prior_scales: np.ndarray
-) -> Curvature:
+@jax.jit
+def curvature(forward: ForwardModel, data: FitData, irreducible: Array, prior_scales: Array) -> Curvature:
     """Curvature of the log posterior and the Gauss-Newton step, at stable force constants."""
-    misfit = residual(data, log_intensity(forward, irreducible))
+    fitted, derivative = log_intensity_and_jacobian(forward, irreducible)
+    misfit = residual(data, fitted)
     variance = jnp.maximum(noise_variance(data, misfit), 1e-30)
-    derivative = jacobian(forward, irreducible)
-    prior_precision = jnp.asarray(prior_scales) ** -2.0
-    precision = fisher_information(data, derivative) / variance + jnp.diag(prior_precision)
-    slope = derivative.T @ (data.weight * misfit) / variance - prior_precision * irreducible
+    precision = fisher_information(data, derivative) / variance + jnp.diag(prior_scales**-2.0)
+    slope = derivative.T @ (data.weight * misfit) / variance - irreducible / prior_scales**2
     rms = jnp.sqrt((data.weight * misfit**2).sum() / data.weight.sum())
-    return Curvature(precision, jnp.linalg.solve(precision, slope), float(rms), float(variance))
+    step = jnp.linalg.solve(precision, slope)
+    return Curvature(fitted, derivative, misfit, precision, step, rms, variance)
 
 
 def _look(forward: ForwardModel, problem: Problem, data: FitData, irreducible: Array) -> Curvature | None:
     """Curvature at stable force constants, None at unstable ones."""
     if not bool(stable(forward, irreducible)):
         return None
-    return curvature(forward, data, irreducible, problem.prior_scales)
+    return curvature(forward, data, irreducible, jnp.asarray(problem.prior_scales))
 
 
 def _round(forward: ForwardModel, problem: Problem, data: FitData, location: Array, here: Curvature | None):
@@ -268,7 +275,7 @@ def _record(
     stage: str,
     progress: Callable[[str], None],
 ) -> None:
-    history.append(np.append(location, np.nan if here is None else here.residual_rms))
+    history.append(np.append(location, np.nan if here is None else float(here.residual_rms)))
     if here is None:
         progress(f"{stage}: the crystal is unstable, moving into the stable region")
     else:
@@ -302,9 +309,7 @@ def _result(
     forward: ForwardModel, problem: Problem, location: Array, converged: bool, history: np.ndarray
 ) -> PointFit:
     data = problem.data
-    log_i = log_intensity(forward, location)
-    misfit = residual(data, log_i)
-    here = curvature(forward, data, location, problem.prior_scales)
+    here = curvature(forward, data, location, jnp.asarray(problem.prior_scales))
     is_stable = bool(stable(forward, location))
     if converged:
         message = f"Converged: the next step is below {CONVERGED:g} standard errors."
@@ -312,16 +317,17 @@ def _result(
         message = "Not converged: the fit ended at force constants for which the crystal is unstable."
     else:
         message = f"Not converged: {here.distance:.2g} standard errors were still to go after {MAX_ROUNDS} rounds."
-    log_scale = float(((data.weight * (data.log_intensity - log_i)).sum() / data.weight.sum()))
+    log_scale = float(jnp.average(data.log_intensity - here.log_intensity, weights=data.weight))
     return PointFit(
         irreducible=np.asarray(location),
         precision=np.asarray(here.precision),
         covariance=here.covariance if is_stable else np.full_like(here.covariance, np.nan),
-        log_intensity=np.asarray(log_i) + log_scale,
-        residual=np.asarray(misfit),
+        log_intensity=np.asarray(here.log_intensity) + log_scale,
+        residual=np.asarray(here.residual),
+        derivative=np.asarray(here.derivative),
         log_scale=log_scale,
-        noise_variance=here.noise_variance,
-        residual_rms=here.residual_rms,
+        noise_variance=float(here.noise_variance),
+        residual_rms=float(here.residual_rms),
         converged=converged,
         message=message,
         expansion=_expansion_error(forward, problem, location),

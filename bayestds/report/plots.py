@@ -20,7 +20,7 @@ def slices_figure(tree: xr.DataTree, title: str) -> Figure:
     observed = tree["observed_data"].dataset
     # Near an axis through Γ every voxel is special; a second, general plane shows the rest.
     levels = _two_planes(observed)
-    figure = Figure(figsize=(11, 3.6 * len(levels) + 0.5), layout="constrained")
+    figure = Figure(figsize=(12.5, 3.6 * len(levels) + 0.4), layout="compressed")
     FigureCanvasAgg(figure)
     figure.suptitle(title)
     panels = figure.subplots(len(levels), 3, squeeze=False)
@@ -36,7 +36,7 @@ def slices_figure(tree: xr.DataTree, title: str) -> Figure:
             drawn = _draw(axes, observed, image, low, high, "RdBu_r" if name == names[2] else "viridis")
             axes.set_title(name)
             label = "residual of ln I" if name == names[2] else "ln I (arbitrary units)"
-            figure.colorbar(drawn, ax=axes, label=label, shrink=0.9)
+            figure.colorbar(drawn, ax=axes, label=label, fraction=0.046, pad=0.02)
     return figure
 
 

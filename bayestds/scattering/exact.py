@@ -27,7 +27,7 @@ SMALLEST_INTENSITY = 1e-200
 ELEMENTS_AT_ONCE = 4_000_000
 """Exponentials and monomials evaluated together; bounds the memory."""
 
-_PRODUCTS = np.array([[0, 0], [0, 1], [0, 2], [1, 1], [1, 2], [2, 2]])
+PRODUCTS = np.array([[0, 0], [0, 1], [0, 2], [1, 1], [1, 2], [2, 2]])
 """The six products Q_a Q_b, in the order of :func:`_exponents`."""
 
 
@@ -155,15 +155,17 @@ def _intensity(
 
 
 def damping(
-    packed: Float[Array, "n_cells n_atoms n_atoms 6"], first: Int[Array, " n"], second: Int[Array, " n"]
-) -> Float[Array, "n 6"]:
+    packed: Float[Array | np.ndarray, "n_cells n_atoms n_atoms 6"],
+    first: Int[Array | np.ndarray, " n"],
+    second: Int[Array | np.ndarray, " n"],
+) -> Float[Array | np.ndarray, "n 6"]:
     """Coefficients of W_κ + W_κ' for pairs of atoms."""
     return (packed[0, first, first] + packed[0, second, second]) / 2
 
 
 def packed_covariance(covariance: Float[Array, "... 3 3"]) -> Float[Array, "... 6"]:
-    """Coefficients of QᵀCQ on the six products of :data:`_PRODUCTS`."""
-    i, j = _PRODUCTS.T
+    """Coefficients of QᵀCQ on the six products of :data:`PRODUCTS`."""
+    i, j = PRODUCTS.T
     symmetric = covariance[..., i, j] + covariance[..., j, i]
     return symmetric * np.where(i == j, 0.5, 1.0)
 
@@ -188,7 +190,7 @@ def _fields(
     return jnp.stack([waves.real, waves.imag], axis=-2)
 
 
-def monomials(vectors: Float[Array, "3 n_q"], order: int) -> Float[Array, "n_monomials n_q"]:
+def monomials(vectors: Float[Array | np.ndarray, "3 n_q"], order: int) -> Float[Array, "n_monomials n_q"]:
     """All products of Q components of degree 2, 4, ..., 2 * order, as ordered by :func:`_exponents`."""
     x, y, z = vectors
     power = vectors
@@ -199,6 +201,11 @@ def monomials(vectors: Float[Array, "3 n_q"], order: int) -> Float[Array, "n_mon
         if degree % 2 == 0:
             even.append(power)
     return jnp.concatenate(even)
+
+
+def n_monomials(order: int) -> int:
+    """Number of monomials up to a phonon order."""
+    return sum((2 * n + 1) * (n + 1) for n in range(1, order + 1))
 
 
 @cache
@@ -247,8 +254,7 @@ def make_engine(
         )
     pairs = pair_table(supercell)
     n_near = len(pairs.cells) if n_near is None else n_near
-    n_monomials = len(monomials(np.ones((3, 1)), max(order, 1)))
-    layout, place, k_of_block, n_groups = _block_layout(k_index, n_near + n_monomials)
+    layout, place, k_of_block, n_groups = _block_layout(k_index, n_near + n_monomials(max(order, 1)))
     used = layout >= 0
     points = np.asarray(q_points, dtype=float)[layout] * used[..., None]
     vectors = supercell.crystal.scattering_vectors(points.reshape(-1, 3)).reshape(points.shape)

@@ -9,10 +9,11 @@ from jaxtyping import Float
 
 from bayestds.crystal.supercell import Supercell
 from bayestds.scattering.exact import (
+    PRODUCTS,
     ExactEngine,
     damping,
     make_engine,
-    monomials,
+    n_monomials,
     packed_covariance,
     pair_table,
 )
@@ -67,8 +68,7 @@ def choose_engine(
     best_cost, best = np.inf, (len(lengths), 0)
     for order, errors in _truncation_errors(direct, covariance):
         good = shell_ends[errors[:, shell_ends].max(axis=0) <= tolerance]
-        n_monomials = sum((2 * n + 1) * (n + 1) for n in range(1, order + 1))
-        cost = _EXPONENTIAL_COST * good[0] + n_kinds * n_monomials
+        cost = _EXPONENTIAL_COST * good[0] + n_kinds * n_monomials(order)
         if cost < best_cost:
             best_cost, best = cost, (int(good[0]), order)
     return make_engine(supercell, q_points, scattering_factors, *best)
@@ -97,7 +97,7 @@ def _truncation_errors(
 
     The error is the part of the exponential series that is left out, summed over the far pairs.
     """
-    exponent, damped, weights = _terms(direct, np.asarray(packed_covariance(covariance)))
+    exponent, damped, weights = _terms(direct, packed_covariance(np.asarray(covariance)))
     term = np.exp(-damped)
     tail = np.exp(exponent - damped) - term
     weights /= (weights * tail).sum(axis=1, keepdims=True)
@@ -113,7 +113,7 @@ def _terms(direct: ExactEngine, packed: np.ndarray) -> tuple[np.ndarray, np.ndar
     place = np.asarray(direct.place)
     cell, first, second = np.asarray(direct.near_pairs).T
     vectors = np.asarray(direct.vectors).swapaxes(1, 2).reshape(-1, 3)[place]
-    quadratic = np.asarray(monomials(vectors.T, 1)).T
+    quadratic = vectors[:, PRODUCTS[:, 0]] * vectors[:, PRODUCTS[:, 1]]
     structure = np.asarray(direct.structure).transpose(0, 3, 1, 2).reshape(-1, len(direct.kinds), 2)
     phases = np.asarray(direct.near_phases)[place // direct.vectors.shape[-1]]
     by_pair = structure[place][:, np.asarray(direct.near_kinds).argmax(axis=1)]

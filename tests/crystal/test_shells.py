@@ -52,7 +52,9 @@ def test_operations_carry_the_representative_to_each_pair(name):
         bonds = crystal.bond_vectors(orbit.pairs)
         for bond, operation, swapped in zip(bonds, orbit.operations, orbit.swapped, strict=True):
             sign = -1 if swapped else 1
-            np.testing.assert_allclose(sign * crystal.cartesian_rotations[operation] @ bonds[0], bond, atol=1e-8)
+            np.testing.assert_allclose(
+                sign * crystal.cartesian_rotations[operation] @ bonds[0], bond, atol=1e-8
+            )
 
 
 def test_close_shells_are_merged_only_within_the_tolerance():

@@ -161,7 +161,9 @@ def test_primitive_and_conventional_poscar_give_the_same_crystal(element, tmp_pa
     primitive, conventional = crystals
     assert_same(primitive, conventional)
     assert abs(np.linalg.det(primitive.conventional_matrix)) == pytest.approx({"Fe": 2}.get(element, 4))
-    assert irreducible_force_constants(primitive, 4).names == irreducible_force_constants(conventional, 4).names
+    assert (
+        irreducible_force_constants(primitive, 4).names == irreducible_force_constants(conventional, 4).names
+    )
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -196,7 +198,9 @@ def test_rotated_input_gives_the_same_irreducible_force_constants(name):
     rotation = Rotation.from_rotvec([0.3, -1.1, 0.7]).as_matrix()
     turned = atoms.copy()
     turned.set_cell(atoms.cell.array @ rotation.T, scale_atoms=True)
-    found, expected = (irreducible_force_constants(from_ase(a), SAMPLES[name].n_shells) for a in (turned, atoms))
+    found, expected = (
+        irreducible_force_constants(from_ase(a), SAMPLES[name].n_shells) for a in (turned, atoms)
+    )
     assert found.names == expected.names
     assert found.sum_rules == expected.sum_rules
     assert found.orbit_matrices == expected.orbit_matrices
@@ -215,12 +219,17 @@ def test_masses_follow_their_atoms():
         [22.5, None],
         225,
     )
-    assert dict(zip(crystal.species, crystal.masses, strict=True)) == {"Na": 22.5, "Cl": pytest.approx(35.45, abs=0.01)}
+    assert dict(zip(crystal.species, crystal.masses, strict=True)) == {
+        "Na": 22.5,
+        "Cl": pytest.approx(35.45, abs=0.01),
+    }
 
 
 def test_scattering_vectors_are_in_the_conventional_cell():
     crystal = make_crystal("fcc")
-    np.testing.assert_allclose(crystal.scattering_vectors(np.array([[1.0, 0, 0]])), [[2 * np.pi / 3.52, 0, 0]])
+    np.testing.assert_allclose(
+        crystal.scattering_vectors(np.array([[1.0, 0, 0]])), [[2 * np.pi / 3.52, 0, 0]]
+    )
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -273,7 +282,9 @@ def test_missing_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["POSCAR", "crystal.cif", "notes.txt"])
-@pytest.mark.parametrize("content", ["", "not a crystal\n" * 20, "\x00\x01\x02"], ids=["empty", "words", "binary"])
+@pytest.mark.parametrize(
+    "content", ["", "not a crystal\n" * 20, "\x00\x01\x02"], ids=["empty", "words", "binary"]
+)
 def test_garbage_is_refused(tmp_path, name, content):
     path = tmp_path / name
     path.write_text(content)

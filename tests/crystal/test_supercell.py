@@ -45,7 +45,9 @@ def test_singular_matrix_is_refused(matrix):
 
 @st.composite
 def supercells(draw: st.DrawFn) -> Supercell:
-    matrix = draw(st.lists(st.integers(-3, 3), min_size=9, max_size=9).map(lambda x: np.array(x).reshape(3, 3)))
+    matrix = draw(
+        st.lists(st.integers(-3, 3), min_size=9, max_size=9).map(lambda x: np.array(x).reshape(3, 3))
+    )
     assume(0 < abs(determinant(matrix)) <= 30)
     return make_supercell(make_crystal(draw(crystals)), matrix)
 
@@ -134,7 +136,9 @@ def test_nearest_images_against_enumeration(name, matrix):
 def test_nearest_images_in_any_supercell(supercell, seed):
     rng = np.random.default_rng(seed)
     n_atoms = supercell.crystal.n_atoms
-    assert_nearest(supercell, np.column_stack([rng.integers(0, n_atoms, (6, 2)), rng.integers(-4, 5, (6, 3))]))
+    assert_nearest(
+        supercell, np.column_stack([rng.integers(0, n_atoms, (6, 2)), rng.integers(-4, 5, (6, 3))])
+    )
 
 
 def assert_nearest(supercell: Supercell, pairs: np.ndarray) -> None:
@@ -161,7 +165,9 @@ def test_three_multiples_are_of_the_conventional_cell():
     np.testing.assert_allclose(supercell.lattice_vectors, 17.6 * np.eye(3), atol=1e-12)
 
 
-@pytest.mark.parametrize("matrix", [[2.5, 2, 2], [2, 2], [[1, 0], [0, 1]], [[1, 0.5, 0], [0, 1, 0], [0, 0, 1]]])
+@pytest.mark.parametrize(
+    "matrix", [[2.5, 2, 2], [2, 2], [[1, 0], [0, 1]], [[1, 0.5, 0], [0, 1, 0], [0, 0, 1]]]
+)
 def test_supercell_that_is_not_of_whole_cells_is_refused(matrix):
     with pytest.raises(CrystalError, match="whole numbers"):
         make_supercell(make_crystal("fcc"), np.array(matrix))

@@ -21,7 +21,9 @@ def select(full: Path, out: Path) -> None:
     rest = np.setdiff1d(np.arange(len(lengths)), chosen)
     chosen += np.random.default_rng(0).choice(rest, N_POINTS - len(chosen), replace=False).tolist()
     picked = np.sort(chosen)
-    tables = {name: data[name][picked] for name in ("q_points", "log_intensity_target", "log_intensity_start")}
+    tables = {
+        name: data[name][picked] for name in ("q_points", "log_intensity_target", "log_intensity_start")
+    }
     np.savez_compressed(out, **tables, **{name: data[name] for name in KEPT})
 
 

@@ -165,10 +165,14 @@ def test_more_than_two_hundred_parameters():
     irreducible = irreducible_force_constants(make_crystal("p1"), 24)
     assert irreducible.n_irreducible >= 200
     assert len(set(irreducible.names)) == irreducible.n_irreducible
-    assert np.linalg.matrix_rank(irreducible.basis.reshape(-1, irreducible.n_irreducible)) == len(irreducible.names)
+    assert np.linalg.matrix_rank(irreducible.basis.reshape(-1, irreducible.n_irreducible)) == len(
+        irreducible.names
+    )
 
 
-@pytest.mark.parametrize(("shell", "letter"), [(0, "a"), (1, "b"), (25, "z"), (26, "aa"), (27, "ab"), (702, "aaa")])
+@pytest.mark.parametrize(
+    ("shell", "letter"), [(0, "a"), (1, "b"), (25, "z"), (26, "aa"), (27, "ab"), (702, "aaa")]
+)
 def test_letters_go_on_after_z(shell, letter):
     assert shell_letter(shell) == letter
 
