@@ -43,7 +43,7 @@ UNSTABLE_RATES = (0.05, 0.05)
 """The same on the way out of the unstable region, in units of the prior."""
 
 MAX_ROUNDS = 12
-CONVERGED = 0.01
+CONVERGED = 1e-3
 """A fit has converged when the next Gauss-Newton step is below this many standard errors."""
 
 SMALLEST_STEP = 1e-9

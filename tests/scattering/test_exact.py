@@ -19,7 +19,7 @@ from tests.brute_force import (
     periodic_atoms,
     random_stable,
 )
-from tests.crystals import SAMPLES, commensurate_points, default_supercell, make_crystal, make_irreducible
+from tests.crystals import commensurate_points, default_supercell, make_crystal, make_irreducible
 
 TEMPERATURE = 300.0
 LONGEST = 22.0
@@ -47,7 +47,7 @@ def brute_force_log_intensity(
 
 
 def make_factors(n_points: int, n_atoms: int) -> np.ndarray:
-    """Unequal f_κ (n_points, n_atoms): real ones at the first half of the points, complex ones at the others."""
+    """Unequal f_κ (n_points, n_atoms), real at the first half of the points, complex at the others."""
     rng = np.random.default_rng(12)
     factors = rng.uniform(0.5, 3, (n_points, n_atoms)).astype(complex)
     factors[n_points // 2 :] *= np.exp(1j * rng.uniform(0, 2 * np.pi, (n_points - n_points // 2, n_atoms)))
@@ -154,7 +154,10 @@ def test_point_that_does_not_fit_the_supercell_is_refused():
         make_engine(supercell, np.array([[1 / 3, 0, 0], [0.25, 0, 0]]))
 
 
-@pytest.mark.parametrize("name", SAMPLES)
+LAUE = ["fcc", "zincblende", "hcp", "rutile", "rhombohedral", "quartz", "orthorhombic", "monoclinic", "triclinic"]
+
+
+@pytest.mark.parametrize("name", LAUE)
 def test_intensity_has_the_symmetry_of_the_laue_group(name):
     irreducible, supercell = make_irreducible(name), default_supercell(name)
     crystal = irreducible.crystal
