@@ -66,8 +66,26 @@ def classical_covariance(
     factor = jnp.linalg.cholesky(jax.lax.stop_gradient(lifted - STABILITY_FLOOR * identity))
     stable = jnp.isfinite(factor).all(axis=(-1, -2), keepdims=True)
     safe = jnp.where(stable, lifted, identity)
-    inverse = jax.vmap(lambda block: jax.scipy.linalg.solve(block, identity, assume_a="pos"))(safe)
-    return thermal_energy * inverse.at[0].add(-translation_projector(size // 3))
+    return thermal_energy * _inverse(safe).at[0].add(-translation_projector(size // 3))
+
+
+@jax.custom_jvp
+def _inverse(blocks: Complex[Array, "n_k size size"]) -> Complex[Array, "n_k size size"]:
+    """Inverse of positive definite Hermitian blocks.
+
+    The derivative is written out because JAX's own for ``solve(..., assume_a="pos")`` is wrong for complex
+    matrices in reverse mode (0.10: it takes the transpose for the matrix itself).
+    """
+    factor = jnp.linalg.cholesky(blocks)
+    identity = jnp.broadcast_to(jnp.eye(blocks.shape[-1], dtype=blocks.dtype), blocks.shape)
+    half = jax.scipy.linalg.solve_triangular(factor, identity, lower=True)
+    return half.conj().swapaxes(-1, -2) @ half
+
+
+@_inverse.defjvp
+def _inverse_jvp(primals, tangents):
+    inverse = _inverse(*primals)
+    return inverse, -inverse @ tangents[0] @ inverse
 
 
 def covariance_in_real_space(

@@ -163,7 +163,7 @@ def damping(
     return (packed[0, first, first] + packed[0, second, second]) / 2
 
 
-def packed_covariance(covariance: Float[Array, "... 3 3"]) -> Float[Array, "... 6"]:
+def packed_covariance(covariance: Float[Array | np.ndarray, "... 3 3"]) -> Float[Array | np.ndarray, "... 6"]:
     """Coefficients of QᵀCQ on the six products of :data:`PRODUCTS`."""
     i, j = PRODUCTS.T
     symmetric = covariance[..., i, j] + covariance[..., j, i]

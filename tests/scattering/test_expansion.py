@@ -1,17 +1,19 @@
 """The expansion in phonon orders against the direct form."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from bayestds.crystal.supercell import Supercell, make_supercell
-from bayestds.scattering import expansion
-from bayestds.scattering.exact import log_intensity, make_engine, pair_table
+from bayestds.scattering import exact, expansion
+from bayestds.scattering.exact import make_engine, pair_table
 from bayestds.scattering.expansion import choose_engine, expansion_error
 from bayestds.scattering.forward import covariance, make_forward_model
 from tests.brute_force import random_stable
 from tests.crystals import commensurate_points, default_supercell, make_crystal, make_irreducible
 
+log_intensity = jax.jit(exact.log_intensity)
 NAMES = ["fcc", "diamond", "hcp", "quartz", "triclinic"]
 
 
