@@ -126,7 +126,12 @@ def _record(
         "n_points": len(problem.grid.q_points),
         "n_voxels": int(problem.grid.multiplicity.sum()),
         "temperature_K": problem.temperature,
-        "expansion_error": asdict(result.expansion),
+        "expansion_error": {
+            "largest": float(np.abs(result.truncation.error).max()),
+            "median": float(np.median(np.abs(result.truncation.error))),
+            "n_checked": len(result.truncation.error),
+            "corrected": bool(result.truncation.offset.any()),
+        },
     }
 
 
@@ -146,11 +151,12 @@ def _print(record: dict[str, Any], tree: xr.DataTree, exact: bool) -> None:
     for name, value in record["self_terms"].items():
         print(f"{name} = {value:.6f} ± {record['self_terms_sd'][name]:.1e} eV/Å² from the acoustic sum rule")
     print(f"{record['message']} {record['seconds']:.1f} s.")
-    residuals = record["residuals"]
+    residuals, expansion = record["residuals"], record["expansion_error"]
     print(
         f"Residual of ln I: rms {record['residual_rms']:.3g} on {record['n_points']} irreducible points "
-        f"({record['n_voxels']} voxels); forward model within {record['expansion_error']['largest']:.1e} "
-        f"on the {record['expansion_error']['n_checked']} points checked."
+        f"({record['n_voxels']} voxels). Near/far expansion within {expansion['largest']:.1e} of the direct "
+        f"form on the {expansion['n_checked']} points checked"
+        f"{', and corrected for' if expansion['corrected'] else ''}."
     )
     if not exact:
         print(

@@ -7,7 +7,7 @@ subset of the Q points with the direct form of the intensity, which is accurate 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -26,7 +26,7 @@ from bayestds.inference.information import fisher_information, log_intensity_and
 from bayestds.inference.model import whitened
 from bayestds.inference.noise import FitData, noise_variance, residual, subset
 from bayestds.scattering.exact import make_engine
-from bayestds.scattering.expansion import ExpansionError, choose_engine, expansion_error
+from bayestds.scattering.expansion import Truncation, choose_engine, measure_truncation
 from bayestds.scattering.forward import (
     ForwardModel,
     covariance,
@@ -135,7 +135,7 @@ class PointFit:
         residual_rms: weighted rms of the residual.
         converged: whether the fit arrived at a maximum of the posterior.
         message: what happened, in words.
-        expansion: error of the near/far expansion at the fit.
+        truncation: error of the near/far expansion at the fit.
         history: (n_rounds, n_irreducible + 1) IFCs and residual rms before each round.
         forward: the forward model used last.
     """
@@ -151,7 +151,7 @@ class PointFit:
     residual_rms: float
     converged: bool
     message: str
-    expansion: ExpansionError
+    truncation: Truncation
     history: np.ndarray
     forward: ForwardModel
 
@@ -250,22 +250,32 @@ def _first_stage(
 def _second_stage(
     problem: Problem, location: Array, history: list[np.ndarray], progress: Callable[[str], None]
 ) -> PointFit:
-    """To the maximum, on all Q points with the cheapest engine within the tolerance."""
+    """To the maximum, on all Q points with the cheapest engine within the tolerance.
+
+    Where the fit has converged, the truncation error of the engine is measured and taken off the data, so
+    that the last rounds end at the maximum of the direct form.
+    """
     bare = make_forward_model(problem.irreducible, problem.supercell, problem.temperature)
     forward = _with_engine(bare, problem, location)
+    data, truncation = problem.data, None
     converged = False
     for number in range(MAX_ROUNDS):
-        here = _look(forward, problem, problem.data, location)
+        here = _look(forward, problem, data, location)
         _record(history, location, here, f"all points, round {number + 1}", progress)
-        if here is not None and here.converged:
-            converged = _expansion_error(forward, problem, location).largest <= problem.tolerance
-            if converged:
-                break
-            # The force constants have moved out of the range of the engine: choose it anew.
-            forward = _with_engine(bare, problem, location)
+        if here is None or not here.converged:
+            location = _round(forward, problem, data, location, here)
             continue
-        location = _round(forward, problem, problem.data, location, here)
-    return _result(forward, problem, location, converged, np.array(history))
+        converged = truncation is not None
+        if converged:
+            break
+        truncation = _truncation(forward, problem, location)
+        if np.abs(truncation.error).max() > problem.tolerance:
+            # The force constants have moved out of the range of the engine: choose it anew.
+            forward, truncation = _with_engine(bare, problem, location), None
+        else:
+            data = replace(data, log_intensity=problem.data.log_intensity - truncation.offset)
+    truncation = truncation or _truncation(forward, problem, location)
+    return _result(forward, problem, data, location, converged, truncation, np.array(history))
 
 
 def _record(
@@ -294,9 +304,9 @@ def _with_engine(bare: ForwardModel, problem: Problem, location: Array) -> Forwa
     return bare.with_engine(engine)
 
 
-def _expansion_error(forward: ForwardModel, problem: Problem, location: Array) -> ExpansionError:
+def _truncation(forward: ForwardModel, problem: Problem, location: Array) -> Truncation:
     assert forward.engine is not None
-    return expansion_error(
+    return measure_truncation(
         forward.engine,
         problem.supercell,
         problem.grid.q_points,
@@ -306,9 +316,14 @@ def _expansion_error(forward: ForwardModel, problem: Problem, location: Array) -
 
 
 def _result(
-    forward: ForwardModel, problem: Problem, location: Array, converged: bool, history: np.ndarray
+    forward: ForwardModel,
+    problem: Problem,
+    data: FitData,
+    location: Array,
+    converged: bool,
+    truncation: Truncation,
+    history: np.ndarray,
 ) -> PointFit:
-    data = problem.data
     here = curvature(forward, data, location, jnp.asarray(problem.prior_scales))
     is_stable = bool(stable(forward, location))
     if converged:
@@ -322,7 +337,7 @@ def _result(
         irreducible=np.asarray(location),
         precision=np.asarray(here.precision),
         covariance=here.covariance if is_stable else np.full_like(here.covariance, np.nan),
-        log_intensity=np.asarray(here.log_intensity) + log_scale,
+        log_intensity=np.asarray(problem.data.log_intensity - here.residual),
         residual=np.asarray(here.residual),
         derivative=np.asarray(here.derivative),
         log_scale=log_scale,
@@ -330,7 +345,7 @@ def _result(
         residual_rms=float(here.residual_rms),
         converged=converged,
         message=message,
-        expansion=_expansion_error(forward, problem, location),
+        truncation=truncation,
         history=history,
         forward=forward,
     )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 from jax import Array
 from jaxtyping import Float
@@ -12,6 +13,7 @@ from bayestds.scattering.exact import (
     PRODUCTS,
     ExactEngine,
     damping,
+    log_intensity,
     make_engine,
     n_monomials,
     packed_covariance,
@@ -28,20 +30,21 @@ _EVALUATIONS = 1.5e6
 """Exponentials spent on measuring the error; beyond it a sample of the Q points is measured."""
 
 
-@dataclass(frozen=True)
-class ExpansionError:
-    """How far an engine lies from the direct form, on some Q points at given force constants.
+_DIRECT_EVALUATIONS = 3e8
+"""Exponentials up to which the direct form is evaluated at every Q point."""
+
+
+@dataclass(frozen=True, eq=False)
+class Truncation:
+    """How far an engine lies from the direct form at given force constants, in log intensity.
 
     Attributes:
-        largest: largest difference in log intensity.
-        median: median difference.
-        n_checked, n_points: number of Q points measured, and in all.
+        error: (n_checked,) direct minus engine, at the points that were checked.
+        offset: (n_q,) the same at every point, 0 where it was not affordable.
     """
 
-    largest: float
-    median: float
-    n_checked: int
-    n_points: int
+    error: np.ndarray
+    offset: np.ndarray
 
 
 def choose_engine(
@@ -74,20 +77,26 @@ def choose_engine(
     return make_engine(supercell, q_points, scattering_factors, *best)
 
 
-def expansion_error(
+def measure_truncation(
     engine: ExactEngine,
     supercell: Supercell,
     q_points: Float[np.ndarray, "n_q 3"],
     covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"],
     scattering_factors: np.ndarray | None = None,
-) -> ExpansionError:
-    """Truncation error of an engine at these force constants."""
-    direct = _sample(supercell, q_points, scattering_factors)
-    n_checked = len(direct.place)
+) -> Truncation:
+    """Truncation error of an engine at these force constants, at all Q points or at a sample."""
     if not engine.order:
-        return ExpansionError(0.0, 0.0, n_checked, len(q_points))
-    errors = dict(_truncation_errors(direct, covariance))[engine.order][:, len(engine.near_pairs)]
-    return ExpansionError(float(errors.max()), float(np.median(errors)), n_checked, len(q_points))
+        return Truncation(np.zeros(len(q_points)), np.zeros(len(q_points)))
+    if len(q_points) * len(pair_table(supercell).cells) > _DIRECT_EVALUATIONS:
+        sample = _sample(supercell, q_points, scattering_factors)
+        errors = dict(_truncation_errors(sample, covariance))[engine.order]
+        return Truncation(errors[:, len(engine.near_pairs)], np.zeros(len(q_points)))
+    direct = make_engine(supercell, q_points, scattering_factors)
+    difference = np.asarray(_evaluate(direct, covariance) - _evaluate(engine, covariance))
+    return Truncation(difference, difference)
+
+
+_evaluate = jax.jit(log_intensity)
 
 
 def _truncation_errors(

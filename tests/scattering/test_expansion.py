@@ -17,11 +17,11 @@ log_intensity = jax.jit(exact.log_intensity)
 NAMES = ["fcc", "diamond", "hcp", "quartz", "triclinic"]
 
 
-def make_case(name: str, longest: float, temperature: float = 300.0, n_points: int = 60):
+def make_case(name: str, longest: float, n_points: int = 60):
     """A supercell, points, complex factors and a covariance."""
     irreducible, supercell = make_irreducible(name), default_supercell(name)
     phi = jnp.asarray(random_stable(irreducible, supercell, seed=5))
-    found = covariance(make_forward_model(irreducible, supercell, temperature), phi)
+    found = covariance(make_forward_model(irreducible, supercell, 300.0), phi)
     q_points = commensurate_points(supercell, n_points, longest, seed=2)
     rng = np.random.default_rng(9)
     shape = (n_points, irreducible.crystal.n_atoms)
@@ -34,7 +34,7 @@ def whole_shell(supercell: Supercell, at_least: int) -> int:
     return int(ends[ends >= at_least][0])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["fcc", "quartz"])
 def test_all_near_is_the_direct_form_at_any_order(name):
     supercell, q_points, found, factors = make_case(name, 15.0)
     direct = log_intensity(make_engine(supercell, q_points, factors), found)
@@ -43,19 +43,19 @@ def test_all_near_is_the_direct_form_at_any_order(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("n_near", [0, 1, 15])
+@pytest.mark.parametrize("n_near", [0, 6])
 def test_high_order_converges_to_the_direct_form(name, n_near):
-    """Cold enough that seven phonons do not count, so that every wrong pair or monomial shows."""
-    supercell, q_points, found, factors = make_case(name, 6.0, temperature=1.0)
+    """Displacements so small that seven phonons do not count: every wrong pair or monomial shows."""
+    supercell, q_points, found, factors = make_case(name, 6.0)
+    found *= 0.05 / (6.0**2 * found[0].max())
     near = n_near if n_near == 0 else whole_shell(supercell, n_near)
     direct = log_intensity(make_engine(supercell, q_points, factors), found)
     expanded = log_intensity(make_engine(supercell, q_points, factors, near, order=6), found)
     np.testing.assert_allclose(expanded, direct, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["fcc", "hcp"])
-def test_error_falls_with_order(name):
-    supercell, q_points, found, factors = make_case(name, 8.0)
+def test_error_falls_with_order():
+    supercell, q_points, found, factors = make_case("hcp", 8.0)
     near = whole_shell(supercell, 8)
     direct = log_intensity(make_engine(supercell, q_points, factors), found)
     errors = [
@@ -70,8 +70,9 @@ def test_error_falls_with_order(name):
     assert errors[-1] < 1e-2 * errors[0]
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("tolerance", [1e-2, 1e-4, 1e-6])
+@pytest.mark.parametrize(
+    ("name", "tolerance"), [(name, 1e-4) for name in NAMES] + [("fcc", 1e-2), ("fcc", 1e-6), ("quartz", 1e-2)]
+)
 def test_chosen_engine_keeps_the_tolerance(name, tolerance):
     supercell, q_points, found, factors = make_case(name, 15.0)
     engine = choose_engine(supercell, q_points, found, factors, tolerance)
