@@ -33,7 +33,7 @@ SAMPLES = {
     "bcc": Sample(_cubic(2.866), 229, (("Fe", ORIGIN),), 1, (3, 3, 3), 3),
     "diamond": Sample(_cubic(5.431), 227, (("Si", ORIGIN),), 2, (2, 2, 2), 3),
     "rocksalt": Sample(_cubic(5.64), 225, (("Na", ORIGIN), ("Cl", (0.5, 0.5, 0.5))), 2, (2, 2, 2), 3),
-    "zincblende": Sample(_cubic(5.653), 216, (("Ga", ORIGIN), ("As", (0.25, 0.25, 0.25))), 2, (2, 2, 2), 3),
+    "zincblende": Sample(_cubic(5.6533), 216, (("Ga", ORIGIN), ("As", (0.25, 0.25, 0.25))), 2, (2, 2, 2), 3),
     "cscl": Sample(_cubic(4.12), 221, (("Cs", ORIGIN), ("Cl", (0.5, 0.5, 0.5))), 2, (3, 3, 3), 3),
     "perovskite": Sample(
         _cubic(3.905),
@@ -80,7 +80,7 @@ SAMPLES = {
         15,
         (("Cu", (0.25, 0.25, 0.0)), ("O", (0.0, 0.4184, 0.25))),
         4,
-        (2, 3, 2),
+        (2, 2, 2),
         5,
     ),
     "triclinic": Sample((3.1, 3.5, 4.2, 81, 97, 105), 2, (("Po", ORIGIN),), 1, (3, 3, 3), 4),

@@ -1,5 +1,8 @@
 """The commands and their options. Each imports what it runs when it runs, so that --help is quick."""
 
+import io
+import math
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +20,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout,
 Shells = Annotated[int | None, typer.Option(min=1, help="Neighbour shells, instead of the model's.")]
 
 
+def _positive(value: float) -> float:
+    if not (math.isfinite(value) and value > 0):
+        raise typer.BadParameter(f"{value:g} is not a positive number.")
+    return value
+
+
 class Engine(StrEnum):
     """How an intensity is computed."""
 
@@ -29,6 +38,10 @@ def bayestds() -> None:
     import jax
 
     jax.config.update("jax_enable_x64", True)
+    for stream in (sys.stdout, sys.stderr):
+        # Where Å does not exist (a C locale, a Windows pipe), a question mark is better than no table.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 @app.command()
@@ -45,7 +58,7 @@ def simulate(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Volume to write.")] = None,
     ifcs: Annotated[str | None, typer.Option(help="Named IFC set, instead of the measurement's.")] = None,
     engine: Annotated[Engine, typer.Option(help="How the intensity is computed.")] = Engine.exact,
-    scale: Annotated[float, typer.Option(help="Overall factor of the intensity.")] = 1.0,
+    scale: Annotated[float, typer.Option(help="Overall factor of the intensity.", callback=_positive)] = 1.0,
     json: AsJson = False,
 ) -> None:
     """Simulate the diffuse scattering volume of a model, exact to all phonon orders."""

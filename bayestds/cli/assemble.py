@@ -9,7 +9,7 @@ import xarray as xr
 from bayestds.config import Model
 from bayestds.crystal.structure import Crystal, build_crystal, read_crystal
 from bayestds.crystal.supercell import Supercell, make_supercell
-from bayestds.errors import InstabilityError, ModelError, VolumeError
+from bayestds.errors import CrystalError, InstabilityError, ModelError, VolumeError
 from bayestds.force_constants.irreducible import IrreducibleForceConstants, irreducible_force_constants
 from bayestds.inference.noise import make_fit_data
 from bayestds.inference.point_fit import Problem
@@ -102,15 +102,18 @@ class Study:
 
     def simulated(self, name: str, scale: float = 1.0) -> xr.Dataset:
         """The volume that the model's measurement would give with a named IFC set, without noise."""
-        volume = simulate_volume(
-            self.irreducible,
-            self.stable_ifcs(name),
-            self.supercell(),
-            self._measurement().temperature,
-            self.axes,
-            self.scattering_factors,
-            scale,
-        )
+        try:
+            volume = simulate_volume(
+                self.irreducible,
+                self.stable_ifcs(name),
+                self.supercell(),
+                self._measurement().temperature,
+                self.axes,
+                self.scattering_factors,
+                scale,
+            )
+        except VolumeError as error:
+            raise VolumeError(f"Model file {self.model.path}: {error.summary}", error.reason, error.fix) from error
         return volume.assign_attrs(title=self.model.title, source=f"bayestds simulate, IFC set {name}")
 
     def own_volume(self) -> xr.Dataset:
@@ -124,7 +127,8 @@ class Study:
                 "Its [measurement] has neither `file` nor `ifcs`.",
                 "Give a volume on the command line, or one of the two keys.",
             )
-        return self.simulated(measurement.ifcs)
+        # The data know all shells of the model, however few or many are fitted.
+        return build_study(self.model).simulated(measurement.ifcs)
 
     def temperature(self, volume: xr.Dataset) -> float:
         """Temperature of the volume where it states one, else of the model, K."""
@@ -136,7 +140,10 @@ class Study:
         given = self.model.mask
         mask = Mask(given.q_min, given.q_max or np.inf, given.wedge, given.plane, given.bragg_radius)
         supercell = self.supercell()
-        observations = average(volume, supercell, mask)
+        try:
+            observations = average(volume, supercell, mask)
+        except VolumeError as error:
+            raise VolumeError(f"{name}: {error.summary}", error.reason, error.fix) from error
         n_points = len(observations.log_intensity)
         if n_points <= self.irreducible.n_irreducible:
             raise VolumeError(
@@ -184,13 +191,16 @@ def _crystal(model: Model) -> Crystal:
     if given.file is not None:
         return read_crystal(model.resolve(given.file))
     assert given.lattice is not None
-    return build_crystal(
-        np.array(given.lattice),
-        [site.species for site in given.sites],
-        np.array([site.position for site in given.sites]),
-        [site.mass for site in given.sites],
-        given.space_group,
-    )
+    try:
+        return build_crystal(
+            np.array(given.lattice),
+            [site.species for site in given.sites],
+            np.array([site.position for site in given.sites]),
+            [site.mass for site in given.sites],
+            given.space_group,
+        )
+    except CrystalError as error:
+        raise CrystalError(f"Model file {model.path}: {error.summary}", error.reason, error.fix) from error
 
 
 def check_lattice(volume: xr.Dataset, crystal: Crystal, name: str | Path) -> None:

@@ -4,18 +4,20 @@ import json
 import shlex
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
 from bayestds.cli.assemble import Study, build_study
-from bayestds.cli.output import number, print_json, print_table, progress_bar, words
+from bayestds.cli.output import check_output, number, print_json, print_table, progress_bar, words
 from bayestds.config import load_model
 from bayestds.diagnostics.dataset import point_fit_tree, write_result
 from bayestds.diagnostics.residuals import ResidualReport, residual_report, zone_labels
+from bayestds.errors import ResultError
 from bayestds.inference.information import clustered_covariance
 from bayestds.inference.point_fit import PointFit, Problem, point_fit
 from bayestds.io import read_volume
@@ -35,6 +37,8 @@ def fit(
     began = time.perf_counter()
     study = build_study(load_model(model), shells)
     target = output or Path(f"{study.model.path.stem}_fit.nc")
+    picture = _picture(target)
+    check_output(target, picture)
     with progress_bar(study.model.path.stem, quiet=False) as tell:
         start_values = _start(study, start)
         tell("reading data" if volume else "simulating the model's own measurement")
@@ -57,7 +61,6 @@ def fit(
         }
         tree = point_fit_tree(problem, result, axes, columns, attributes)
         write_result(tree, target)
-        picture = target.with_suffix(".png")
         save_figure(slices_figure(tree, study.model.title), picture)
     record = _record(study, problem, result, columns, residuals)
     record |= {"seconds": time.perf_counter() - began, "output": str(target), "picture": str(picture)}
@@ -66,6 +69,17 @@ def fit(
     else:
         _print(record, tree, exact)
     words.print(f"Wrote {target} and {picture}.", markup=False)
+
+
+def _picture(target: Path) -> Path:
+    picture = target.with_suffix(".png")
+    if picture == target:
+        raise ResultError(
+            f"Cannot write the result to {target}.",
+            "The picture of the fit goes there.",
+            "Give the result, a netCDF file, another suffix: .nc.",
+        )
+    return picture
 
 
 def _start(study: Study, name: str | None) -> np.ndarray:
@@ -78,11 +92,10 @@ def _start(study: Study, name: str | None) -> np.ndarray:
 
 def _columns(study: Study, problem: Problem, result: PointFit, start: np.ndarray) -> dict[str, np.ndarray]:
     """Values by irreducible constant that go beyond the fit itself."""
-    data = problem.data
-    weighted = data.__class__(data.log_intensity, data.weight / result.noise_variance, data.n_voxels, False)
+    weighted = replace(problem.data, weight=problem.data.weight / result.noise_variance, learned=False)
     clustered = clustered_covariance(
         weighted,
-        result.derivative,
+        jnp.asarray(result.derivative),
         result.residual,
         result.precision,
         zone_labels(problem.grid.q_points, study.crystal),
@@ -123,6 +136,7 @@ def _record(
         "residual_rms": result.residual_rms,
         "residuals": asdict(residuals),
         "noise": "learned" if problem.data.learned else "given",
+        "relative_noise": result.noise_variance**0.5 if problem.data.learned else None,
         "n_points": len(problem.grid.q_points),
         "n_voxels": int(problem.grid.multiplicity.sum()),
         "temperature_K": problem.temperature,

@@ -4,7 +4,8 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from bayestds.errors import BayesTDSError
+from bayestds.io.atomic import atomic_path
 
 words = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -47,7 +49,9 @@ def _plain(value: Any) -> Any:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table on stdout, numbers to the right; names from files are not read as markup."""
-    table = Table(title=escape(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1))
+    table = Table(
+        title=escape(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1)
+    )
     for number, column in enumerate(columns):
         table.add_column(escape(column), justify="left" if number == 0 else "right", no_wrap=True)
     for row in rows:
@@ -64,11 +68,31 @@ def number(value: float, digits: int = 5) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else "-"
 
 
+def check_output(*paths: Path) -> None:
+    """Refuse files that cannot be written, before the work rather than after it.
+
+    Raises:
+        VolumeError: the folder is missing or not writable, or a path is a folder.
+    """
+    for path in paths:
+        with suppress(_NotYet), atomic_path(path):
+            raise _NotYet
+
+
+class _NotYet(Exception):
+    """Nothing is to be written yet."""
+
+
 @contextmanager
 def progress_bar(title: str, quiet: bool) -> Iterator[Callable[[str], None]]:
     """A bar on stderr, that pulses while work of unknown length goes on; yields what sets its text."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(20), TimeElapsedColumn())
-    with Progress(*columns, console=words, transient=not words.is_terminal, disable=quiet) as bar:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(20),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=words, disable=quiet or not words.is_terminal) as bar:
         task = bar.add_task(title, total=None)
         yield lambda text: bar.update(task, description=f"{title}: {text}")
         bar.update(task, total=1, completed=1)

@@ -98,8 +98,16 @@ def _pairs_by_shell(crystal: Crystal, n_shells: int, tolerance: float) -> tuple[
 
 def _representative_order(pairs: np.ndarray, bonds: np.ndarray) -> np.ndarray:
     """Indices that put the largest Cartesian bond first; equal bonds in the order of their atoms."""
-    rounded = np.round(bonds, 4)
-    return np.lexsort([pairs[:, 1], pairs[:, 0], -rounded[:, 2], -rounded[:, 1], -rounded[:, 0]])
+    x, y, z = (_grouped(component) for component in bonds.T)
+    return np.lexsort([pairs[:, 1], pairs[:, 0], -z, -y, -x])
+
+
+def _grouped(values: np.ndarray, tolerance: float = 1e-4) -> np.ndarray:
+    """Rank of each value, the same for values that differ by rounding (which np.round can tear apart)."""
+    order = np.argsort(values, kind="stable")
+    ranks = np.empty(len(values), dtype=int)
+    ranks[order] = np.concatenate([[0], np.cumsum(np.diff(values[order]) > tolerance)])
+    return ranks
 
 
 def _make_orbit(crystal: Crystal, pair: np.ndarray, shell: int) -> Orbit:

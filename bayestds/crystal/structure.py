@@ -125,6 +125,13 @@ def _check_atoms(atoms: Atoms) -> None:
             f"Its lattice vectors span {atoms.cell.volume:g} Å³.",
             "Give three independent lattice vectors.",
         )
+    masses = {(number, float(mass)) for number, mass in zip(atoms.numbers, atoms.get_masses(), strict=True)}
+    if len(masses) > len(set(atoms.numbers)):
+        raise CrystalError(
+            "Atoms of one element have different masses.",
+            "A species has one mass here; isotopes cannot be told apart.",
+            "Give all sites of an element the same mass.",
+        )
     occupancies = atoms.info.get("occupancy", {})
     partial = {site for site, shares in occupancies.items() if set(shares.values()) != {1.0}}
     if partial:

@@ -1,5 +1,6 @@
 """Result files: labelled groups in one netCDF file, written whole. The one door to ArviZ."""
 
+import os
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -99,7 +100,7 @@ def _dataset(
     return dataset.drop_vars([name for name in dataset.coords if name not in kept])
 
 
-def write_result(tree: xr.DataTree, path: Path) -> None:
+def write_result(tree: xr.DataTree, path: str | os.PathLike[str]) -> None:
     """Write a result file; it appears whole or not at all."""
     with atomic_path(path) as temporary:
         tree.to_netcdf(
@@ -109,7 +110,7 @@ def write_result(tree: xr.DataTree, path: Path) -> None:
         )
 
 
-def read_result(path: Path) -> xr.DataTree:
+def read_result(path: str | os.PathLike[str]) -> xr.DataTree:
     """Read a result file into memory.
 
     Raises:

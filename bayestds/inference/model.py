@@ -17,7 +17,7 @@ STABLE_MARGIN = 0.1
 """Eigenvalue of Φ(k), eV/Å², up to which the penalty of unstable force constants pushes."""
 
 UNSTABLE_PENALTY = 20.0
-"""Log-likelihood per voxel that unstable force constants lose at least."""
+"""Log-likelihood that unstable force constants lose at least, per point or unit of weight."""
 
 
 def thermal_diffuse_scattering(
@@ -49,7 +49,8 @@ def constrained_log_likelihood(
     penalty = jax.lax.cond(
         stable, lambda x: jnp.zeros(()), lambda x: instability(x, jnp.asarray(STABLE_MARGIN)), phi_blocks
     )
-    worst = -data.n_voxels * (UNSTABLE_PENALTY + penalty)
+    unit = len(data.weight) if data.learned else data.weight.sum()
+    worst = -unit * (UNSTABLE_PENALTY + penalty)
     return jnp.where(stable, log_likelihood(data, safe), worst)
 
 

@@ -19,13 +19,11 @@ class FitData:
     Attributes:
         log_intensity: (n_q,) observed.
         weight: (n_q,) inverse variance of each; relative ones (multiplicities) if the noise is learned.
-        n_voxels: number of independent voxels that they stand for.
         learned: whether one common noise level is estimated along with the scale.
     """
 
     log_intensity: Float[Array, " n_q"]
     weight: Float[Array, " n_q"]
-    n_voxels: Float[Array, ""]
     learned: bool = field(metadata={"static": True})
 
 
@@ -43,18 +41,16 @@ def make_fit_data(observations: Observations, noise: float | None) -> FitData:
         weight = observations.relative_sigma**-2.0
     else:
         weight = multiplicity / (noise or 1.0) ** 2
-    return FitData(
-        jnp.asarray(observations.log_intensity), jnp.asarray(weight), jnp.asarray(multiplicity.sum()), learned
-    )
+    return FitData(jnp.asarray(observations.log_intensity), jnp.asarray(weight), learned)
 
 
 def subset(data: FitData, rows: np.ndarray) -> FitData:
     """The data at some of the Q points, with a learned noise level."""
     weight = data.weight[rows] / data.weight[rows].mean()
-    return FitData(data.log_intensity[rows], weight, jnp.asarray(float(len(rows))), True)
+    return FitData(data.log_intensity[rows], weight, learned=True)
 
 
-def centred(data: FitData, values: Float[Array, "n_q *columns"]) -> Float[Array, "n_q *columns"]:
+def centred(data: FitData, values: Float[Array | np.ndarray, "n_q *columns"]) -> Float[Array, "n_q *columns"]:
     """Values less their weighted mean over the Q points: what is left of them once the scale is fitted."""
     return values - jnp.tensordot(data.weight, values, axes=1) / data.weight.sum()
 
@@ -73,11 +69,14 @@ def log_likelihood(data: FitData, log_intensity: Float[Array, " n_q"]) -> Float[
     if not data.learned:
         return -0.5 * chi_square
     # The floor keeps noise-free data, fitted to the last digit, away from log 0.
-    return -0.5 * data.n_voxels * jnp.log(chi_square / data.weight.sum() + 1e-30)
+    return -0.5 * len(data.weight) * jnp.log(chi_square / data.weight.sum() + 1e-30)
 
 
 def noise_variance(data: FitData, misfit: Float[Array, " n_q"]) -> Float[Array, ""]:
-    """Factor by which 1 / weight must be multiplied to be the variance: 1 unless the noise is learned."""
+    """Factor by which 1 / weight must be multiplied to be the variance: 1 unless the noise is learned.
+
+    With multiplicities as weights it is the variance of one voxel: an average of m has 1/m of it.
+    """
     if not data.learned:
         return jnp.ones(())
-    return (data.weight * misfit**2).sum() / data.n_voxels
+    return jnp.mean(data.weight * misfit**2)

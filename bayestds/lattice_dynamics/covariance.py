@@ -16,10 +16,10 @@ def translation_projector(n_atoms: int) -> Float[np.ndarray, "three_n three_n"]:
 
 
 def without_translations(
-    blocks: Complex[Array, "n_k three_n three_n"],
+    blocks: Complex[Array, "n_k three_n three_n"], lift: Float[Array, ""] | float = 1.0
 ) -> Complex[Array, "n_k three_n three_n"]:
-    """Blocks Φ(k) with the rigid translations at k = 0 (the first block) lifted to 1 eV/Å²."""
-    return blocks.at[0].add(translation_projector(blocks.shape[-1] // 3))
+    """Blocks Φ(k) with the rigid translations at k = 0 (the first block) lifted to ``lift``, eV/Å²."""
+    return blocks.at[0].add(lift * translation_projector(blocks.shape[-1] // 3))
 
 
 def is_stable(blocks: Complex[Array, "n_k three_n three_n"]) -> Bool[Array, ""]:
@@ -34,13 +34,13 @@ def instability(blocks: Complex[Array, "n_k three_n three_n"], margin: Float[Arr
 
     Convex in the force constants, with a gradient that is finite also where eigenvalues coincide.
     """
-    return jnp.maximum(0.0, margin - jnp.linalg.eigvalsh(without_translations(blocks))).sum()
+    return jnp.maximum(0.0, margin - jnp.linalg.eigvalsh(without_translations(blocks, margin + 1))).sum()
 
 
 @instability.defjvp
 def _instability_jvp(primals, tangents):
     blocks, margin = primals
-    values, vectors = jnp.linalg.eigh(without_translations(blocks))
+    values, vectors = jnp.linalg.eigh(without_translations(blocks, margin + 1))
     low = jnp.where(values < margin, 1.0, 0.0)
     # d tr f(Φ) = tr f'(Φ) dΦ needs no derivative of the eigenvectors.
     slope = (vectors * low[..., None, :]) @ vectors.conj().swapaxes(-1, -2)

@@ -22,7 +22,7 @@ def slices_figure(tree: xr.DataTree, title: str) -> Figure:
     levels = _two_planes(observed)
     figure = Figure(figsize=(12.5, 3.6 * len(levels) + 0.4), layout="compressed")
     FigureCanvasAgg(figure)
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     panels = figure.subplots(len(levels), 3, squeeze=False)
     for row, level in zip(panels, levels, strict=True):
         plane = observed["point_of_voxel"].isel(l=level)

@@ -112,7 +112,9 @@ def reduce_grid(volume: xr.Dataset, supercell: Supercell, used: np.ndarray) -> I
     k_index = _grid_k_index(axes, supercell, used)
     n_voxels = k_index.size
     # The image with the smallest key represents the orbit; all its members find the same one.
-    key = k_index.astype(np.int64) * n_voxels + np.arange(n_voxels)
+    # Voxels that do not fit the supercell come last: they represent only an orbit without any that does.
+    rank = np.where(k_index < 0, supercell.n_cells, k_index).astype(np.int64)
+    key = rank * n_voxels + np.arange(n_voxels)
     best = key.copy()
     for rotation in supercell.crystal.laue_group:
         image = _image_index(axes, rotation)

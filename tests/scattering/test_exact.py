@@ -61,8 +61,8 @@ CRYSTALS = [
     ("zincblende", 3, (2, 2, 2)),
     ("hcp", 3, (3, 3, 2)),
     ("quartz", 6, (2, 2, 1)),
-    ("monoclinic", 5, (2, 3, 2)),
-    ("p1", 5, (2, 2, 2)),
+    ("monoclinic", 5, (2, 2, 2)),
+    ("p1", 5, (3, 2, 2)),
     ("fcc", 3, ((3, 1, 0), (0, 3, 1), (1, 0, 3))),
     ("rutile", 6, ((2, 0, 1), (0, 2, 0), (0, 1, 3))),
 ]
@@ -154,7 +154,7 @@ def test_point_that_does_not_fit_the_supercell_is_refused():
         make_engine(supercell, np.array([[1 / 3, 0, 0], [0.25, 0, 0]]))
 
 
-LAUE = ["fcc", "zincblende", "hcp", "rutile", "rhombohedral", "quartz", "orthorhombic", "monoclinic", "triclinic"]
+LAUE = ["fcc", "zincblende", "hcp", "rutile", "rhombohedral", "quartz", "monoclinic", "triclinic"]
 
 
 @pytest.mark.parametrize("name", LAUE)

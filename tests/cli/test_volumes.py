@@ -1,0 +1,148 @@
+"""`simulate`, `info` and `convert`: files in and out."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from bayestds.io import read_volume, write_volume
+from tests.cli.tiny import LATTICE, POINTS, call, tiny_volume
+
+# All even or all odd within -2..2.
+BRAGG_POINTS = 27 + 8
+MEASURED = POINTS**3 - BRAGG_POINTS
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_simulate_writes_a_named_file_here(folder):
+    outcome = call("simulate", "tiny.toml")
+    assert outcome.code == 0
+    assert names(folder) == ["tiny.toml", "tiny_truth.nc"]
+    assert "tiny_truth.nc" in outcome.err
+    assert outcome.out == ""
+
+
+def test_simulate_writes_where_it_is_told(folder):
+    (folder / "data").mkdir()
+    outcome = call("simulate", "tiny.toml", "-o", "data/v.h5", "--json")
+    assert names(folder) == ["data", "tiny.toml"]
+    assert names(folder / "data") == ["v.h5"]
+    assert json.loads(outcome.out)["output"] == "data/v.h5"
+
+
+def test_simulated_volume(shared):
+    volume = read_volume(shared.volume)
+    assert dict(volume.sizes) == {"h": POINTS, "k": POINTS, "l": POINTS}
+    assert volume.attrs["noise"] == "none"
+    assert volume.attrs["temperature"] == 300
+    assert volume.attrs["lattice"] == pytest.approx(LATTICE)
+
+
+def test_only_bragg_peaks_are_unmeasured(shared):
+    volume = read_volume(shared.volume)["intensity"]
+    unmeasured = {tuple(volume[dim].values[i] for dim, i in zip("hkl", index, strict=True))
+                  for index in np.argwhere(np.isnan(volume.values))}  # fmt: skip
+    bragg = {q for q in itertools.product(range(-2, 3), repeat=3) if len({x % 2 for x in q}) == 1}
+    assert {tuple(np.round(q, 9)) for q in unmeasured} == bragg
+
+
+def test_simulated_intensity_is_cubic(shared):
+    intensity = read_volume(shared.volume)["intensity"].values
+    for image in (intensity.transpose(1, 2, 0), intensity.transpose(1, 0, 2), intensity[::-1]):
+        np.testing.assert_allclose(intensity, image, rtol=1e-9)
+
+
+def test_simulate_another_set(folder):
+    assert call("simulate", "tiny.toml", "--ifcs", "springs").code == 0
+    assert names(folder) == ["tiny.toml", "tiny_springs.nc"]
+    assert "springs" in read_volume("tiny_springs.nc").attrs["source"]
+
+
+def test_scale_multiplies_the_intensity(folder, shared):
+    call("simulate", "tiny.toml", "--scale", "3", "-o", "v.nc")
+    once, thrice = (read_volume(path)["intensity"].values for path in (shared.volume, "v.nc"))
+    np.testing.assert_allclose(thrice, 3 * once, rtol=1e-12)
+
+
+def test_soft_springs_scatter_more(folder, shared):
+    call("simulate", "tiny.toml", "--ifcs", "springs", "-o", "v.nc")
+    stiff, soft = (read_volume(path)["intensity"].values for path in (shared.volume, "v.nc"))
+    assert np.nanmean(soft) > 1.2 * np.nanmean(stiff)
+
+
+def test_info_of_a_simulation(shared):
+    outcome = call("info", shared.volume, "--json")
+    record = json.loads(outcome.out)
+    axis = {"first": -2, "last": 2, "points": POINTS, "unit": "r.l.u."}
+    assert record["axis_h"] == record["axis_k"] == record["axis_l"] == axis
+    assert (record["voxels"], record["measured"], record["not_positive"]) == (POINTS**3, MEASURED, 0)
+    assert record["lattice"] == pytest.approx(LATTICE)
+    assert (record["temperature_K"], record["noise"], record["title"]) == (300, "none", "tiny fcc")
+    assert (record["file"], outcome.err) == (str(shared.volume), "")
+
+
+def test_info_of_data(folder):
+    intensity = np.ones((POINTS, POINTS, POINTS))
+    intensity[0, 0, :3] = np.nan, -1, 0
+    mask = np.zeros(intensity.shape, dtype=bool)
+    mask[1, 1, 1] = True
+    write_volume(
+        tiny_volume(intensity=intensity, mask=mask, sigma=intensity * 0 + 0.1, lattice=None), "v.nxs"
+    )
+    record = json.loads(call("info", "v.nxs", "--json").out)
+    assert (record["measured"], record["not_positive"]) == (POINTS**3 - 2, 2)
+    assert record["intensity_range"] == [-1, 1]
+    assert (record["standard_errors"], record["counts"]) == (True, False)
+    assert (record["lattice"], record["temperature_K"]) == (None, None)
+
+
+def test_info_in_words(folder):
+    write_volume(tiny_volume(), "v.nc")
+    outcome = call("info", "v.nc")
+    assert "-2 to 2 r.l.u., 13 points" in outcome.out
+    assert "3.52 3.52 3.52 90 90 90" in outcome.out
+    assert "not stated" in outcome.out
+
+
+def test_text_of_a_file_is_not_read_as_markup(folder):
+    write_volume(tiny_volume(title="[/bold] [red]$\\frac{ <script>"), "[red]v.nc")
+    outcome = call("info", "[red]v.nc")
+    assert outcome.code == 0
+    assert "[/bold] [red]$\\frac{ <script>" in outcome.out
+    assert "[red]v.nc" in outcome.out
+
+
+def test_convert_round_trip(folder):
+    rng = np.random.default_rng(3)
+    given = tiny_volume(
+        intensity=rng.uniform(1, 2, (POINTS,) * 3),
+        sigma=rng.uniform(0.1, 0.2, (POINTS,) * 3),
+        temperature=77,
+        title="a title",
+    )
+    write_volume(given, "a.nxs")
+    for source, target in itertools.pairwise(["a.nxs", "b.h5", "c.nc", "d.nxs"]):
+        assert call("convert", source, target).code == 0
+    found = read_volume("d.nxs")
+    for key in ("intensity", "sigma"):
+        np.testing.assert_array_equal(found[key], given[key])
+    np.testing.assert_allclose(found["h"], given["h"], atol=1e-12)
+    assert found.attrs == given.attrs
+
+
+def test_format_overrides_the_suffix(folder):
+    write_volume(tiny_volume(), "a.nxs")
+    outcome = call("convert", "a.nxs", "b.dat", "--format", "yell", "--json")
+    assert json.loads(outcome.out)["output"] == "b.dat"
+    assert json.loads(call("info", "b.dat", "--json").out)["voxels"] == POINTS**3
+
+
+def test_convert_replaces_its_own_input(folder):
+    write_volume(tiny_volume(), "a.nc")
+    before = read_volume("a.nc")
+    assert call("convert", "a.nc", "a.nc").code == 0
+    assert read_volume("a.nc").identical(before)
