@@ -220,9 +220,7 @@ class Fit(_Section):
 
     start: str | None = Field(default=None, description="the name of an IFC set")
     reference: str | None = Field(default=None, description="the name of an IFC set to compare with")
-    noise: Noise | None = Field(
-        default=None, description='a positive relative standard deviation, or "learned"'
-    )
+    noise: Noise | None = Field(default=None, description='a relative standard deviation, or "learned"')
     tolerance: Positive = Field(default=1e-4, description="a positive tolerance of log-intensity")
 
 

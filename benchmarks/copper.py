@@ -48,7 +48,9 @@ def main() -> None:
     print(f"two starts differ by at most {difference:.1e} eV/Å²; converged: "
           f"{[f.converged for f in fits.values()]}")  # fmt: skip
     wide = point_fit(replace(problem, prior_scales=10 * problem.prior_scales), fit.irreducible)
-    print(f"tenfold wider priors: largest move {np.abs((wide.irreducible - fit.irreducible) / sd).max():.4f} sd")
+    print(
+        f"tenfold wider priors: largest move {np.abs((wide.irreducible - fit.irreducible) / sd).max():.4f} sd"
+    )
 
     for shells in (3, 4, 5, 6):
         other = build_study(load_model("cu_fcc"), shells)
@@ -59,7 +61,9 @@ def main() -> None:
             f"{name} {result.irreducible[i]:+.4f} ± {errors[i]:.4f}"
             for i, name in enumerate(other.irreducible.names[:5])
         )
-        print(f"{shells} shells: residual rms {result.residual_rms:.5f}, {first}, converged {result.converged}")
+        print(
+            f"{shells} shells: residual rms {result.residual_rms:.5f}, {first}, converged {result.converged}"
+        )
         for point, q in POINTS.items():
             found = frequencies(other.irreducible, result.irreducible, np.array([q]))[0]
             percent = 100 * (found / np.array(POTENTIAL_THZ[point]) - 1)

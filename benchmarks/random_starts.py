@@ -48,7 +48,7 @@ def main() -> None:
             flush=True,
         )
     print(
-        f"{reached} of {n_starts} starts reached the truth within 1e-5 eV/Å² ({unstable} starts were unstable); "
+        f"{reached} of {n_starts} starts reached the truth within 1e-5 eV/Å² ({unstable} unstable); "
         f"'converged' was right for {honest}"
     )
 

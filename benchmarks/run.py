@@ -60,8 +60,9 @@ def paper_grid() -> None:
         error = np.abs(np.asarray(jax.jit(log_intensity)(engine, displacement)) - exact).max()
         median, smallest = milliseconds(value_and_gradient, phi, bare.with_engine(engine))
         print(
-            f"value and gradient, {len(exact)} points, {name:8s}: median {median:.1f} ms, least {smallest:.1f} ms "
-            f"(order {engine.order}, {len(engine.near_pairs)} near pairs, error in ln I {error:.1e})"
+            f"value and gradient, {len(exact)} points, {name:8s}: median {median:.1f} ms, "
+            f"least {smallest:.1f} ms (order {engine.order}, {len(engine.near_pairs)} near pairs, "
+            f"error in ln I {error:.1e})"
         )
 
 

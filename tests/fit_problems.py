@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
-from tests.brute_force import random_stable
-from tests.crystals import default_supercell, make_irreducible
 
 from bayestds.crystal.supercell import Supercell
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
@@ -13,6 +11,8 @@ from bayestds.inference.noise import make_fit_data
 from bayestds.inference.point_fit import Problem
 from bayestds.scattering.grid import average
 from bayestds.scattering.simulation import simulate_volume
+from tests.brute_force import random_stable
+from tests.crystals import default_supercell, make_irreducible
 
 TEMPERATURE = 300.0
 

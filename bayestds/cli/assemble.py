@@ -113,7 +113,8 @@ class Study:
                 scale,
             )
         except VolumeError as error:
-            raise VolumeError(f"Model file {self.model.path}: {error.summary}", error.reason, error.fix) from error
+            summary = f"Model file {self.model.path}: {error.summary}"
+            raise VolumeError(summary, error.reason, error.fix) from error
         return volume.assign_attrs(title=self.model.title, source=f"bayestds simulate, IFC set {name}")
 
     def own_volume(self) -> xr.Dataset:

@@ -1,5 +1,6 @@
 """Commands that describe: the irreducible force constants of a crystal, and a result."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,9 @@ def _print_orbits(record: dict[str, Any]) -> None:
             f"{orbit['distance']:.4f}",
             str(orbit["multiplicity"]),
             " ".join(f"{x:.3f}" for x in orbit["representative"]),
-            ", ".join(f"{axis}={x}" for axis, x in zip(AXES, sum(orbit["matrix"], []), strict=True) if x != "0"),
+            ", ".join(
+                f"{axis}={x}" for axis, x in zip(AXES, chain(*orbit["matrix"]), strict=True) if x != "0"
+            ),
         )
         for orbit in record["orbits"]
     ]
@@ -140,9 +143,7 @@ def result_summary(
     """Names and summaries by constant and by shell of a point fit."""
     fit = tree["point_fit"].dataset
     names = tuple(str(name) for name in fit["irreducible"].values)
-    constants = summarise_normal(
-        fit["value"].values, fit["standard_error"].values, fit["prior_scale"].values
-    )
+    constants = summarise_normal(fit["value"].values, fit["standard_error"].values, fit["prior_scale"].values)
     return names, constants, summarise_shells(names, fit["shell"].values, constants)
 
 

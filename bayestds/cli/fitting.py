@@ -8,7 +8,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
@@ -95,7 +94,7 @@ def _columns(study: Study, problem: Problem, result: PointFit, start: np.ndarray
     weighted = replace(problem.data, weight=problem.data.weight / result.noise_variance, learned=False)
     clustered = clustered_covariance(
         weighted,
-        jnp.asarray(result.derivative),
+        result.derivative,
         result.residual,
         result.precision,
         zone_labels(problem.grid.q_points, study.crystal),

@@ -47,13 +47,24 @@ spglib.error.OLD_ERROR_HANDLING = False
 
 def _dataset(cell: Cell, tolerance: float) -> Any:
     try:
-        return spglib.get_symmetry_dataset(cell, symprec=tolerance)
+        return spglib.get_symmetry_dataset(cell, symprec=tolerance)  # type: ignore[arg-type]
     except spglib.SpglibError as error:
         raise CrystalError(
             "No space group was found for this structure.",
             f"spglib failed at a tolerance of {tolerance:g} Å ({error}); two atoms may overlap.",
             "Check the atomic positions and the lattice.",
         ) from error
+
+
+def _standardized(cell: Cell, tolerance: float, to_primitive: bool) -> Cell:
+    found: Any = spglib.standardize_cell(
+        cell,  # type: ignore[arg-type]
+        to_primitive=to_primitive,
+        no_idealize=True,
+        symprec=tolerance,
+    )
+    lattice, positions, types = found
+    return lattice, positions, [int(number) for number in types]
 
 
 def find_cells(cell: Cell, tolerance: float) -> tuple[Cell, np.ndarray]:
@@ -71,11 +82,8 @@ def find_cells(cell: Cell, tolerance: float) -> tuple[Cell, np.ndarray]:
         the primitive cell and the (3, 3) int matrix M with conventional rows = M @ primitive rows.
     """
     dataset = _dataset(cell, tolerance)
-    lattice, positions, types = spglib.standardize_cell(
-        cell, to_primitive=True, no_idealize=True, symprec=tolerance
-    )
-    primitive: Cell = (lattice, positions, [int(number) for number in types])
-    standard = spglib.standardize_cell(cell, to_primitive=False, no_idealize=True, symprec=tolerance)
+    primitive = _standardized(cell, tolerance, to_primitive=True)
+    standard = _standardized(cell, tolerance, to_primitive=False)
     to_primitive = np.linalg.inv(primitive[0])
     given = cell[0] @ to_primitive
     # Rotations of the lattice in the basis of the given cell are integers there by spglib's own

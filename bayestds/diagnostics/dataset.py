@@ -33,48 +33,10 @@ def point_fit_tree(
         columns: further values by irreducible constant, (n_irreducible,) each, such as the start.
         attributes: of the root: the model file, the command, and so on.
     """
-    names = list(problem.irreducible.names)
-    constants = {
-        "value": fit.irreducible,
-        "standard_error": np.sqrt(np.diag(fit.covariance)),
-        "covariance": fit.covariance,
-        "prior_scale": problem.prior_scales,
-        "shell": problem.irreducible.shells,
-        "history": fit.history[:, :-1],
-        "history_rms": fit.history[:, -1],
-        **columns,
-    }
-    observed = {
-        "log_intensity": np.asarray(problem.data.log_intensity),
-        "fitted": fit.log_intensity,
-        "residual": fit.residual,
-        "weight": np.asarray(problem.data.weight) / fit.noise_variance,
-        "multiplicity": problem.grid.multiplicity,
-        "q_points": problem.grid.q_points,
-        "point_of_voxel": problem.grid.point_of_voxel.astype(np.int32),
-    }
-    crystal = problem.irreducible.crystal
-    fixed = {
-        "lattice_vectors": crystal.conventional_lattice,
-        "supercell_matrix": problem.supercell.matrix,
-        "temperature": np.array(problem.temperature),
-    }
-    coordinates = {
-        "irreducible": names,
-        "irreducible_2": names,
-        "index": list("hkl"),
-        **dict(zip("hkl", axes, strict=True)),
-    }
-    by_name = dict.fromkeys([*constants], ["irreducible"])
-    by_name |= {"covariance": ["irreducible", "irreducible_2"], "history": ["round", "irreducible"]}
-    by_name |= {"history_rms": ["round"]}
-    by_point = dict.fromkeys([*observed], ["point"])
-    by_point |= {"q_points": ["point", "index"], "point_of_voxel": ["h", "k", "l"]}
-    fixed_dims = {"lattice_vectors": ["vector", "axis"], "supercell_matrix": ["supercell_vector", "vector"]}
     groups = {
-        POINT_FIT: _dataset(constants, coordinates, by_name, "eV/Å²"),
-        "observed_data": _dataset(observed, coordinates, by_point, "log of arbitrary units"),
-        "constant_data": _dataset(fixed, {}, fixed_dims, "Å, K"),
+        POINT_FIT: _constants(problem, fit, columns),
+        "observed_data": _observed(problem, fit, axes),
+        "constant_data": _fixed(problem),
     }
     tree = xr.DataTree.from_dict(groups)
     tree.attrs = {
@@ -90,12 +52,56 @@ def point_fit_tree(
     return tree
 
 
+def _constants(problem: Problem, fit: PointFit, columns: dict[str, np.ndarray]) -> xr.Dataset:
+    data = {
+        "value": fit.irreducible,
+        "standard_error": np.sqrt(np.diag(fit.covariance)),
+        "covariance": fit.covariance,
+        "prior_scale": problem.prior_scales,
+        "shell": problem.irreducible.shells,
+        "history": fit.history[:, :-1],
+        "history_rms": fit.history[:, -1],
+        **columns,
+    }
+    dims = {name: ["irreducible"] for name in data}
+    dims |= {"covariance": ["irreducible", "irreducible_2"], "history": ["round", "irreducible"]}
+    dims |= {"history_rms": ["round"]}
+    names = list(problem.irreducible.names)
+    return _dataset(data, {"irreducible": names, "irreducible_2": names}, dims, "eV/Å²")
+
+
+def _observed(problem: Problem, fit: PointFit, axes: tuple[np.ndarray, np.ndarray, np.ndarray]) -> xr.Dataset:
+    data = {
+        "log_intensity": np.asarray(problem.data.log_intensity),
+        "fitted": fit.log_intensity,
+        "residual": fit.residual,
+        "weight": np.asarray(problem.data.weight) / fit.noise_variance,
+        "multiplicity": problem.grid.multiplicity,
+        "q_points": problem.grid.q_points,
+        "point_of_voxel": problem.grid.point_of_voxel.astype(np.int32),
+    }
+    dims = {name: ["point"] for name in data}
+    dims |= {"q_points": ["point", "index"], "point_of_voxel": ["h", "k", "l"]}
+    coordinates = {"index": list("hkl"), **dict(zip("hkl", axes, strict=True))}
+    return _dataset(data, coordinates, dims, "log of arbitrary units")
+
+
+def _fixed(problem: Problem) -> xr.Dataset:
+    data = {
+        "lattice_vectors": problem.irreducible.crystal.conventional_lattice,
+        "supercell_matrix": problem.supercell.matrix,
+        "temperature": np.array(problem.temperature),
+    }
+    dims = {"lattice_vectors": ["vector", "axis"], "supercell_matrix": ["supercell_vector", "vector"]}
+    return _dataset(data, {}, dims, "Å, K")
+
+
 def _dataset(
-    data: dict[str, np.ndarray], coordinates: dict[str, Any], dims: dict[str, list[str]], units: str
+    data: dict[str, np.ndarray], coordinates: dict[str, Any], dims: dict[Any, list[str]], units: str
 ) -> xr.Dataset:
     used = {name for names in dims.values() for name in names}
     kept = {name: values for name, values in coordinates.items() if name in used}
-    dataset = dict_to_dataset(data, coords=kept, dims=dims, sample_dims=[], attrs={"units": units})
+    dataset = dict_to_dataset(data, coords=kept, dims={**dims}, sample_dims=[], attrs={"units": units})
     # Dimensions without labels get none: a running number is no information.
     return dataset.drop_vars([name for name in dataset.coords if name not in kept])
 

@@ -6,6 +6,7 @@ then give reduced echelon forms without rounding. The one door to SymPy.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from sympy import QQ, sqrt
@@ -248,7 +249,7 @@ def _side_by_side(matrices: list[DomainMatrix]) -> DomainMatrix:
 def _row_blocks(matrix: DomainMatrix, local: list[_NullSpace]) -> list[DomainMatrix]:
     ends = np.cumsum([0] + [len(null.free) for null in local])
     columns = list(range(matrix.shape[1]))
-    return [matrix.extract(list(range(a, b)), columns) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    return [matrix.extract(list(range(a, b)), columns) for a, b in pairwise(ends)]
 
 
 def shell_letter(shell: int) -> str:

@@ -17,7 +17,9 @@ def force_constants(
     return basis @ irreducible
 
 
-def grid_positions(irreducible: IrreducibleForceConstants, supercell: Supercell) -> Int[np.ndarray, " n_pairs"]:
+def grid_positions(
+    irreducible: IrreducibleForceConstants, supercell: Supercell
+) -> Int[np.ndarray, " n_pairs"]:
     """Index of each pair in the flattened (n_cells, n_atoms, n_atoms) array of a supercell.
 
     Raises:

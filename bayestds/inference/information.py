@@ -13,7 +13,7 @@ from bayestds.scattering.forward import ForwardModel, log_intensity
 def log_intensity_and_jacobian(
     forward: ForwardModel, irreducible: Float[Array, " n_irreducible"]
 ) -> tuple[Float[Array, " n_q"], Float[Array, "n_q n_irreducible"]]:
-    """log I and ∂ log I / ∂φ (Å²/eV) at every Q point."""
+    """Log I and ∂ log I / ∂φ (Å²/eV) at every Q point."""
 
     def directional(tangent: Float[Array, " n_irreducible"]) -> tuple[Array, Array]:
         return jax.jvp(lambda phi: log_intensity(forward, phi), (irreducible,), (tangent,))
@@ -56,8 +56,7 @@ def clustered_covariance(
         cluster: cluster of each Q point.
     """
     labels, index = np.unique(cluster, return_inverse=True)
-    scores = (data.weight * misfit)[:, None] * centred(data, derivative)
+    scores = (data.weight * misfit)[:, None] * centred(data, jnp.asarray(derivative))
     sums = jax.ops.segment_sum(scores, jnp.asarray(index), num_segments=len(labels))
     bread = jnp.linalg.inv(precision)
     return bread @ (sums.T @ sums) @ bread * len(labels) / max(len(labels) - 1, 1)
-

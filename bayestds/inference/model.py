@@ -76,7 +76,10 @@ class Whiten(Reparam):
 
 
 def whitened(
-    location: Float[Array, " n"], scale_tril: Float[Array, "n n"], forward: ForwardModel, *args: Array | FitData
+    location: Float[Array, " n"],
+    scale_tril: Float[Array, "n n"],
+    forward: ForwardModel,
+    *args: Array | FitData,
 ) -> None:
     """:func:`thermal_diffuse_scattering` in whitened coordinates of its ``irreducible`` site."""
     with numpyro.handlers.reparam(config={"irreducible": Whiten(location, scale_tril)}):

@@ -50,7 +50,7 @@ def subset(data: FitData, rows: np.ndarray) -> FitData:
     return FitData(data.log_intensity[rows], weight, learned=True)
 
 
-def centred(data: FitData, values: Float[Array | np.ndarray, "n_q *columns"]) -> Float[Array, "n_q *columns"]:
+def centred(data: FitData, values: Float[Array, "n_q *columns"]) -> Float[Array, "n_q *columns"]:
     """Values less their weighted mean over the Q points: what is left of them once the scale is fitted."""
     return values - jnp.tensordot(data.weight, values, axes=1) / data.weight.sum()
 

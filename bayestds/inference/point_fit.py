@@ -177,9 +177,7 @@ def descend(
     )
     # AutoDelta draws nothing: the key only satisfies the interface.
     state = svi.init(jax.random.key(0), *arguments)
-    state, _ = jax.lax.scan(
-        lambda state, _: svi.update(state, *arguments), state, length=STEPS_PER_ROUND
-    )
+    state, _ = jax.lax.scan(lambda state, _: svi.update(state, *arguments), state, length=STEPS_PER_ROUND)
     return location + scale_tril @ svi.get_params(state)["irreducible_whitened_auto_loc"]
 
 
@@ -203,7 +201,9 @@ def _look(forward: ForwardModel, problem: Problem, data: FitData, irreducible: A
     return curvature(forward, data, irreducible, jnp.asarray(problem.prior_scales))
 
 
-def _round(forward: ForwardModel, problem: Problem, data: FitData, location: Array, here: Curvature | None):
+def _round(
+    forward: ForwardModel, problem: Problem, data: FitData, location: Array, here: Curvature | None
+) -> Array:
     """One round of SVI in the coordinates that suit the place."""
     priors = jnp.asarray(problem.prior_scales)
     if here is None:
@@ -331,7 +331,9 @@ def _result(
     elif not is_stable:
         message = "Not converged: the fit ended at force constants for which the crystal is unstable."
     else:
-        message = f"Not converged: {here.distance:.2g} standard errors were still to go after {MAX_ROUNDS} rounds."
+        message = (
+            f"Not converged: {here.distance:.2g} standard errors were still to go after {MAX_ROUNDS} rounds."
+        )
     log_scale = float(jnp.average(data.log_intensity - here.log_intensity, weights=data.weight))
     return PointFit(
         irreducible=np.asarray(location),

@@ -27,6 +27,6 @@ def frequencies(
     for pair in range(len(pairs)):
         first, second = pairs[pair, :2]
         dynamical[:, first, second] += phases[:, pair, None, None] * constants[pair]
-    dynamical = dynamical.transpose(0, 1, 3, 2, 4).reshape(-1, 3 * n_atoms, 3 * n_atoms)
-    eigenvalues = np.linalg.eigvalsh(dynamical)
+    matrices = dynamical.transpose(0, 1, 3, 2, 4).reshape(-1, 3 * n_atoms, 3 * n_atoms)
+    eigenvalues = np.linalg.eigvalsh(matrices)
     return THZ * np.sign(eigenvalues) * np.sqrt(np.abs(eigenvalues))

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from bayestds.io.atomic import atomic_path
 
@@ -53,7 +55,9 @@ def _on_plane(values: xr.DataArray, plane: xr.DataArray) -> np.ndarray:
     return np.where(plane.values >= 0, values.values[plane.values], np.nan)
 
 
-def _draw(axes, observed: xr.Dataset, image: np.ndarray, low: float, high: float, colours: str):
+def _draw(
+    axes: Axes, observed: xr.Dataset, image: np.ndarray, low: float, high: float, colours: str
+) -> AxesImage:
     h, k = observed["h"].values, observed["k"].values
     half = [(values[1] - values[0]) / 2 if len(values) > 1 else 0.5 for values in (h, k)]
     extent = (h[0] - half[0], h[-1] + half[0], k[0] - half[1], k[-1] + half[1])

@@ -11,6 +11,7 @@ The direct form is the one in which every pair is near.
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import combinations_with_replacement
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,8 @@ from jaxtyping import Float, Int
 
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import VolumeError
+
+AnyArray = TypeVar("AnyArray", Array, np.ndarray)
 
 SMALLEST_INTENSITY = 1e-200
 """Intensities below this, which only unphysical force constants give, are raised to it."""
@@ -118,8 +121,12 @@ def log_intensity(
     near = packed[cell, first, second] - damping(packed, first, second)
     fields = _fields(engine, packed[:, kinds[:, 0], kinds[:, 1]])
     arrays = (engine.vectors, engine.structure, engine.near_phases, fields)
-    constants = (near, damping(packed, kinds[:, 0], kinds[:, 1]), engine.near_kinds)
-    evaluate = jax.vmap(lambda block: _intensity(*block, *constants, engine.order))
+    constants = near, damping(packed, kinds[:, 0], kinds[:, 1]), engine.near_kinds
+
+    def one_block(block: tuple[Array, Array, Array, Array]) -> Array:
+        return _intensity(*block, *constants, engine.order)
+
+    evaluate = jax.vmap(one_block)
     if engine.n_groups == 1:
         intensity = evaluate(arrays)
     else:
@@ -155,15 +162,15 @@ def _intensity(
 
 
 def damping(
-    packed: Float[Array | np.ndarray, "n_cells n_atoms n_atoms 6"],
-    first: Int[Array | np.ndarray, " n"],
-    second: Int[Array | np.ndarray, " n"],
-) -> Float[Array | np.ndarray, "n 6"]:
+    packed: Float[AnyArray, "n_cells n_atoms n_atoms 6"],
+    first: Int[AnyArray, " n"],
+    second: Int[AnyArray, " n"],
+) -> Float[AnyArray, "n 6"]:
     """Coefficients of W_κ + W_κ' for pairs of atoms."""
     return (packed[0, first, first] + packed[0, second, second]) / 2
 
 
-def packed_covariance(covariance: Float[Array | np.ndarray, "... 3 3"]) -> Float[Array | np.ndarray, "... 6"]:
+def packed_covariance(covariance: Float[AnyArray, "... 3 3"]) -> Float[AnyArray, "... 6"]:
     """Coefficients of QᵀCQ on the six products of :data:`PRODUCTS`."""
     i, j = PRODUCTS.T
     symmetric = covariance[..., i, j] + covariance[..., j, i]
@@ -190,7 +197,7 @@ def _fields(
     return jnp.stack([waves.real, waves.imag], axis=-2)
 
 
-def monomials(vectors: Float[Array | np.ndarray, "3 n_q"], order: int) -> Float[Array, "n_monomials n_q"]:
+def monomials(vectors: Float[Array, "3 n_q"], order: int) -> Float[Array, "n_monomials n_q"]:
     """All products of Q components of degree 2, 4, ..., 2 * order, as ordered by :func:`_exponents`."""
     x, y, z = vectors
     power = vectors

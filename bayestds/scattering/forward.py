@@ -100,9 +100,7 @@ def covariance(
 
 
 @jax.jit
-def log_intensity(
-    forward: ForwardModel, irreducible: Float[Array, " n_irreducible"]
-) -> Float[Array, " n_q"]:
+def log_intensity(forward: ForwardModel, irreducible: Float[Array, " n_irreducible"]) -> Float[Array, " n_q"]:
     """Logarithm of the diffuse intensity per primitive cell at every Q point of the engine.
 
     Finite everywhere; meaningful only where :func:`stable`.

@@ -38,8 +38,8 @@ def simulate_volume(
         VolumeError: voxels are not commensurate with the supercell.
     """
     forward = make_forward_model(irreducible, supercell, temperature)
-    values = jnp.asarray(values)
-    if not stable(forward, values):
+    phi = jnp.asarray(values)
+    if not stable(forward, phi):
         raise InstabilityError(
             "The crystal is unstable with these force constants.",
             "A mode has a force constant that is not positive, so that its displacement is not defined.",
@@ -55,7 +55,7 @@ def simulate_volume(
     used = voxel_mask(volume, supercell, Mask())
     grid = reduce_grid(volume, supercell, used)
     engine = make_engine(supercell, grid.q_points, scattering_factors)
-    log_i = np.asarray(log_intensity(forward.with_engine(engine), values))
+    log_i = np.asarray(log_intensity(forward.with_engine(engine), phi))
     volume["intensity"].values[~used] = np.nan
     volume["intensity"].values[used] = scale * np.exp(log_i[grid.point_of_voxel[used]])
     return volume

@@ -49,8 +49,7 @@ def make_volume(
             `configurations` (simulated from that many), `noise`, `source`, `title`.
 
     Returns:
-        Dataset with coordinates `h`, `k`, `l` and variables `intensity`, `sigma`, `counts` (float64)
-        and `mask` (bool), the last three only where given.
+        `intensity`, `sigma`, `counts` (float64), `mask` (bool) over `h`, `k`, `l`; the last three if given.
 
     Raises:
         VolumeError: anything that is not as described above.
@@ -64,10 +63,12 @@ def make_volume(
                 "Give a one-dimensional array.",
             )
     shape = tuple(values.size for values in axes.values())
-    arrays: dict[str, np.ndarray] = {}
-    for key, array in {"intensity": intensity, "sigma": sigma, "counts": counts}.items():
-        if array is not None:
-            arrays[key] = _of_shape(_numbers(array, key, name), shape, key, name)
+    numbers = {"intensity": intensity, "sigma": sigma, "counts": counts}
+    arrays = {
+        key: _of_shape(_numbers(array, key, name), shape, key, name)
+        for key, array in numbers.items()
+        if array is not None
+    }
     if mask is not None:
         arrays["mask"] = _of_shape(_booleans(mask, name), shape, "mask", name)
 

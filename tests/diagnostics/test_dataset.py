@@ -32,7 +32,7 @@ def parts() -> dict[str, Any]:
     problem = made_up(
         Problem,
         irreducible=SimpleNamespace(
-            names=NAMES, shells=np.array([1, 1, 1, 2, 2]), crystal=make_crystal("fcc Ni")
+            names=NAMES, shells=np.array([1, 1, 1, 2, 2]), crystal=make_crystal("fcc")
         ),
         supercell=SimpleNamespace(matrix=np.diag([3, 3, 3])),
         temperature=300.0,

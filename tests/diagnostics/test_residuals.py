@@ -4,8 +4,6 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bayestds.diagnostics.residuals import ResidualReport, residual_report, zone_labels
 from tests.crystals import make_crystal
@@ -14,9 +12,8 @@ STEP = 1 / 3
 AXIS = np.arange(-6, 7) * STEP
 AXES = (AXIS, AXIS, AXIS)
 POINTS = np.array(list(itertools.product(AXIS, repeat=3)))
-# Every voxel is its own point, as in a crystal without symmetry.
-VOXELS = np.arange(len(POINTS)).reshape((len(AXIS),) * 3)
-FCC = make_crystal("fcc Ni")
+SHAPE = (len(AXIS),) * 3
+FCC = make_crystal("fcc")
 
 
 def fcc_bragg_points() -> np.ndarray:
@@ -48,8 +45,10 @@ def offset() -> np.ndarray:
 
 
 def report(residual: np.ndarray, used: np.ndarray | None = None) -> ResidualReport:
-    voxels = VOXELS if used is None else np.where(used.reshape(VOXELS.shape), VOXELS, -1)
-    return residual_report(residual, voxels, AXES, zone_labels(POINTS, FCC), FCC)
+    """Statistics of residuals (n_points,), on the voxels that are used."""
+    kept = np.ones(len(POINTS), dtype=bool) if used is None else used
+    voxels = np.where(kept, np.cumsum(kept) - 1, -1).reshape(SHAPE)
+    return residual_report(residual[kept], voxels, AXES, zone_labels(POINTS[kept], FCC), FCC)
 
 
 def test_odd_residuals(unique_zone, offset):
@@ -82,7 +81,7 @@ def test_odd_and_even_by_a_loop(unique_zone):
 
 def test_rms_is_over_voxels():
     residual = np.array([1.0, 3.0])
-    voxels = np.full(VOXELS.shape, -1)
+    voxels = np.full(SHAPE, -1)
     voxels[0, 0, :4] = 0, 0, 0, 1
     found = residual_report(residual, voxels, AXES, np.array([0, 1]), FCC)
     assert found.rms == pytest.approx(np.sqrt((3 * 1 + 9) / 4))
@@ -91,9 +90,9 @@ def test_rms_is_over_voxels():
 def test_neighbour_correlation_by_a_loop():
     rng = np.random.default_rng(1)
     residual, used = rng.normal(size=len(POINTS)), rng.uniform(size=len(POINTS)) < 0.8
-    values, kept = residual.reshape(VOXELS.shape), used.reshape(VOXELS.shape)
+    values, kept = residual.reshape(SHAPE), used.reshape(SHAPE)
     product = square = 0.0
-    for place in np.ndindex(VOXELS.shape):
+    for place in np.ndindex(SHAPE):
         for axis in range(3):
             other = tuple(x + (i == axis) for i, x in enumerate(place))
             if other[axis] < len(AXIS) and kept[place] and kept[other]:
@@ -135,7 +134,7 @@ def test_zones_that_share_half_the_variance():
     assert np.mean(draws) == pytest.approx(0.5, abs=0.1)
 
 
-@given(scale=st.floats(1e-6, 1e6))
+@pytest.mark.parametrize("scale", [1e-9, 1e6])
 def test_scale_of_the_residuals(scale):
     residual = np.random.default_rng(5).normal(size=len(POINTS))
     one, other = report(residual), report(scale * residual)
@@ -168,7 +167,7 @@ def test_a_single_plane():
 ])  # fmt: skip
 def test_zones_that_the_laue_group_relates(first, second, same):
     labels = zone_labels(np.array([first, second], dtype=float), FCC)
-    assert (labels[0] == labels[1]) is np.bool_(same) or bool(labels[0] == labels[1]) is same
+    assert bool(labels[0] == labels[1]) is same
 
 
 def test_zone_labels_are_invariant_under_the_laue_group(unique_zone):

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpyro.infer.util import log_density
-from tests.fit_problems import TEMPERATURE, known, with_noise
 from scipy.stats import norm
 
 from bayestds.inference.information import (
@@ -24,6 +23,7 @@ from bayestds.inference.noise import FitData, log_likelihood, make_fit_data, res
 from bayestds.scattering.exact import make_engine
 from bayestds.scattering.forward import log_intensity, make_forward_model
 from bayestds.scattering.grid import IrreducibleGrid, Observations
+from tests.fit_problems import TEMPERATURE, known, with_noise
 
 
 @pytest.fixture(scope="module")
@@ -113,9 +113,9 @@ def test_whitened_coordinates_keep_the_density(case, problem, forward):
 
 @pytest.mark.parametrize("factor", [0.0, -1.0, -1e6])
 def test_value_and_gradient_are_finite_where_the_crystal_is_unstable(case, problem, forward, factor):
-    value, slope = jax.value_and_grad(
-        lambda phi: constrained_log_likelihood(forward, problem.data, phi)
-    )(jnp.asarray(factor * case.truth))
+    value, slope = jax.value_and_grad(lambda phi: constrained_log_likelihood(forward, problem.data, phi))(
+        jnp.asarray(factor * case.truth)
+    )
     assert np.isfinite(value)
     assert np.isfinite(slope).all()
     stable_value = constrained_log_likelihood(forward, problem.data, jnp.asarray(case.truth))

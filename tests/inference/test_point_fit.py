@@ -5,7 +5,6 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.fit_problems import TEMPERATURE, known, with_noise
 from scipy.stats import chi2
 
 from bayestds.cli.assemble import build_study
@@ -13,6 +12,7 @@ from bayestds.config import load_model
 from bayestds.inference import point_fit as module
 from bayestds.inference.point_fit import point_fit
 from bayestds.scattering.forward import make_forward_model, stable
+from tests.fit_problems import TEMPERATURE, known, with_noise
 
 SHIPPED = ("fe_bcc", "si_diamond", "nacl_rocksalt", "mg_hcp", "ni_fcc_paper")
 

@@ -93,7 +93,7 @@ def test_values_lie_at_their_place(figure):
 
 def test_a_single_plane(tmp_path):
     figure = slices_figure(result((9, 7, 1)), "one plane")
-    assert [axes.get_title() for axes in panels(figure)][0] == "observed, l = 0.00"
+    assert panels(figure)[0].get_title() == "observed, l = 0.00"
     assert len(panels(figure)) == 3
     save_figure(figure, tmp_path / "p.png")
 
