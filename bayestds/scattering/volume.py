@@ -54,14 +54,7 @@ def make_volume(
     Raises:
         VolumeError: anything that is not as described above.
     """
-    axes = {axis: _numbers(values, axis, name) for axis, values in zip(AXES, (h, k, l), strict=True)}
-    for axis, values in axes.items():
-        if values.ndim != 1:
-            raise VolumeError(
-                f"{name}: axis {axis} has {values.ndim} dimensions.",
-                "An axis is a list of bin centres.",
-                "Give a one-dimensional array.",
-            )
+    axes = {axis: _axis(values, axis, name) for axis, values in zip(AXES, (h, k, l), strict=True)}
     shape = tuple(values.size for values in axes.values())
     numbers = {"intensity": intensity, "sigma": sigma, "counts": counts}
     arrays = {
@@ -101,6 +94,17 @@ def check_volume(dataset: xr.Dataset, name: str = "volume") -> None:
         if key in dataset:
             _check_companion(dataset, key, name)
     _check_attributes(dataset.attrs, name)
+
+
+def _axis(values: Numbers, axis: str, name: str) -> np.ndarray:
+    array = _numbers(values, axis, name)
+    if array.ndim != 1:
+        raise VolumeError(
+            f"{name}: axis {axis} has {array.ndim} dimensions.",
+            "An axis is a list of bin centres.",
+            "Give a one-dimensional array.",
+        )
+    return array
 
 
 def _numbers(values: Numbers, key: str, name: str) -> np.ndarray:
