@@ -35,5 +35,9 @@ class PrecisionError(BayesTDSError):
     """JAX runs in 32-bit precision; the covariance needs 64 bits."""
 
 
+class OutputError(BayesTDSError):
+    """A file cannot be written where it was asked for."""
+
+
 class ResultError(BayesTDSError):
     """A result file cannot be read or does not hold what was asked for."""

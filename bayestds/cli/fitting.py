@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from bayestds.cli.assemble import Study, build_study
-from bayestds.cli.output import check_output, number, print_json, print_table, progress_bar, words
+from bayestds.cli.output import check_output, number, plain, print_json, print_table, progress_bar, words
 from bayestds.config import load_model
 from bayestds.diagnostics.dataset import point_fit_tree, write_result
 from bayestds.diagnostics.residuals import ResidualReport, residual_report, zone_labels
@@ -56,7 +56,7 @@ def fit(
             "model_text": study.model.text,
             "data": str(volume or ""),
             "command": shlex.join(["bayestds", *sys.argv[1:]]),
-            "residuals": json.dumps(asdict(residuals)),
+            "residuals": json.dumps(plain(asdict(residuals))),
         }
         tree = point_fit_tree(problem, result, axes, columns, attributes)
         write_result(tree, target)
@@ -153,12 +153,13 @@ def _print(record: dict[str, Any], tree: xr.DataTree, exact: bool) -> None:
     rows = []
     for name, values in record["ifcs"].items():
         row = [name, str(values["shell"]), number(values["start"]), number(values["value"], 6)]
-        row += [f"{values['sd']:.1e}", f"{values['clustered_sd']:.1e}"]
+        row += [f"{values['sd']:.1e}"] + ([] if exact else [f"{values['clustered_sd']:.1e}"])
         if with_reference:
             difference = values["value"] - values["reference"]
             row += [number(values["reference"], 6), f"{difference:+.1e}"]
         rows.append(row)
-    columns = ["IFC", "shell", "start", "fit", "standard error", "clustered"]
+    # Without noise there is nothing that could be correlated.
+    columns = ["IFC", "shell", "start", "fit", "standard error"] + ([] if exact else ["clustered"])
     columns += ["reference", "difference"] if with_reference else []
     print_table("Irreducible force constants (eV/Å²)", columns, rows)
     for name, value in record["self_terms"].items():

@@ -31,17 +31,18 @@ def report_error(error: BayesTDSError) -> None:
 
 def print_json(record: dict[str, Any]) -> None:
     """Print one JSON object on stdout; numbers that are not finite become null."""
-    json.dump(_plain(record), sys.stdout, allow_nan=False, indent=1)
+    json.dump(plain(record), sys.stdout, allow_nan=False, indent=1)
     sys.stdout.write("\n")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as JSON knows it: arrays as lists, numbers that are not finite as None."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
@@ -72,7 +73,7 @@ def check_output(*paths: Path) -> None:
     """Refuse files that cannot be written, before the work rather than after it.
 
     Raises:
-        VolumeError: the folder is missing or not writable, or a path is a folder.
+        OutputError: the folder is missing or not writable, or a path is a folder.
     """
     for path in paths:
         with suppress(_NotYet), atomic_path(path):

@@ -6,10 +6,10 @@ import numpy as np
 import xarray as xr
 
 from bayestds.cli.assemble import build_study
-from bayestds.cli.output import print_json, print_table, words
+from bayestds.cli.output import check_output, print_json, print_table, words
 from bayestds.config import load_model
 from bayestds.errors import ModelError
-from bayestds.io import read_volume, write_volume
+from bayestds.io import format_name, read_volume, write_volume
 
 
 def simulate(model: str, output: Path | None, ifcs: str | None, scale: float, as_json: bool) -> None:
@@ -23,8 +23,10 @@ def simulate(model: str, output: Path | None, ifcs: str | None, scale: float, as
             "Its [measurement] has no `ifcs`.",
             f"Choose one with --ifcs: {', '.join(study.model.ifcs) or 'it defines none'}.",
         )
-    volume = study.simulated(name, scale)
     target = output or Path(f"{study.model.path.stem}_{name}.nc")
+    format_name(target)
+    check_output(target)
+    volume = study.simulated(name, scale)
     write_volume(volume, target)
     _tell(describe(volume), target, as_json)
 

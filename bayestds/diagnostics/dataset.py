@@ -16,6 +16,9 @@ from bayestds.io.atomic import atomic_path
 
 POINT_FIT = "point_fit"
 
+REQUIRED = ("value", "standard_error", "clustered_standard_error", "prior_scale", "shell")
+"""Variables of a point fit that its summary needs."""
+
 
 def point_fit_tree(
     problem: Problem,
@@ -133,10 +136,12 @@ def read_result(path: str | os.PathLike[str]) -> xr.DataTree:
             f"{type(error).__name__}: {error}",
             "Give a file that `bayestds fit` wrote; this one may be damaged or something else.",
         ) from error
-    if tree.attrs.get("kind") != POINT_FIT or POINT_FIT not in tree.children:
+    fit = tree.children.get(POINT_FIT, {})
+    missing = [name for name in REQUIRED if name not in fit]
+    if tree.attrs.get("kind") != POINT_FIT or missing:
         raise ResultError(
             f"{path} is not a result of bayestds.",
-            "It has no group 'point_fit'.",
+            f"A group '{POINT_FIT}' with {', '.join(missing) or 'its kind stated'} is missing.",
             "Give a file that `bayestds fit` wrote.",
         )
     return tree

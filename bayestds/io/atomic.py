@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bayestds.errors import VolumeError
+from bayestds.errors import OutputError
 
 
 @contextmanager
@@ -17,18 +17,18 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     `path` stays as it was, and the exception goes on.
 
     Raises:
-        VolumeError: the folder is missing or not writable, or `path` is a folder.
+        OutputError: the folder is missing or not writable, or `path` is a folder.
     """
     # Through a symbolic link the file it points to is replaced, not the link.
     target = Path(os.path.realpath(path))
     if target.is_dir():
-        raise VolumeError(f"Cannot write {path}.", "It is a folder.", "Name a file inside it.")
+        raise OutputError(f"Cannot write {path}.", "It is a folder.", "Name a file inside it.")
     temporary = target.with_name(f".{target.stem[:100]}-{uuid.uuid4().hex}{target.suffix}")
     try:
         # Unlike tempfile's 0600, this mode leaves the permissions to the umask.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except OSError as error:
-        raise VolumeError(
+        raise OutputError(
             f"Cannot write {path}.",
             f"A file cannot be created in {target.parent}: {error.strerror}.",
             "Choose an existing folder that you may write to.",

@@ -76,7 +76,7 @@ def write_volume(dataset: xr.Dataset, path: str | os.PathLike[str], format: str 
         VolumeError: the dataset is no valid volume, the format is unknown, or writing fails.
     """
     check_volume(dataset)
-    chosen = FORMATS[_format_name(path, format)]
+    chosen = FORMATS[format_name(path, format)]
     with atomic_path(path) as temporary:
         try:
             chosen.write(dataset, temporary)
@@ -86,7 +86,12 @@ def write_volume(dataset: xr.Dataset, path: str | os.PathLike[str], format: str 
             ) from error
 
 
-def _format_name(path: str | os.PathLike[str], format: str | None) -> str:
+def format_name(path: str | os.PathLike[str], format: str | None = None) -> str:
+    """Name of the format that a file would be written in.
+
+    Raises:
+        VolumeError: the format is unknown, or the suffix selects none.
+    """
     if format in FORMATS:
         return format
     # The longest suffix wins: .nx.h5 is also .h5.

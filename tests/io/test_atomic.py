@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from bayestds.errors import VolumeError
+from bayestds.errors import OutputError
 from bayestds.io.atomic import atomic_path
 
 
@@ -60,7 +60,7 @@ def test_a_symbolic_link_stays_a_link(tmp_path):
 
 @pytest.mark.parametrize(("name", "reason"), [("missing/result.nc", "No such file"), ("", "folder")])
 def test_a_target_that_cannot_be_written_is_named(tmp_path, name, reason):
-    with pytest.raises(VolumeError, match=reason) as caught, atomic_path(tmp_path / name):
+    with pytest.raises(OutputError, match=reason) as caught, atomic_path(tmp_path / name):
         pass
     assert str(tmp_path / name) in caught.value.summary
     assert caught.value.fix
