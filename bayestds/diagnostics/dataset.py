@@ -136,7 +136,7 @@ def read_result(path: str | os.PathLike[str]) -> xr.DataTree:
             f"{type(error).__name__}: {error}",
             "Give a file that `bayestds fit` wrote; this one may be damaged or something else.",
         ) from error
-    fit = tree.children.get(POINT_FIT, {})
+    fit: Any = tree.children.get(POINT_FIT, {})
     missing = [name for name in REQUIRED if name not in fit]
     if tree.attrs.get("kind") != POINT_FIT or missing:
         raise ResultError(
