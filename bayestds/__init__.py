@@ -4,8 +4,37 @@ Importing the package changes no global state. The covariance needs 64-bit JAX, 
 on (the command line does so itself): ``jax.config.update("jax_enable_x64", True)``.
 """
 
+from importlib import import_module
 from importlib.metadata import version
+from typing import Any
 
 __version__ = version("bayestds")
 
-__all__ = ["__version__"]
+# Loaded on first use: importing the package stays quick, and its lower floors need not load the upper ones.
+_HOME = {
+    "read_crystal": "crystal.structure",
+    "build_crystal": "crystal.structure",
+    "make_supercell": "crystal.supercell",
+    "irreducible_force_constants": "force_constants.irreducible",
+    "frequencies": "lattice_dynamics.phonons",
+    "simulate_volume": "scattering.simulation",
+    "average": "scattering.grid",
+    "Mask": "scattering.grid",
+    "read_volume": "io",
+    "write_volume": "io",
+    "make_fit_data": "inference.noise",
+    "Problem": "inference.point_fit",
+    "point_fit": "inference.point_fit",
+}
+
+__all__ = ["__version__", *sorted(_HOME)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'bayestds' has no attribute {name!r}")
+    return getattr(import_module(f"bayestds.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,8 +1,10 @@
 """The crystal: a frozen primitive cell with its symmetry, from CIF, POSCAR or ASE."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -186,10 +188,10 @@ def read_crystal(path: str | Path, tolerance: float = 1e-3) -> Crystal:
 
 
 def build_crystal(
-    lattice: np.ndarray,
-    species: list[str],
-    positions: np.ndarray,
-    masses: list[float | None] | None = None,
+    lattice: Sequence[Any] | np.ndarray,
+    species: Sequence[Any],
+    positions: Sequence[Any] | np.ndarray,
+    masses: Sequence[Any] | None = None,
     space_group: int | str | None = None,
 ) -> Crystal:
     """Crystal from a conventional cell written down by hand.

@@ -1,6 +1,8 @@
 """Periodic supercells of the primitive cell and their commensurate wave vectors, on an FFT grid."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -150,7 +152,7 @@ def _reduced(lattice: np.ndarray) -> np.ndarray:
             return lattice
 
 
-def make_supercell(crystal: Crystal, matrix: np.ndarray) -> Supercell:
+def make_supercell(crystal: Crystal, matrix: Sequence[Any] | np.ndarray) -> Supercell:
     """Supercell of the *conventional* cell: three multiples, or a (3, 3) int matrix.
 
     Raises:
