@@ -99,7 +99,7 @@ MISTAKES = [
         "fit.start: there is no IFC set 'guess'; this file defines `truth`",
     ),
     ('start = "truth"', 'reference = "guess"', "fit.reference: there is no IFC set 'guess'"),
-    ('noise = "learned"', "noise = -1", "fit.noise: expected a positive relative standard deviation"),
+    ('noise = "learned"', "noise = -1", "fit.noise: expected a relative standard deviation"),
 ]
 
 

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from bayestds.diagnostics.dataset import point_fit_tree, read_result, write_result
-from bayestds.errors import ResultError, VolumeError
+from bayestds.errors import OutputError, ResultError
 from bayestds.inference.point_fit import PointFit, Problem
 from tests.crystals import make_crystal
 
@@ -61,7 +61,7 @@ def parts() -> dict[str, Any]:
         "problem": problem,
         "fit": fit,
         "axes": AXES,
-        "columns": {"start": rng.normal(size=5)},
+        "columns": {"start": rng.normal(size=5), "clustered_standard_error": rng.uniform(size=5)},
         "attributes": {"model": "tiny", "model_text": 'title = "Å <b> [bold] \\frac"\n', "command": "fit"},
     }
 
@@ -144,7 +144,7 @@ def test_nothing_is_left_when_writing_fails(tree, tmp_path):
 
 
 def test_missing_folder(tree, tmp_path):
-    with pytest.raises(VolumeError, match="none"):
+    with pytest.raises(OutputError, match="none"):
         write_result(tree, tmp_path / "none" / "r.nc")
 
 

@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from bayestds.errors import VolumeError
+from bayestds.errors import OutputError
 from bayestds.report.plots import save_figure, slices_figure
 
 N_POINTS = 50
@@ -136,5 +136,5 @@ def test_png(figure, tmp_path):
 
 
 def test_missing_folder(figure, tmp_path):
-    with pytest.raises(VolumeError, match="none"):
+    with pytest.raises(OutputError, match="none"):
         save_figure(figure, tmp_path / "none" / "p.png")
