@@ -36,7 +36,11 @@ def main() -> None:
     zones = zone_labels(problem.grid.q_points, study.crystal)
     weighted = replace(problem.data, weight=problem.data.weight / fit.noise_variance, learned=False)
     clustered = np.sqrt(
-        np.diag(clustered_covariance(weighted, fit.derivative, fit.residual, fit.precision, zones))
+        np.diag(
+            clustered_covariance(
+                weighted, fit.derivative, fit.residual, fit.precision, problem.prior_scales**-2.0, zones
+            )
+        )
     )
     print("IFC        fit        sd   clustered  potential  difference (eV/Å²)")
     rows = zip(study.irreducible.names, fit.irreducible, sd, clustered, study.ifcs("u3"), strict=True)

@@ -1,10 +1,14 @@
 """The command line: thin commands over the package. ``bayestds --help`` is the map."""
 
+import os
 from collections.abc import Sequence
 
 from bayestds.cli.app import app
-from bayestds.cli.output import report_error
+from bayestds.cli.output import report_error, words
 from bayestds.errors import BayesTDSError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,6 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         app(None if arguments is None else list(arguments), prog_name="bayestds")
     except SystemExit as finished:
+        if finished.code == INTERRUPTED:
+            words.print("Interrupted; nothing was written.")
+            # JAX's threads may still be computing, and do not survive an orderly end of the interpreter.
+            os._exit(INTERRUPTED)
         return finished.code if isinstance(finished.code, int) else 0
     except BayesTDSError as error:
         report_error(error)

@@ -34,6 +34,13 @@ class Study:
     def scattering_factors(self) -> np.ndarray | None:
         """Constant scattering factors (n_atoms,) of the model; None where all are 1."""
         factors = self.model.scattering.factors
+        unknown = sorted(set(factors) - set(self.crystal.species))
+        if unknown:
+            raise ModelError(
+                f"[scattering.factors] of {self.model.path} names {', '.join(unknown)}.",
+                f"The crystal consists of {', '.join(sorted(set(self.crystal.species)))}.",
+                "Correct the species.",
+            )
         return np.array([factors.get(species, 1.0) for species in self.crystal.species]) if factors else None
 
     @property
@@ -131,6 +138,13 @@ class Study:
         # The data know all shells of the model, however few or many are fitted.
         return build_study(self.model).simulated(measurement.ifcs)
 
+    @property
+    def inputs(self) -> list[Path]:
+        """The files that the model consists of."""
+        measurement = self.model.measurement
+        files = (self.model.crystal.file, measurement.file if measurement else None)
+        return [self.model.path, *(self.model.resolve(file) for file in files if file is not None)]
+
     def temperature(self, volume: xr.Dataset) -> float:
         """Temperature of the volume where it states one, else of the model, K."""
         return float(volume.attrs.get("temperature", self._measurement().temperature))
@@ -146,7 +160,7 @@ class Study:
         except VolumeError as error:
             raise VolumeError(f"{name}: {error.summary}", error.reason, error.fix) from error
         n_points = len(observations.log_intensity)
-        if n_points <= self.irreducible.n_irreducible:
+        if n_points < self.irreducible.n_irreducible + 2:
             raise VolumeError(
                 f"{name} has only {n_points} irreducible points inside the mask.",
                 f"{self.irreducible.n_irreducible} force constants and a scale are to be found from them.",

@@ -30,7 +30,7 @@ def irreducible(model: str, shells: int | None, as_json: bool) -> None:
     orbits = [
         {
             "shell": orbit.shell,
-            "representative": np.round(crystal.bond_vectors(orbit.pairs[:1])[0], 6).tolist(),
+            "representative": (np.round(crystal.bond_vectors(orbit.pairs[:1])[0], 6) + 0.0).tolist(),
             "atoms": [crystal.species[atom] for atom in orbit.representative[:2]],
             "distance": orbit.distance,
             "multiplicity": len(orbit.pairs),

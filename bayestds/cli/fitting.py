@@ -11,16 +11,23 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayestds.cli.assemble import Study, build_study
+from bayestds.cli.assemble import NOISE_FREE_SIGMA, Study, build_study
 from bayestds.cli.output import check_output, number, plain, print_json, print_table, progress_bar, words
 from bayestds.config import load_model
 from bayestds.diagnostics.dataset import point_fit_tree, write_result
 from bayestds.diagnostics.residuals import ResidualReport, residual_report, zone_labels
 from bayestds.errors import ResultError
 from bayestds.inference.information import clustered_covariance
+from bayestds.inference.noise import learn_noise, reduced_chi_square
 from bayestds.inference.point_fit import PointFit, Problem, point_fit
 from bayestds.io import read_volume
 from bayestds.report.plots import save_figure, slices_figure
+
+ACCEPTABLE_CHI_SQUARE = 2.0
+"""Chi-square per degree of freedom above which a fit is called into question."""
+
+LOOSE_STIFFNESS = 0.1
+"""Relative error of the overall stiffness above which the priors are felt."""
 
 ANHARMONIC = (
     "Standard errors are those of a harmonic crystal: they exclude the bias that anharmonicity brings into a "
@@ -37,7 +44,7 @@ def fit(
     study = build_study(load_model(model), shells)
     target = output or Path(f"{study.model.path.stem}_fit.nc")
     picture = _picture(target)
-    check_output(target, picture)
+    check_output(target, picture, inputs=[volume, *study.inputs])
     with progress_bar(study.model.path.stem, quiet=False) as tell:
         start_values = _start(study, start)
         tell("reading data" if volume else "simulating the model's own measurement")
@@ -45,12 +52,16 @@ def fit(
         tell("averaging equivalent voxels")
         problem = study.problem(data, str(volume) if volume else "The model's own measurement")
         result = point_fit(problem, start_values, tell)
+        claims_no_noise = data.attrs.get("noise") == "none" and study.model.fit.noise is None
+        exact = claims_no_noise and result.residual_rms < NOISE_FREE_SIGMA
+        if claims_no_noise and not exact:
+            problem = replace(problem, data=learn_noise(problem.data, problem.grid))
+            result = point_fit(problem, result.irreducible, tell)
         tell("standard errors and residuals")
         columns = _columns(study, problem, result, start_values)
         axes = (data["h"].values, data["k"].values, data["l"].values)
         zones = zone_labels(problem.grid.q_points, study.crystal)
         residuals = residual_report(result.residual, problem.grid.point_of_voxel, axes, zones, study.crystal)
-        exact = data.attrs.get("noise") == "none"
         attributes = {
             "model": study.model.path.stem,
             "model_text": study.model.text,
@@ -61,13 +72,54 @@ def fit(
         tree = point_fit_tree(problem, result, axes, columns, attributes)
         write_result(tree, target)
         save_figure(slices_figure(tree, study.model.title), picture)
-    record = _record(study, problem, result, columns, residuals)
+    record = _record(study, problem, result, columns, residuals, assumed=exact)
     record |= {"seconds": time.perf_counter() - began, "output": str(target), "picture": str(picture)}
+    record["warnings"] = _warnings(study, data, problem, result, claims_no_noise and not exact)
     if as_json:
         print_json(record | ({} if exact else {"note": ANHARMONIC}))
     else:
         _print(record, tree, exact)
+    for warning in record["warnings"]:
+        words.print(f"Warning: {warning}", markup=False)
     words.print(f"Wrote {target} and {picture}.", markup=False)
+
+
+def _warnings(
+    study: Study, volume: xr.Dataset, problem: Problem, result: PointFit, noise_after_all: bool
+) -> list[str]:
+    """What a reader of the table should know about this fit."""
+    found = []
+    n_parameters = len(result.irreducible)
+    if noise_after_all:
+        found.append(
+            "the volume says that it was simulated without noise, but the fit leaves more than "
+            f"{NOISE_FREE_SIGMA:g} of it unexplained; its noise was learned instead."
+        )
+    expected = study.model.measurement.temperature if study.model.measurement else problem.temperature
+    if abs(problem.temperature - expected) > 1e-3 * expected:
+        found.append(
+            f"the volume was measured at {problem.temperature:g} K, which was used; the model says "
+            f"{expected:g} K."
+        )
+    if "configurations" in volume.attrs:
+        found.append(
+            f"the volume is an average over {volume.attrs['configurations']} configurations, whose noise is "
+            "shared by voxels of equal k; the standard errors take voxels as independent and are too small."
+        )
+    chi_square = float(reduced_chi_square(problem.data, result.residual, n_parameters))
+    if "sigma" in volume and chi_square > ACCEPTABLE_CHI_SQUARE:
+        found.append(
+            f"chi-square per degree of freedom is {chi_square:.3g}: the residuals are larger than the "
+            "standard errors of the volume, and the errors of the constants are larger than those printed."
+        )
+    information = result.precision - np.diag(problem.prior_scales**-2.0)
+    stiffness = 1 / np.sqrt(max(result.irreducible @ information @ result.irreducible, 1e-300))
+    if stiffness > LOOSE_STIFFNESS:
+        found.append(
+            f"the data determine the overall stiffness to {min(stiffness, 9.99):.0%} at best, so the priors "
+            "pull it towards zero: voxels at higher |Q| are needed, where several phonons scatter."
+        )
+    return found
 
 
 def _picture(target: Path) -> Path:
@@ -97,6 +149,7 @@ def _columns(study: Study, problem: Problem, result: PointFit, start: np.ndarray
         result.derivative,
         result.residual,
         result.precision,
+        problem.prior_scales**-2.0,
         zone_labels(problem.grid.q_points, study.crystal),
     )
     columns = {"start": start, "clustered_standard_error": np.sqrt(np.diag(np.asarray(clustered)))}
@@ -112,6 +165,7 @@ def _record(
     result: PointFit,
     columns: dict[str, np.ndarray],
     residuals: ResidualReport,
+    assumed: bool,
 ) -> dict[str, Any]:
     constants = study.irreducible
     sd = np.sqrt(np.diag(result.covariance))
@@ -134,8 +188,9 @@ def _record(
         "loss": result.residual_rms**2,
         "residual_rms": result.residual_rms,
         "residuals": asdict(residuals),
-        "noise": "learned" if problem.data.learned else "given",
-        "relative_noise": result.noise_variance**0.5 if problem.data.learned else None,
+        "noise": "learned" if problem.data.learned else "assumed" if assumed else "given",
+        "relative_noise": _relative_noise(problem, result),
+        "reduced_chi_square": float(reduced_chi_square(problem.data, result.residual, len(constants.names))),
         "n_points": len(problem.grid.q_points),
         "n_voxels": int(problem.grid.multiplicity.sum()),
         "temperature_K": problem.temperature,
@@ -148,12 +203,18 @@ def _record(
     }
 
 
+def _relative_noise(problem: Problem, result: PointFit) -> float | None:
+    """Relative standard deviation of one voxel; None if it differs from voxel to voxel."""
+    per_voxel = result.noise_variance * problem.grid.multiplicity / np.asarray(problem.data.weight)
+    return float(np.sqrt(per_voxel[0])) if np.ptp(per_voxel) < 1e-9 * per_voxel[0] else None
+
+
 def _print(record: dict[str, Any], tree: xr.DataTree, exact: bool) -> None:
     with_reference = any("reference" in values for values in record["ifcs"].values())
     rows = []
     for name, values in record["ifcs"].items():
         row = [name, str(values["shell"]), number(values["start"]), number(values["value"], 6)]
-        row += [f"{values['sd']:.1e}"] + ([] if exact else [f"{values['clustered_sd']:.1e}"])
+        row += [_error(values["sd"])] + ([] if exact else [_error(values["clustered_sd"])])
         if with_reference:
             difference = values["value"] - values["reference"]
             row += [number(values["reference"], 6), f"{difference:+.1e}"]
@@ -165,6 +226,10 @@ def _print(record: dict[str, Any], tree: xr.DataTree, exact: bool) -> None:
     for name, value in record["self_terms"].items():
         print(f"{name} = {value:.6f} ± {record['self_terms_sd'][name]:.1e} eV/Å² from the acoustic sum rule")
     print(f"{record['message']} {record['seconds']:.1f} s.")
+    noise = "from the volume"
+    if record["relative_noise"] is not None:
+        noise = f"{record['relative_noise']:.2g} of a voxel's intensity, {record['noise']}"
+    print(f"Temperature {record['temperature_K']:g} K; noise {noise}.")
     residuals, expansion = record["residuals"], record["expansion_error"]
     print(
         f"Residual of ln I: rms {record['residual_rms']:.3g} on {record['n_points']} irreducible points "
@@ -179,3 +244,7 @@ def _print(record: dict[str, Any], tree: xr.DataTree, exact: bool) -> None:
             f"{residuals['zone_correlation']:.2f} within Brillouin zones ({residuals['n_zones']})."
         )
         print(ANHARMONIC)
+
+
+def _error(value: float) -> str:
+    return f"{value:.1e}" if np.isfinite(value) else "-"

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bayestds.errors import BayesTDSError
+from bayestds.errors import BayesTDSError, OutputError
 from bayestds.io.atomic import atomic_path
 
 words = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -69,13 +69,18 @@ def number(value: float, digits: int = 5) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else "-"
 
 
-def check_output(*paths: Path) -> None:
-    """Refuse files that cannot be written, before the work rather than after it.
+def check_output(*paths: Path, inputs: Sequence[Path | None] = ()) -> None:
+    """Refuse files that cannot be written, or are inputs, before the work rather than after it.
 
     Raises:
-        OutputError: the folder is missing or not writable, or a path is a folder.
+        OutputError: the folder is missing or not writable, or a path is a folder or an input.
     """
+    taken = {path.resolve() for path in inputs if path is not None}
     for path in paths:
+        if path.resolve() in taken:
+            raise OutputError(
+                f"{path} is an input of this command.", "It would be lost.", "Name another file."
+            )
         with suppress(_NotYet), atomic_path(path):
             raise _NotYet
 

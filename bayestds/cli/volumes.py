@@ -1,5 +1,6 @@
 """Commands that make, read and write volumes."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ def simulate(model: str, output: Path | None, ifcs: str | None, scale: float, as
             "Its [measurement] has no `ifcs`.",
             f"Choose one with --ifcs: {', '.join(study.model.ifcs) or 'it defines none'}.",
         )
-    target = output or Path(f"{study.model.path.stem}_{name}.nc")
+    target = output or Path(re.sub(r"[^\w.-]+", "_", f"{study.model.path.stem}_{name}.nc"))
     format_name(target)
     check_output(target)
     volume = study.simulated(name, scale)
@@ -42,6 +43,8 @@ def info(path: Path, as_json: bool) -> None:
 
 def convert(path: Path, output: Path, file_format: str | None, as_json: bool) -> None:
     """Write a volume in another format."""
+    format_name(output, file_format)
+    check_output(output)
     volume = read_volume(path)
     write_volume(volume, output, file_format)
     _tell(describe(volume), output, as_json)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -188,10 +187,10 @@ def read_crystal(path: str | Path, tolerance: float = 1e-3) -> Crystal:
 
 
 def build_crystal(
-    lattice: Sequence[Any] | np.ndarray,
-    species: Sequence[Any],
-    positions: Sequence[Any] | np.ndarray,
-    masses: Sequence[Any] | None = None,
+    lattice: Sequence | np.ndarray,
+    species: Sequence,
+    positions: Sequence | np.ndarray,
+    masses: Sequence | None = None,
     space_group: int | str | None = None,
 ) -> Crystal:
     """Crystal from a conventional cell written down by hand.

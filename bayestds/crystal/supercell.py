@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from bayestds.crystal.structure import Crystal
 from bayestds.errors import CrystalError
+
+COMMENSURATE = 1e-3
+"""Largest distance from a commensurate wave vector, in units of the supercell's reciprocal vectors."""
 
 
 def smith_normal_form(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -110,12 +112,21 @@ class Supercell:
         roots = np.exp(2j * np.pi * np.arange(period) / period)
         return roots[(waves @ self._grid[cells].T) % period]
 
-    def k_index(self, q_points: np.ndarray, tolerance: float = 1e-6) -> np.ndarray:
+    @property
+    def _to_waves(self) -> np.ndarray:
+        """Maps rows of conventional r.l.u. to what is integer for commensurate points."""
+        return np.linalg.inv(self.crystal.conventional_matrix).T @ self.matrix.T
+
+    def snap(self, q_points: np.ndarray) -> np.ndarray:
+        """The nearest commensurate points to q_points (n_q, 3), conventional r.l.u."""
+        return np.linalg.solve(self._to_waves.T, np.rint(np.asarray(q_points) @ self._to_waves).T).T
+
+    def k_index(self, q_points: np.ndarray, tolerance: float = COMMENSURATE) -> np.ndarray:
         """Flat grid index (n_q,) of q_points (n_q, 3) in conventional r.l.u., modulo the lattice.
 
         Points that are not commensurate with the supercell get -1.
         """
-        waves = np.asarray(q_points) @ np.linalg.inv(self.crystal.conventional_matrix).T @ self.matrix.T
+        waves = np.asarray(q_points) @ self._to_waves
         rounded = np.rint(waves).astype(int)
         grid = np.moveaxis((rounded @ self.left.T) % self.grid_shape, -1, 0)
         index = np.ravel_multi_index(tuple(grid), self.grid_shape)
@@ -152,7 +163,7 @@ def _reduced(lattice: np.ndarray) -> np.ndarray:
             return lattice
 
 
-def make_supercell(crystal: Crystal, matrix: Sequence[Any] | np.ndarray) -> Supercell:
+def make_supercell(crystal: Crystal, matrix: Sequence | np.ndarray) -> Supercell:
     """Supercell of the *conventional* cell: three multiples, or a (3, 3) int matrix.
 
     Raises:

@@ -37,7 +37,7 @@ class ConstantSummary:
     @property
     def differs_from_zero(self) -> bool:
         """Whether the interval excludes zero."""
-        return not self.interval_low <= 0 <= self.interval_high
+        return self.interval_low > 0 or self.interval_high < 0
 
 
 @dataclass(frozen=True)

@@ -41,22 +41,28 @@ def clustered_covariance(
     derivative: Float[Array | np.ndarray, "n_q n_irreducible"],
     misfit: Float[Array | np.ndarray, " n_q"],
     precision: Float[Array | np.ndarray, "n_irreducible n_irreducible"],
+    prior_precision: Float[Array | np.ndarray, " n_irreducible"],
     cluster: Int[np.ndarray, " n_q"],
 ) -> Float[Array, "n_irreducible n_irreducible"]:
     """Sandwich covariance of the fitted IFCs when residuals are correlated within clusters.
 
-    H⁻¹ (Σ_c s_c s_cᵀ) H⁻¹ · C/(C-1) with the score s_c = Σ_{i in c} w_i r_i J_i of each of C clusters
-    (Liang and Zeger, Biometrika 73 (1986) 13).
+    H⁻¹ (P + C/(C-1) Σ_c s_c s_cᵀ) H⁻¹ with the score s_c = Σ_{i in c} w_i r_i J_i of each of C clusters
+    (Liang and Zeger, Biometrika 73 (1986) 13) and the prior precision P, as one independent datum more.
+    NaN unless there are more clusters than parameters: fewer cannot span the scores.
 
     Args:
         data: weights, in the units of ``precision``.
         derivative: from :func:`log_intensity_and_jacobian`.
         misfit: residuals at the fit.
         precision: H, Fisher information plus prior precision.
+        prior_precision: (n_irreducible,) the diagonal of P, Å⁴/eV².
         cluster: cluster of each Q point.
     """
     labels, index = np.unique(cluster, return_inverse=True)
     scores = (data.weight * misfit)[:, None] * centred(data, jnp.asarray(derivative))
     sums = jax.ops.segment_sum(scores, jnp.asarray(index), num_segments=len(labels))
+    if len(labels) <= len(precision):
+        return jnp.full_like(precision, jnp.nan)
     bread = jnp.linalg.inv(precision)
-    return bread @ (sums.T @ sums) @ bread * len(labels) / max(len(labels) - 1, 1)
+    meat = jnp.diag(prior_precision) + sums.T @ sums * len(labels) / (len(labels) - 1)
+    return bread @ meat @ bread

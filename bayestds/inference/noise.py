@@ -8,7 +8,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from bayestds.scattering.grid import Observations
+from bayestds.scattering.grid import IrreducibleGrid, Observations
 
 
 @jax.tree_util.register_dataclass
@@ -44,6 +44,11 @@ def make_fit_data(observations: Observations, noise: float | None) -> FitData:
     return FitData(jnp.asarray(observations.log_intensity), jnp.asarray(weight), learned)
 
 
+def learn_noise(data: FitData, grid: IrreducibleGrid) -> FitData:
+    """The same data with a noise level that is to be learned."""
+    return FitData(data.log_intensity, jnp.asarray(grid.multiplicity.astype(float)), learned=True)
+
+
 def subset(data: FitData, rows: np.ndarray) -> FitData:
     """The data at some of the Q points, with a learned noise level."""
     weight = data.weight[rows] / data.weight[rows].mean()
@@ -72,11 +77,18 @@ def log_likelihood(data: FitData, log_intensity: Float[Array, " n_q"]) -> Float[
     return -0.5 * len(data.weight) * jnp.log(chi_square / data.weight.sum() + 1e-30)
 
 
-def noise_variance(data: FitData, misfit: Float[Array, " n_q"]) -> Float[Array, ""]:
+def noise_variance(data: FitData, misfit: Float[Array, " n_q"], n_parameters: int) -> Float[Array, ""]:
     """Factor by which 1 / weight must be multiplied to be the variance: 1 unless the noise is learned.
 
     With multiplicities as weights it is the variance of one voxel: an average of m has 1/m of it.
     """
     if not data.learned:
         return jnp.ones(())
-    return jnp.mean(data.weight * misfit**2)
+    return reduced_chi_square(data, misfit, n_parameters)
+
+
+def reduced_chi_square(
+    data: FitData, misfit: Float[Array | np.ndarray, " n_q"], n_parameters: int
+) -> Float[Array, ""]:
+    """Σ w r² per degree of freedom, of which the parameters and the scale take one each."""
+    return (data.weight * misfit**2).sum() / max(len(data.weight) - n_parameters - 1, 1)

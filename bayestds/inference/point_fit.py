@@ -186,7 +186,7 @@ def curvature(forward: ForwardModel, data: FitData, irreducible: Array, prior_sc
     """Curvature of the log posterior and the Gauss-Newton step, at stable force constants."""
     fitted, derivative = log_intensity_and_jacobian(forward, irreducible)
     misfit = residual(data, fitted)
-    variance = jnp.maximum(noise_variance(data, misfit), 1e-30)
+    variance = jnp.maximum(noise_variance(data, misfit, len(irreducible)), 1e-30)
     precision = fisher_information(data, derivative) / variance + jnp.diag(prior_scales**-2.0)
     slope = derivative.T @ (data.weight * misfit) / variance - irreducible / prior_scales**2
     rms = jnp.sqrt((data.weight * misfit**2).sum() / data.weight.sum())

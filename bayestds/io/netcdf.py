@@ -9,6 +9,9 @@ import xarray as xr
 from bayestds.errors import VolumeError
 from bayestds.scattering.volume import AXES, COMPANIONS, make_volume
 
+RESERVED = {"name", "mask", "intensity", *AXES, *COMPANIONS}
+"""Names of arguments of make_volume, under which a foreign file may have attributes of its own."""
+
 
 def recognises(file: h5py.File) -> bool:
     """True for files with an intensity and its three axes in the root."""
@@ -33,7 +36,8 @@ def read(file: h5py.File) -> xr.Dataset:
             )
     axes = {axis: dataset[axis].values for axis in AXES}
     values: dict[str, Any] = {key: array.transpose(*AXES).values for key, array in arrays.items()}
-    return make_volume(name=name, **axes | values | dataset.attrs)
+    attributes = {key: value for key, value in dataset.attrs.items() if key not in RESERVED}
+    return make_volume(name=name, **axes | values | attributes)
 
 
 def write(volume: xr.Dataset, path: Path) -> None:

@@ -1,5 +1,6 @@
 """From the voxels of a volume to symmetry-irreducible Q points: masks and Laue averaging."""
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -77,10 +78,8 @@ def voxel_mask(volume: xr.Dataset, supercell: Supercell, mask: Mask) -> np.ndarr
         inside &= height <= limit + 1e-6
     if mask.bragg_radius:
         distance = np.linalg.norm(q_points - nearest_bragg(q_points, supercell.crystal), axis=-1)
-        return inside & (distance > mask.bragg_radius)
-    matrix = supercell.crystal.conventional_matrix
-    primitive = q_points @ np.linalg.inv(matrix).T
-    return inside & (np.abs(primitive - np.rint(primitive)) > 1e-6).any(axis=-1)
+        inside &= distance > mask.bragg_radius
+    return inside & (supercell.k_index(q_points.reshape(-1, 3)) != 0).reshape(inside.shape)
 
 
 def nearest_bragg(q_points: np.ndarray, crystal: Crystal) -> np.ndarray:
@@ -131,21 +130,25 @@ def reduce_grid(volume: xr.Dataset, supercell: Supercell, used: np.ndarray) -> I
     point_of_voxel[voxels] = point
     index = np.unravel_index(keys % n_voxels, shape)
     q_points = np.stack([axis[i] for axis, i in zip(axes, index, strict=True)], axis=-1)
-    return IrreducibleGrid(q_points, multiplicity, point_of_voxel.reshape(shape))
+    return IrreducibleGrid(supercell.snap(q_points), multiplicity, point_of_voxel.reshape(shape))
 
 
 def _grid_k_index(axes: list[np.ndarray], supercell: Supercell, used: np.ndarray) -> np.ndarray:
     q_points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    k_index = supercell.k_index(q_points, tolerance=1e-3)
+    k_index = supercell.k_index(q_points)
     stray = (k_index < 0) & used.ravel()
     if stray.any():
         steps = [float(axis[1] - axis[0]) if len(axis) > 1 else 1.0 for axis in axes]
-        denominators = [Fraction(step).limit_denominator(200).denominator for step in steps]
+        # The first voxel need not lie on a multiple of the step.
+        fits = [
+            math.lcm(*(Fraction(float(x)).limit_denominator(200).denominator for x in (axis[0], step)))
+            for axis, step in zip(axes, steps, strict=True)
+        ]
         raise VolumeError(
             f"{stray.sum()} of {used.sum()} voxels do not fit the supercell of the model.",
             f"The first is at {np.round(q_points[stray][0], 4).tolist()} r.l.u.; the voxel steps are "
             f"{np.round(steps, 5).tolist()}.",
-            f"Use a supercell that contains these wave vectors, for example {denominators}.",
+            f"Use a supercell that contains these wave vectors, for example {fits}.",
         )
     return k_index
 

@@ -41,7 +41,7 @@ def test_types_of_the_record(shared):
         assert entry["reference"] == TRUTH[name]
     assert isinstance(record["message"], str)
     assert record["seconds"] > 0
-    assert record["noise"] == "given"
+    assert record["noise"] == "assumed"
     assert record["temperature_K"] == 300
 
 

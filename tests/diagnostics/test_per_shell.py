@@ -87,3 +87,8 @@ def test_order_of_constants_does_not_matter():
     assert {shell: found.verdict for shell, found in shuffled.items()} == {
         shell: found.verdict for shell, found in straight.items()
     }
+
+
+def test_unknown_error_tells_nothing_from_zero():
+    (constant,) = summarise_normal(np.array([1.0]), np.array([np.nan]), np.array([1.0]))
+    assert not constant.differs_from_zero

@@ -152,5 +152,9 @@ def test_clustered_covariance_is_the_sum_over_clusters():
         meat += np.outer(score, score)
     bread = np.linalg.inv(precision)
     n = len(set(cluster.tolist()))
-    found = clustered_covariance(data, derivative, misfit, precision, cluster)
-    assert np.asarray(found) == pytest.approx(bread @ meat @ bread * n / (n - 1), rel=1e-10)
+    prior = np.array([0.3, 0.7])
+    found = clustered_covariance(data, derivative, misfit, precision, prior, cluster)
+    expected = bread @ (np.diag(prior) + meat * n / (n - 1)) @ bread
+    assert np.asarray(found) == pytest.approx(expected, rel=1e-10)
+    too_few = clustered_covariance(data, derivative, misfit, precision, prior, cluster % 2)
+    assert np.isnan(np.asarray(too_few)).all()
