@@ -45,7 +45,7 @@ def fit(
     target = output or Path(f"{study.model.path.stem}_fit.nc")
     picture = _picture(target)
     check_output(target, picture, inputs=[volume, *study.inputs])
-    with progress_bar(study.model.path.stem, quiet=False) as tell:
+    with progress_bar(study.model.path.stem) as tell:
         start_values = _start(study, start)
         tell("reading data" if volume else "simulating the model's own measurement")
         data = read_volume(volume) if volume else study.own_volume()
@@ -58,9 +58,9 @@ def fit(
             problem = replace(problem, data=learn_noise(problem.data, problem.grid))
             result = point_fit(problem, result.irreducible, tell)
         tell("standard errors and residuals")
-        columns = _columns(study, problem, result, start_values)
         axes = (data["h"].values, data["k"].values, data["l"].values)
         zones = zone_labels(problem.grid.q_points, study.crystal)
+        columns = _columns(study, problem, result, start_values, zones)
         residuals = residual_report(result.residual, problem.grid.point_of_voxel, axes, zones, study.crystal)
         attributes = {
             "model": study.model.path.stem,
@@ -141,7 +141,9 @@ def _start(study: Study, name: str | None) -> np.ndarray:
     return study.stable_ifcs(name, complete=study.irreducible.n_shells == study.model.force_constants.shells)
 
 
-def _columns(study: Study, problem: Problem, result: PointFit, start: np.ndarray) -> dict[str, np.ndarray]:
+def _columns(
+    study: Study, problem: Problem, result: PointFit, start: np.ndarray, zones: np.ndarray
+) -> dict[str, np.ndarray]:
     """Values by irreducible constant that go beyond the fit itself."""
     weighted = replace(problem.data, weight=problem.data.weight / result.noise_variance, learned=False)
     clustered = clustered_covariance(
@@ -150,7 +152,7 @@ def _columns(study: Study, problem: Problem, result: PointFit, start: np.ndarray
         result.residual,
         result.precision,
         problem.prior_scales**-2.0,
-        zone_labels(problem.grid.q_points, study.crystal),
+        zones,
     )
     columns = {"start": start, "clustered_standard_error": np.sqrt(np.diag(np.asarray(clustered)))}
     reference = study.model.fit.reference

@@ -90,7 +90,7 @@ class _NotYet(Exception):
 
 
 @contextmanager
-def progress_bar(title: str, quiet: bool) -> Iterator[Callable[[str], None]]:
+def progress_bar(title: str) -> Iterator[Callable[[str], None]]:
     """A bar on stderr, that pulses while work of unknown length goes on; yields what sets its text."""
     columns = (
         SpinnerColumn(),
@@ -98,7 +98,7 @@ def progress_bar(title: str, quiet: bool) -> Iterator[Callable[[str], None]]:
         BarColumn(20),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=words, disable=quiet or not words.is_terminal) as bar:
+    with Progress(*columns, console=words, disable=not words.is_terminal) as bar:
         task = bar.add_task(title, total=None)
         yield lambda text: bar.update(task, description=f"{title}: {text}")
         bar.update(task, total=1, completed=1)

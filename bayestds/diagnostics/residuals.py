@@ -14,8 +14,9 @@ class ResidualReport:
 
     Attributes:
         rms: root mean square.
-        odd_rms: rms of the part that changes sign under inversion about the nearest Bragg point; a
-            harmonic crystal has none, three-phonon interference of an anharmonic one is odd.
+        odd_rms: rms of the part that changes sign under inversion about the nearest Bragg point. The
+            leading effect of cubic anharmonicity, interference of one- and two-phonon scattering, is
+            odd; wrong harmonic constants can leave an odd part as well.
         even_rms: rms of the rest.
         neighbour_correlation: correlation between voxels that are neighbours along h, k or l.
         zone_correlation: share of the variance that is common to all voxels of a Brillouin zone.
