@@ -42,11 +42,13 @@ class IrreducibleGrid:
             smallest index of k, so that few distinct k occur.
         multiplicity: (n_q,) int, the number of voxels used for each.
         point_of_voxel: (n_h, n_k, n_l) int, the point that each voxel belongs to, -1 where unused.
+        axes: h, k and l of the voxels, conventional r.l.u.
     """
 
     q_points: np.ndarray
     multiplicity: np.ndarray
     point_of_voxel: np.ndarray
+    axes: tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +132,10 @@ def reduce_grid(volume: xr.Dataset, supercell: Supercell, used: np.ndarray) -> I
     point_of_voxel[voxels] = point
     index = np.unravel_index(keys % n_voxels, shape)
     q_points = np.stack([axis[i] for axis, i in zip(axes, index, strict=True)], axis=-1)
-    return IrreducibleGrid(supercell.snap(q_points), multiplicity, point_of_voxel.reshape(shape))
+    h, k, l_ = axes
+    return IrreducibleGrid(
+        supercell.snap(q_points), multiplicity, point_of_voxel.reshape(shape), (h, k, l_)
+    )
 
 
 def _grid_k_index(axes: list[np.ndarray], supercell: Supercell, used: np.ndarray) -> np.ndarray:

@@ -80,7 +80,8 @@ def test_learned_noise_is_profiled_too():
 def test_variance_loss_of_the_paper_is_the_case_of_equal_voxels():
     rng = np.random.default_rng(3)
     observed = rng.normal(size=50)
-    grid = IrreducibleGrid(np.zeros((50, 3)), np.ones(50, dtype=int), np.zeros((1, 1, 1), dtype=int))
+    axes = (np.zeros(1), np.zeros(1), np.zeros(1))
+    grid = IrreducibleGrid(np.zeros((50, 3)), np.ones(50, dtype=int), np.zeros((1, 1, 1), dtype=int), axes)
     data = make_fit_data(Observations(grid, observed, None), noise=0.1)
     models = rng.normal(size=(2, 50))
     losses = [np.var(observed - model) for model in models]

@@ -1,0 +1,147 @@
+"""Symmetry-allowed fluctuations of the displacement covariance, as independent modes of equal variance.
+
+The mean over M configurations estimates C(k) with an error. Of that error the average over equivalent
+voxels sees what is invariant under the operations that leave the set of voxels alone. With a basis of
+invariant Hermitian G_s(k), orthonormal under Σ_k Tr G_s G_t, the error is C + Σ_s θ_s B_s with
+B_s = C^½ G_s C^½, and the inverse of (M/2) Σ_k Tr[C⁻¹ B_s C⁻¹ B_t], the Fisher information of the
+displacements, is 2/M times the identity.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Complex, Int
+
+from bayestds.crystal.supercell import Supercell
+from bayestds.errors import CrystalError
+from bayestds.lattice_dynamics.covariance import translation_projector
+
+
+@dataclass(frozen=True, eq=False)
+class BlockSymmetry:
+    """Space group and time reversal acting on the Hermitian blocks C(k) of a supercell.
+
+    An operation x' = W x + w takes C(k) to C'(k') = Γ C(k) Γ† with k' = k W⁻¹ and
+    Γ_{πκ,κ} = exp(ik'·s_κ) S, where atom κ lands on atom π κ in cell s_κ and S is the Cartesian rotation;
+    time reversal takes C(k) to C(-k) = C(k)*.
+
+    Attributes:
+        supercell: the periodic supercell.
+        rotations: (n_ops, 3, 3) int, on rows of conventional Miller indices: k' = k @ rotation.
+        images: (n_ops, n_k) int, grid index of k'.
+        operations: (n_ops,) int, which operation of the space group.
+        reverses: (n_ops,) bool, whether time reversal follows it.
+    """
+
+    supercell: Supercell
+    rotations: np.ndarray
+    images: np.ndarray
+    operations: np.ndarray
+    reverses: np.ndarray
+
+    def transform(self, which: int, k_index: int, blocks: np.ndarray) -> np.ndarray:
+        """Images (..., 3n, 3n) of blocks at one k, under operation ``which``."""
+        group = self.supercell.crystal.space_group
+        operation, reverse = self.operations[which], self.reverses[which]
+        image = self.images[which, k_index]
+        sign = -1 if reverse else 1
+        phases = np.exp(2j * np.pi * sign * group.cell_shifts[operation] @ self.supercell.k_points[image])
+        n_atoms = self.supercell.crystal.n_atoms
+        permutation = np.zeros((n_atoms, n_atoms), complex)
+        permutation[group.permutations[operation], np.arange(n_atoms)] = phases
+        gamma = np.kron(permutation, self.supercell.crystal.cartesian_rotations[operation])
+        moved = gamma @ blocks @ gamma.conj().T
+        return moved.conj() if reverse else moved
+
+
+def block_symmetry(supercell: Supercell) -> BlockSymmetry:
+    """Every operation of the space group, with and without time reversal.
+
+    Raises:
+        CrystalError: the supercell has not the symmetry of the crystal.
+    """
+    crystal = supercell.crystal
+    matrix = crystal.conventional_matrix.T
+    inverses = np.rint(np.linalg.inv(crystal.space_group.rotations)).astype(int)
+    turned = np.linalg.inv(matrix) @ inverses @ matrix
+    turned = np.rint(np.concatenate([turned, -turned])).astype(int)
+    q_points = supercell.k_points @ matrix
+    images = np.stack([supercell.k_index(q_points @ rotation) for rotation in turned])
+    if (images < 0).any():
+        raise CrystalError(
+            "The supercell has not the symmetry of the crystal.",
+            "A symmetry operation takes some of its wave vectors to others that do not fit it.",
+            "Use a supercell that the rotations of the crystal leave unchanged, or give the noise.",
+        )
+    n_ops = len(inverses)
+    return BlockSymmetry(
+        supercell, turned, images, np.tile(np.arange(n_ops), 2), np.repeat([False, True], n_ops)
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Modes:
+    """Orthonormal invariant G_s, each on the wave vectors of one star.
+
+    Attributes:
+        k_index: (n_modes, n_members) int, grid index of the wave vectors.
+        blocks: (n_modes, n_members, 3n, 3n) G_s there; zero where a star has fewer members.
+    """
+
+    k_index: Int[np.ndarray, "n_modes n_members"]
+    blocks: Complex[np.ndarray, "n_modes n_members size size"]
+
+
+def fluctuation_modes(symmetry: BlockSymmetry, kept: np.ndarray) -> Modes:
+    """Modes that are invariant under some of the operations; without rigid translations at k = 0.
+
+    Args:
+        symmetry: from :func:`block_symmetry`.
+        kept: (n_ops,) bool, a subgroup.
+    """
+    operations = np.flatnonzero(kept)
+    size = 3 * symmetry.supercell.crystal.n_atoms
+    images = symmetry.images[operations]
+    n_members = max(len(np.unique(column)) for column in images.T)
+    rows, blocks = [], []
+    for k in np.flatnonzero(images.min(axis=0) == np.arange(images.shape[1])):
+        invariant = _invariant_blocks(symmetry, int(k), operations[images[:, k] == k], size)
+        members, first = np.unique(images[:, k], return_index=True)
+        moved = [symmetry.transform(operations[i], int(k), invariant) for i in first]
+        padded = np.zeros((len(invariant), n_members, size, size), complex)
+        padded[:, : len(members)] = np.stack(moved, axis=1) / np.sqrt(len(members))
+        row = np.full(n_members, k)
+        row[: len(members)] = members
+        rows.append(np.broadcast_to(row, (len(invariant), n_members)))
+        blocks.append(padded)
+    return Modes(np.concatenate(rows), np.concatenate(blocks))
+
+
+def _invariant_blocks(
+    symmetry: BlockSymmetry, k_index: int, little_group: np.ndarray, size: int
+) -> Complex[np.ndarray, "n size size"]:
+    """Orthonormal basis of the Hermitian matrices that the little group of k leaves invariant."""
+    basis = _hermitian_basis(size)
+    allowed = np.eye(size) - (translation_projector(size // 3) if k_index == 0 else 0)
+    basis_here = allowed @ basis @ allowed
+    mean = sum(symmetry.transform(which, k_index, basis_here) for which in little_group) / len(little_group)
+    projector = np.einsum("aij,bji->ab", basis, mean).real
+    values, vectors = np.linalg.eigh((projector + projector.T) / 2)
+    return np.tensordot(vectors[:, values > 0.5].T, basis, axes=1)
+
+
+def _hermitian_basis(size: int) -> Complex[np.ndarray, "n size size"]:
+    """Orthonormal real basis (size², size, size) of the Hermitian matrices."""
+    unit = np.eye(size * size).reshape(-1, size, size)
+    symmetric = (unit + unit.swapaxes(1, 2)) / 2
+    antisymmetric = (unit - unit.swapaxes(1, 2)) / 2
+    upper = np.triu_indices(size, 1)
+    flat = np.ravel_multi_index(upper, (size, size))
+    diagonal = unit[:: size + 1]
+    return np.concatenate([diagonal, np.sqrt(2) * symmetric[flat], 1j * np.sqrt(2) * antisymmetric[flat]])
+
+
+def square_roots(covariance: Complex[np.ndarray, "n_k size size"]) -> Complex[np.ndarray, "n_k size size"]:
+    """C^½ of every block."""
+    values, vectors = np.linalg.eigh(covariance)
+    return (vectors * np.sqrt(np.maximum(values, 0))[:, None]) @ vectors.conj().swapaxes(1, 2)
