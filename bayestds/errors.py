@@ -41,3 +41,7 @@ class OutputError(BayesTDSError):
 
 class ResultError(BayesTDSError):
     """A result file cannot be read or does not hold what was asked for."""
+
+
+class MissingPackageError(BayesTDSError):
+    """An optional package is asked for and not installed."""

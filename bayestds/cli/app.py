@@ -30,6 +30,15 @@ class Engine(StrEnum):
     """How an intensity is computed."""
 
     exact = "exact"
+    sampled = "sampled"
+    one_phonon = "one-phonon"
+
+
+class Sampler(StrEnum):
+    """How random displacements are drawn."""
+
+    block = "block"
+    dense = "dense"
 
 
 @app.callback()
@@ -57,14 +66,29 @@ def simulate(
     model: ModelName,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Volume to write.")] = None,
     ifcs: Annotated[str | None, typer.Option(help="Named IFC set, instead of the measurement's.")] = None,
-    engine: Annotated[Engine, typer.Option(help="How the intensity is computed.")] = Engine.exact,
+    engine: Annotated[
+        Engine,
+        typer.Option(help="Exact to all phonon orders, mean of random configurations, or one-phonon only."),
+    ] = Engine.exact,
+    configurations: Annotated[
+        int, typer.Option(min=1, help="Random configurations of the sampled engine.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the sampled engine.")] = 0,
+    sampler: Annotated[
+        Sampler, typer.Option(help="Cholesky factor of each wave vector, or of the dense Hessian.")
+    ] = Sampler.block,
+    nufft: Annotated[
+        bool, typer.Option("--nufft", help="Structure factors by nonuniform FFT (large supercells).")
+    ] = False,
     scale: Annotated[float, typer.Option(help="Overall factor of the intensity.", callback=_positive)] = 1.0,
     json: AsJson = False,
 ) -> None:
-    """Simulate the diffuse scattering volume of a model, exact to all phonon orders."""
-    from bayestds.cli.volumes import simulate as run
+    """Simulate the diffuse scattering volume of a model; an interrupted average over configurations goes on."""
+    from bayestds.cli.simulation import Sampling
+    from bayestds.cli.simulation import simulate as run
 
-    run(model, output, ifcs, scale, json)
+    sampling = Sampling(configurations, seed, sampler == Sampler.dense, nufft)
+    run(model, output, ifcs, engine.value, sampling, scale, json)
 
 
 @app.command()

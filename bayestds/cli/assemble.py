@@ -16,6 +16,7 @@ from bayestds.inference.point_fit import Problem
 from bayestds.io import read_volume
 from bayestds.scattering.forward import make_forward_model, stable
 from bayestds.scattering.grid import Mask, average
+from bayestds.scattering.sampled import SampledEngine, make_sampled_engine
 from bayestds.scattering.simulation import simulate_volume
 
 NOISE_FREE_SIGMA = 1e-3
@@ -107,8 +108,23 @@ class Study:
             )
         return values
 
-    def simulated(self, name: str, scale: float = 1.0) -> xr.Dataset:
-        """The volume that the model's measurement would give with a named IFC set, without noise."""
+    @property
+    def model_temperature(self) -> float:
+        """Temperature of the model's measurement, K."""
+        return self._measurement().temperature
+
+    def sampled_engine(self, nufft: bool = False) -> SampledEngine:
+        """Engine for configurations of the model's supercell on the model's grid."""
+        return make_sampled_engine(self.supercell(), self.axes, self.scattering_factors, nufft)
+
+    def simulated(self, name: str, scale: float = 1.0, engine: str = "exact") -> xr.Dataset:
+        """The volume that the model's measurement would give with a named IFC set, without noise.
+
+        Args:
+            name: of the IFC set.
+            scale: overall factor of the intensity.
+            engine: "exact" or "one-phonon".
+        """
         try:
             volume = simulate_volume(
                 self.irreducible,
@@ -118,6 +134,7 @@ class Study:
                 self.axes,
                 self.scattering_factors,
                 scale,
+                engine == "one-phonon",
             )
         except VolumeError as error:
             summary = f"Model file {self.model.path}: {error.summary}"

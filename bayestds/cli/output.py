@@ -3,22 +3,33 @@
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from bayestds.errors import BayesTDSError, OutputError
 from bayestds.io.atomic import atomic_path
 
 words = Console(stderr=True, highlight=False, soft_wrap=True)
+
+SECONDS_BETWEEN_LINES = 30.0
+"""Between two lines of progress where stderr is no terminal."""
 
 
 def report_error(error: BayesTDSError) -> None:
@@ -89,16 +100,35 @@ class _NotYet(Exception):
     """Nothing is to be written yet."""
 
 
+class Tell(Protocol):
+    """Tells what is being done and, where that is known, which share of it is."""
+
+    def __call__(self, text: str, share: float | None = None) -> None: ...
+
+
 @contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[str], None]]:
-    """A bar on stderr, that pulses while work of unknown length goes on; yields what sets its text."""
+def progress_bar(title: str) -> Iterator[Tell]:
+    """A bar on stderr, that pulses while the share of the work is unknown; yields what moves it.
+
+    Where stderr is no terminal, a line is written from time to time instead.
+    """
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
         BarColumn(20),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
     )
     with Progress(*columns, console=words, disable=not words.is_terminal) as bar:
         task = bar.add_task(title, total=None)
-        yield lambda text: bar.update(task, description=f"{title}: {text}")
+        written = time.monotonic()
+
+        def tell(text: str, share: float | None = None) -> None:
+            nonlocal written
+            bar.update(task, description=f"{title}: {text}", total=share and 1.0, completed=share or 0.0)
+            if not words.is_terminal and time.monotonic() > written + SECONDS_BETWEEN_LINES:
+                words.print(f"{title}: {text}", markup=False)
+                written = time.monotonic()
+
+        yield tell
         bar.update(task, total=1, completed=1)

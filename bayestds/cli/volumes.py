@@ -1,35 +1,12 @@
-"""Commands that make, read and write volumes."""
+"""Commands that read and write volumes."""
 
-import re
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
-from bayestds.cli.assemble import build_study
 from bayestds.cli.output import check_output, print_json, print_table, words
-from bayestds.config import load_model
-from bayestds.errors import ModelError
 from bayestds.io import format_name, read_volume, write_volume
-
-
-def simulate(model: str, output: Path | None, ifcs: str | None, scale: float, as_json: bool) -> None:
-    """Simulate a volume and write it."""
-    study = build_study(load_model(model))
-    measurement = study.model.measurement
-    name = ifcs or (measurement.ifcs if measurement else None)
-    if name is None:
-        raise ModelError(
-            f"The model file {study.model.path} does not say which force constants to simulate.",
-            "Its [measurement] has no `ifcs`.",
-            f"Choose one with --ifcs: {', '.join(study.model.ifcs) or 'it defines none'}.",
-        )
-    target = output or Path(re.sub(r"[^\w.-]+", "_", f"{study.model.path.stem}_{name}.nc"))
-    format_name(target)
-    check_output(target)
-    volume = study.simulated(name, scale)
-    write_volume(volume, target)
-    _tell(describe(volume), target, as_json)
 
 
 def info(path: Path, as_json: bool) -> None:
@@ -47,7 +24,7 @@ def convert(path: Path, output: Path, file_format: str | None, as_json: bool) ->
     check_output(output)
     volume = read_volume(path)
     write_volume(volume, output, file_format)
-    _tell(describe(volume), output, as_json)
+    tell_written(describe(volume), output, as_json)
 
 
 def describe(volume: xr.Dataset) -> dict[str, object]:
@@ -93,7 +70,8 @@ def _text(value: object) -> str:
     return str(value)
 
 
-def _tell(record: dict[str, object], target: Path, as_json: bool) -> None:
+def tell_written(record: dict[str, object], target: Path, as_json: bool) -> None:
+    """Say that a volume was written, or give its description to a program."""
     words.print(f"Wrote {target}: {record['measured']} measured voxels.", markup=False)
     if as_json:
         print_json({"output": str(target), **record})

@@ -60,13 +60,20 @@ def classical_covariance(
         blocks: Φ(k), eV/Å².
         thermal_energy: k_B T, eV.
     """
-    size = blocks.shape[-1]
-    identity = jnp.eye(size, dtype=blocks.dtype)
+    inverse = _inverse(stable_blocks(blocks))
+    return thermal_energy * inverse.at[0].add(-translation_projector(blocks.shape[-1] // 3))
+
+
+def stable_blocks(blocks: Complex[Array, "n_k three_n three_n"]) -> Complex[Array, "n_k three_n three_n"]:
+    """Blocks with the rigid translations lifted and unstable ones replaced by the identity.
+
+    All are positive definite, and the replaced ones keep NaN out of gradients.
+    """
+    identity = jnp.eye(blocks.shape[-1], dtype=blocks.dtype)
     lifted = without_translations(blocks)
     factor = jnp.linalg.cholesky(jax.lax.stop_gradient(lifted - STABILITY_FLOOR * identity))
     stable = jnp.isfinite(factor).all(axis=(-1, -2), keepdims=True)
-    safe = jnp.where(stable, lifted, identity)
-    return thermal_energy * _inverse(safe).at[0].add(-translation_projector(size // 3))
+    return jnp.where(stable, lifted, identity)
 
 
 @jax.custom_jvp

@@ -1,16 +1,39 @@
-"""A noise-free scattering volume from force constants."""
+"""Scattering volumes from force constants: exact and free of noise, or averaged over configurations."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jax import Array
+from jaxtyping import Float
 
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import InstabilityError
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
+from bayestds.lattice_dynamics.covariance import classical_covariance
+from bayestds.lattice_dynamics.displacements import (
+    block_root,
+    cell_differences,
+    dense_hessian,
+    dense_root,
+    displacements,
+    white_noise,
+)
 from bayestds.scattering.exact import make_engine
-from bayestds.scattering.forward import log_intensity, make_forward_model, stable
+from bayestds.scattering.forward import ForwardModel, blocks, log_intensity, make_forward_model, stable
 from bayestds.scattering.grid import Mask, reduce_grid, voxel_mask
+from bayestds.scattering.one_phonon import one_phonon_intensity
+from bayestds.scattering.sampled import SampledEngine, folded_intensity, folded_shape, unfolded
 from bayestds.scattering.volume import make_volume
+
+Axes = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+CHUNK = 100
+"""Configurations between two reports of progress."""
 
 
 def simulate_volume(
@@ -18,9 +41,10 @@ def simulate_volume(
     values: np.ndarray,
     supercell: Supercell,
     temperature: float,
-    axes: tuple[np.ndarray, np.ndarray, np.ndarray],
+    axes: Axes,
     scattering_factors: np.ndarray | None = None,
     scale: float = 1.0,
+    one_phonon: bool = False,
 ) -> xr.Dataset:
     """Exact diffuse intensity on a grid of voxels, in the direct form; NaN at Bragg peaks.
 
@@ -32,30 +56,169 @@ def simulate_volume(
         axes: h, k and l of the voxels, conventional r.l.u.
         scattering_factors: f_κ (n_atoms,); 1 by default.
         scale: overall factor of the intensity.
+        one_phonon: leave out all that is not scattered by one phonon.
 
     Raises:
         InstabilityError: the crystal is unstable.
         VolumeError: voxels are not commensurate with the supercell.
     """
-    forward = make_forward_model(irreducible, supercell, temperature)
+    forward = stable_forward_model(irreducible, values, supercell, temperature)
+    volume = empty_volume(axes, supercell, temperature=temperature, noise="none")
+    used = np.isfinite(volume["intensity"].values)
+    grid = reduce_grid(volume, supercell, used)
     phi = jnp.asarray(values)
-    if not stable(forward, phi):
+    if one_phonon:
+        covariance = classical_covariance(blocks(forward, phi), forward.thermal_energy)
+        intensity = one_phonon_intensity(supercell, grid.q_points, covariance, scattering_factors)
+    else:
+        engine = make_engine(supercell, grid.q_points, scattering_factors)
+        intensity = jnp.exp(log_intensity(forward.with_engine(engine), phi))
+    volume["intensity"].values[used] = scale * np.asarray(intensity)[grid.point_of_voxel[used]]
+    return volume
+
+
+def stable_forward_model(
+    irreducible: IrreducibleForceConstants, values: np.ndarray, supercell: Supercell, temperature: float
+) -> ForwardModel:
+    """Forward model of a crystal that is stable with these values (n_irreducible,), eV/Å².
+
+    Raises:
+        InstabilityError: the crystal is unstable.
+    """
+    forward = make_forward_model(irreducible, supercell, temperature)
+    if not stable(forward, jnp.asarray(values)):
         raise InstabilityError(
             "The crystal is unstable with these force constants.",
             "A mode has a force constant that is not positive, so that its displacement is not defined.",
             "Check the signs of the values: those of bonds are negative where they bind.",
         )
-    volume = make_volume(
-        *axes,
-        np.zeros(tuple(len(axis) for axis in axes)),
-        lattice=supercell.crystal.cell_parameters,
-        temperature=temperature,
-        noise="none",
-    )
+    return forward
+
+
+def empty_volume(axes: Axes, supercell: Supercell, **attributes: str | float) -> xr.Dataset:
+    """A volume of zeros, NaN at Bragg peaks.
+
+    Args:
+        axes: h, k and l of the voxels, conventional r.l.u.
+        supercell: its wave vectors must contain the voxels.
+        attributes: of the volume.
+
+    Raises:
+        VolumeError: voxels are not commensurate with the supercell.
+    """
+    zeros = np.zeros(tuple(len(axis) for axis in axes))
+    volume = make_volume(*axes, zeros, lattice=supercell.crystal.cell_parameters, **attributes)
     used = voxel_mask(volume, supercell, Mask())
-    grid = reduce_grid(volume, supercell, used)
-    engine = make_engine(supercell, grid.q_points, scattering_factors)
-    log_i = np.asarray(log_intensity(forward.with_engine(engine), phi))
+    reduce_grid(volume, supercell, used)
     volume["intensity"].values[~used] = np.nan
-    volume["intensity"].values[used] = scale * np.exp(log_i[grid.point_of_voxel[used]])
     return volume
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class IntensitySum:
+    """Scattered intensity summed over the configurations so far.
+
+    Attributes:
+        total: the sum, in the layout of the engine.
+        count: number of configurations.
+    """
+
+    total: Array
+    count: int | Array
+
+
+def no_configurations(engine: SampledEngine) -> IntensitySum:
+    """The sum over none."""
+    return IntensitySum(jnp.zeros(folded_shape(engine)), 0)
+
+
+def displacement_root(
+    forward: ForwardModel, values: Float[Array, " n_irreducible"], supercell: Supercell, dense: bool = False
+) -> Array:
+    """What turns white noise into displacements: block by block, or dense as in arXiv:2603.28683.
+
+    Args:
+        forward: the crystal.
+        values: (n_irreducible,) eV/Å², of a stable crystal.
+        supercell: the periodic supercell.
+        dense: factorise the Hessian of the whole supercell.
+    """
+    phi_blocks = blocks(forward, values)
+    if not dense:
+        return block_root(phi_blocks, forward.thermal_energy)
+    hessian = dense_hessian(phi_blocks, jnp.asarray(cell_differences(supercell)), forward.grid_shape)
+    return dense_root(hessian, forward.thermal_energy)
+
+
+def sample_intensity(
+    engine: SampledEngine,
+    root: Array,
+    grid_shape: tuple[int, int, int],
+    seed: int,
+    configurations: int,
+    start: IntensitySum,
+) -> Iterator[IntensitySum]:
+    """Sums over ever more random configurations, up to all of them.
+
+    Configuration m depends on the seed and on m alone, and sums run in the order of m: a sum that is resumed
+    from any earlier one is the same to the last bit.
+
+    Args:
+        engine: atoms and voxels.
+        root: from :func:`displacement_root`.
+        grid_shape: FFT grid of the supercell.
+        seed: of the random numbers.
+        configurations: number of configurations M.
+        start: the sum to go on from, :func:`no_configurations` at first.
+    """
+    running, key = start, jax.random.key(seed)
+    while running.count < configurations:
+        last = min(int(running.count) + CHUNK, configurations)
+        total = _add_configurations(engine, root, key, running.count, last, running.total, grid_shape)
+        running = IntensitySum(jax.block_until_ready(total), last)
+        yield running
+
+
+@partial(jax.jit, static_argnames="grid_shape")
+def _add_configurations(
+    engine: SampledEngine,
+    root: Array,
+    key: Array,
+    first: int | Array,
+    last: int | Array,
+    total: Array,
+    grid_shape: tuple[int, int, int],
+) -> Array:
+    """Sum of the intensities of configurations first to last - 1, added to a total."""
+
+    def add(m: Array, total: Array) -> Array:
+        return total + folded_intensity(engine, configuration(root, key, m, grid_shape))
+
+    return jax.lax.fori_loop(first, last, add, total)
+
+
+def configuration(
+    root: Array, key: Array, number: int | Array, grid_shape: tuple[int, int, int]
+) -> Float[Array, "n_cells n_atoms 3"]:
+    """Displacements, Å, of configuration ``number`` of :func:`sample_intensity`."""
+    n_cells = int(np.prod(grid_shape))
+    n_atoms = root.shape[-1] // (3 if root.ndim == 3 else 3 * n_cells)
+    white = white_noise(jax.random.fold_in(key, number), 1, n_cells, n_atoms)
+    return displacements(root, white, grid_shape)[0]
+
+
+def averaged_volume(
+    volume: xr.Dataset, engine: SampledEngine, sum_: IntensitySum, scale: float
+) -> xr.Dataset:
+    """An empty volume filled with the mean over configurations.
+
+    Args:
+        volume: from :func:`empty_volume`.
+        engine: that made the sum.
+        sum_: over the configurations.
+        scale: overall factor of the intensity.
+    """
+    mean = scale * np.asarray(unfolded(engine, sum_.total)) / int(sum_.count)
+    filled = volume["intensity"].copy(data=np.where(np.isnan(volume["intensity"].values), np.nan, mean))
+    return volume.assign(intensity=filled).assign_attrs(configurations=int(sum_.count), noise="ensemble")

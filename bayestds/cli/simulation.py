@@ -1,0 +1,123 @@
+"""The command that simulates."""
+
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from bayestds.cli.assemble import Study, build_study
+from bayestds.cli.output import check_output, progress_bar
+from bayestds.cli.volumes import describe, tell_written
+from bayestds.config import load_model
+from bayestds.errors import ModelError
+from bayestds.io import format_name, write_volume
+from bayestds.io.checkpoint import checkpoint_path, fingerprint, load_checkpoint, save_checkpoint
+from bayestds.scattering.simulation import (
+    IntensitySum,
+    averaged_volume,
+    displacement_root,
+    empty_volume,
+    no_configurations,
+    sample_intensity,
+    stable_forward_model,
+)
+
+SECONDS_BETWEEN_CHECKPOINTS = 20.0
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How configurations are drawn.
+
+    Attributes:
+        configurations: number of configurations.
+        seed: of the random numbers.
+        dense: factorise the Hessian of the whole supercell instead of a block for each wave vector.
+        nufft: structure factors by nonuniform FFT instead of the separable product.
+    """
+
+    configurations: int
+    seed: int
+    dense: bool
+    nufft: bool
+
+
+def simulate(
+    model: str,
+    output: Path | None,
+    ifcs: str | None,
+    engine: str,
+    sampling: Sampling,
+    scale: float,
+    as_json: bool,
+) -> None:
+    """Simulate a volume and write it."""
+    study = build_study(load_model(model))
+    name = ifcs_name(study, ifcs)
+    stem = f"{study.model.path.stem}_{name}" + ("" if engine == "exact" else f"_{engine}")
+    target = output or Path(re.sub(r"[^\w.-]+", "_", f"{stem}.nc"))
+    format_name(target)
+    check_output(target, inputs=study.inputs)
+    if engine == "sampled":
+        volume = _sampled(study, name, sampling, scale, target)
+    else:
+        volume = study.simulated(name, scale, engine)
+    write_volume(volume, target)
+    checkpoint_path(target).unlink(missing_ok=True)
+    tell_written(describe(volume), target, as_json)
+
+
+def ifcs_name(study: Study, given: str | None) -> str:
+    """The IFC set that is simulated: the one given, or the measurement's own."""
+    measurement = study.model.measurement
+    name = given or (measurement.ifcs if measurement else None)
+    if name is None:
+        raise ModelError(
+            f"The model file {study.model.path} does not say which force constants to simulate.",
+            "Its [measurement] has no `ifcs`.",
+            f"Choose one with --ifcs: {', '.join(study.model.ifcs) or 'it defines none'}.",
+        )
+    return name
+
+
+def _sampled(study: Study, name: str, sampling: Sampling, scale: float, target: Path) -> xr.Dataset:
+    """Mean over random configurations; goes on from the checkpoint of an earlier run that was cut off."""
+    supercell, values, temperature = study.supercell(), study.stable_ifcs(name), study.model_temperature
+    empty = empty_volume(study.axes, supercell, temperature=temperature)
+    forward = stable_forward_model(study.irreducible, values, supercell, temperature)
+    root = displacement_root(forward, values, supercell, sampling.dense)
+    engine = study.sampled_engine(sampling.nufft)
+    made_from = fingerprint(
+        values=values,
+        axes=[axis.tolist() for axis in study.axes],
+        supercell=supercell.matrix,
+        lattice=supercell.crystal.lattice_vectors,
+        positions=supercell.crystal.fractional_positions,
+        factors=np.asarray(engine.factors),
+        temperature=temperature,
+        **vars(sampling),
+    )
+    checkpoint = checkpoint_path(target)
+    stored = load_checkpoint(checkpoint, made_from)
+    running = IntensitySum(stored["total"], int(stored["count"])) if stored else no_configurations(engine)
+    saved = time.monotonic()
+    with progress_bar(study.model.path.stem) as tell:
+        tell(f"going on from {running.count:,} configurations" if stored else "compiling")
+        for running in sample_intensity(
+            engine, root, forward.grid_shape, sampling.seed, sampling.configurations, running
+        ):
+            tell(
+                f"{running.count:,} of {sampling.configurations:,} configurations",
+                running.count / sampling.configurations,
+            )
+            if time.monotonic() > saved + SECONDS_BETWEEN_CHECKPOINTS:
+                save_checkpoint(checkpoint, made_from, {k: np.asarray(v) for k, v in vars(running).items()})
+                saved = time.monotonic()
+    return averaged_volume(empty, engine, running, scale).assign_attrs(
+        title=study.model.title,
+        source=f"bayestds simulate, IFC set {name}, sampled, {'dense' if sampling.dense else 'block'} Cholesky",
+        seed=sampling.seed,
+    )
