@@ -118,10 +118,21 @@ def folded_intensity(engine: SampledEngine, displacements: Float[Array, "n_cells
     n_cells, n_atoms, _ = engine.sites.shape
     positions = (engine.sites + displacements @ engine.to_fractional).reshape(-1, 3)
     weights = jnp.broadcast_to(engine.factors, (n_cells, n_atoms)).reshape(-1)
+    return folded_square(engine, positions, weights) / n_cells
+
+
+def folded_square(engine: SampledEngine, positions: Float[Array, "n 3"], weights: Array) -> Array:
+    """|Σ_j w_j exp(iQ·x_j)|² of any atoms, in the engine's own layout.
+
+    Args:
+        engine: from :func:`make_sampled_engine`.
+        positions: fractional in the conventional cell.
+        weights: (n,) w_j, real where the engine's factors are.
+    """
     if not engine.real:
         weights = weights * jnp.exp(2j * jnp.pi * (positions @ engine.centre))
     evaluate = _by_nufft if engine.nufft else _octants
-    return evaluate(engine, positions, weights) / n_cells
+    return evaluate(engine, positions, weights)
 
 
 def folded_shape(engine: SampledEngine) -> tuple[int, ...]:
@@ -133,7 +144,7 @@ def folded_shape(engine: SampledEngine) -> tuple[int, ...]:
 
 def _octants(
     engine: SampledEngine, positions: Float[Array, "n 3"], weights: Array
-) -> Float[Array, "n_octants n_d n_d n_d"]:
+) -> Float[Array, "n_octants n_h n_k n_l"]:
     """|F|² at c + signs * d, d ≥ 0, for each of the octants (half of them where the weights are real)."""
     half = [(n + 1) // 2 for n in engine.shape]
     powers = _powers(engine, positions, max(half))
@@ -173,7 +184,7 @@ def _half_step(engine: SampledEngine) -> Float[np.ndarray, "3"]:
 def _wave(
     products: Float[Array, "2 n_h 2 n_k 2 n_l"], signs: tuple[int, int, int]
 ) -> tuple[Float[Array, "n_h n_k n_l"], Float[Array, "n_h n_k n_l"]]:
-    """Real and imaginary part of Σ_j w_j exp(i signs·d·x_j), from the products of cosines (0) and sines (1)."""
+    """Real and imaginary part of Σ_j w_j exp(i signs·d·x_j), from products of cosines (0) and sines (1)."""
     a, b, c = signs
 
     def part(i: int, j: int, k: int) -> Array:
@@ -204,7 +215,7 @@ def unfolded(engine: SampledEngine, folded: Array) -> Float[Array, "n_h n_k n_l"
 def _by_nufft(
     engine: SampledEngine, positions: Float[Array, "n 3"], weights: Array
 ) -> Float[Array, "n_h n_k n_l"]:
-    """|F|² from the type-1 nonuniform FFT, whose modes lie about zero; those of even number half a step off."""
+    """|F|² from the type-1 nonuniform FFT; where a mode number is even, its modes lie half a step off."""
     angles = 2 * jnp.pi * positions * engine.step
     source = weights * jnp.exp(1j * (angles @ _half_step(engine)))
     # Angles may be anywhere; the transform wants them within a period.
