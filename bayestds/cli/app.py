@@ -83,7 +83,7 @@ def simulate(
     scale: Annotated[float, typer.Option(help="Overall factor of the intensity.", callback=_positive)] = 1.0,
     json: AsJson = False,
 ) -> None:
-    """Simulate the diffuse scattering volume of a model; an interrupted average over configurations goes on."""
+    """Simulate the diffuse scattering volume of a model; an interrupted average goes on where it was."""
     from bayestds.cli.simulation import Sampling
     from bayestds.cli.simulation import simulate as run
 

@@ -116,8 +116,9 @@ def _sampled(study: Study, name: str, sampling: Sampling, scale: float, target: 
             if time.monotonic() > saved + SECONDS_BETWEEN_CHECKPOINTS:
                 save_checkpoint(checkpoint, made_from, {k: np.asarray(v) for k, v in vars(running).items()})
                 saved = time.monotonic()
+    sampler = "dense" if sampling.dense else "block"
     return averaged_volume(empty, engine, running, scale).assign_attrs(
         title=study.model.title,
-        source=f"bayestds simulate, IFC set {name}, sampled, {'dense' if sampling.dense else 'block'} Cholesky",
+        source=f"bayestds simulate, IFC set {name}, sampled, {sampler} Cholesky",
         seed=sampling.seed,
     )
