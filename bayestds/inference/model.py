@@ -1,14 +1,21 @@
-"""The NumPyro model of a scattering volume, in any coordinates. The one door to NumPyro's models."""
+"""The NumPyro models of a scattering volume, in any coordinates.
+
+The point fit maximises :func:`thermal_diffuse_scattering`, in which everything but the force constants is
+profiled out. Posteriors are those of :func:`scattering_posterior`, in which it is marginalised.
+"""
+
+from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Bool, Complex, Float
 from numpyro.infer.reparam import Reparam
 
 from bayestds.inference.noise import FitData, log_likelihood
+from bayestds.inference.priors import Prior, sample_irreducible
 from bayestds.lattice_dynamics.covariance import instability, is_stable
 from bayestds.scattering import exact
 from bayestds.scattering.forward import ForwardModel, blocks, real_space_covariance
@@ -40,12 +47,7 @@ def constrained_log_likelihood(
     forward: ForwardModel, data: FitData, irreducible: Float[Array, " n_irreducible"]
 ) -> Float[Array, ""]:
     """Log-likelihood where the crystal is stable, and a steep convex penalty where it is not."""
-    phi_blocks = blocks(forward, irreducible)
-    assert forward.engine is not None
-    log_intensity = exact.log_intensity(forward.engine, real_space_covariance(forward, phi_blocks))
-    # The branch that is not taken must not reach the gradient, hence the second `where`.
-    stable = is_stable(phi_blocks)
-    safe = jnp.where(stable, log_intensity, jax.lax.stop_gradient(data.log_intensity))
+    safe, stable, phi_blocks = stable_log_intensity(forward, irreducible, data.log_intensity)
     penalty = jax.lax.cond(
         stable, lambda x: jnp.zeros(()), lambda x: instability(x, jnp.asarray(STABLE_MARGIN)), phi_blocks
     )
@@ -54,23 +56,103 @@ def constrained_log_likelihood(
     return jnp.where(stable, log_likelihood(data, safe), worst)
 
 
-class Whiten(Reparam):
-    """Sample a vector site x as location + scale_tril @ z with a flat z, keeping x's own density.
+def stable_log_intensity(
+    forward: ForwardModel, irreducible: Float[Array, " n_irreducible"], elsewhere: Float[Array, " n_q"]
+) -> tuple[Float[Array, " n_q"], Bool[Array, ""], Complex[Array, "n_k three_n three_n"]]:
+    """Log intensity where the crystal is stable and ``elsewhere`` where not, whether it is, and the Φ(k)."""
+    phi_blocks = blocks(forward, irreducible)
+    assert forward.engine is not None
+    log_intensity = exact.log_intensity(forward.engine, real_space_covariance(forward, phi_blocks))
+    # The branch that is not taken must not reach the gradient, hence the second `where` of the callers.
+    stable = is_stable(phi_blocks)
+    return jnp.where(stable, log_intensity, jax.lax.stop_gradient(elsewhere)), stable, phi_blocks
+
+
+LOG_NOISE = (-3.0, 3.0)
+"""Mean and standard deviation of the normal prior on ln of a learned relative noise level."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Noise:
+    """What is not known of the noise; a pytree without arrays.
+
+    Attributes:
+        floor: whether a relative error common to all points is learned on top of the given ones.
+        degrees_of_freedom: of Student-t residuals; None for normal ones.
+    """
+
+    floor: bool = field(default=False, metadata={"static": True})
+    degrees_of_freedom: float | None = field(default=None, metadata={"static": True})
+
+
+def scattering_posterior(forward: ForwardModel, data: FitData, prior: Prior, noise: Noise) -> None:
+    """NumPyro model: the posterior of the irreducible IFCs within the stable region, and nothing outside it.
+
+    Sites: those of the prior; ``log_relative_noise`` if the noise of the data is learned (of one voxel) or
+    has a learned floor (of one point); ``log_scale`` if the residuals are Student-t. Otherwise the scale is
+    marginalised under a flat prior on its logarithm, which for normal residuals of known variance is the
+    same as to profile it out, up to a constant.
 
     Args:
-        location: (n,) the origin of z.
+        forward: crystal, temperature and Q points.
+        data: observed log intensities.
+        prior: of the force constants.
+        noise: what is not known of the noise.
+    """
+    irreducible = sample_irreducible(prior)
+    log_intensity, stable, _ = stable_log_intensity(forward, irreducible, data.log_intensity)
+    numpyro.factor("stable", jnp.where(stable, 0.0, -jnp.inf))
+    if data.learned or noise.floor:
+        level = jnp.exp(numpyro.sample("log_relative_noise", dist.Normal(*LOG_NOISE)))
+        data = with_noise_level(data, level)
+    if noise.degrees_of_freedom is not None:
+        flat = dist.ImproperUniform(dist.constraints.real, (), ())
+        expected = log_intensity + numpyro.sample("log_scale", flat)
+        residuals = dist.StudentT(noise.degrees_of_freedom, expected, data.weight**-0.5)
+        density = residuals.log_prob(data.log_intensity).sum()
+    else:
+        density = log_likelihood(data, log_intensity) + log_normaliser(data)
+    numpyro.factor("log_likelihood", jnp.where(stable, density, 0.0))
+
+
+def log_normaliser(data: FitData) -> Float[Array, ""]:
+    """What the log-likelihood lacks of a density once the scale is marginalised, up to a constant.
+
+    It matters only where the noise level is not known.
+    """
+    return 0.5 * (jnp.log(data.weight).sum() - jnp.log(data.weight.sum()))
+
+
+def with_noise_level(data: FitData, level: Float[Array, ""]) -> FitData:
+    """Data of known noise.
+
+    Args:
+        data: observed log intensities.
+        level: relative noise of one voxel if the noise is learned, else the floor, that of one point.
+    """
+    if data.learned:
+        return replace(data, weight=data.weight / level**2, learned=False)
+    return replace(data, weight=1 / (1 / data.weight + level**2))
+
+
+class Whiten(Reparam):
+    """Sample a site x as location + scale_tril @ z with a flat z, keeping x's own density.
+
+    Args:
+        location: (n,) the origin of z; a scalar for a scalar site.
         scale_tril: (n, n) the unit of z.
     """
 
-    def __init__(self, location: Float[Array, " n"], scale_tril: Float[Array, "n n"]):
+    def __init__(self, location: Float[Array, "*n"], scale_tril: Float[Array, "*n_n"]):
         self.location = location
         self.scale_tril = scale_tril
 
     def __call__(self, name, fn, obs):
         """NumPyro's reparam protocol: no distribution is left, the value is a function of z."""
-        flat = dist.ImproperUniform(dist.constraints.real_vector, (), self.location.shape)
-        z = numpyro.sample(f"{name}_whitened", flat)
-        value = self.location + self.scale_tril @ z
+        support = dist.constraints.real_vector if self.location.ndim else dist.constraints.real
+        z = numpyro.sample(f"{name}_whitened", dist.ImproperUniform(support, (), self.location.shape))
+        value = self.location + jnp.tensordot(self.scale_tril, z, axes=self.location.ndim)
         numpyro.factor(f"{name}_prior", fn.log_prob(value))
         return None, value
 
@@ -84,3 +166,13 @@ def whitened(
     """:func:`thermal_diffuse_scattering` in whitened coordinates of its ``irreducible`` site."""
     with numpyro.handlers.reparam(config={"irreducible": Whiten(location, scale_tril)}):
         thermal_diffuse_scattering(forward, *args)  # type: ignore[arg-type]
+
+
+Coordinates = dict[str, tuple[Array, Array]]
+"""Location and scale_tril of each whitened site."""
+
+
+def whitened_posterior(coordinates: Coordinates, *arguments: object) -> None:
+    """:func:`scattering_posterior` in whitened coordinates of the named sites."""
+    with numpyro.handlers.reparam(config={name: Whiten(*unit) for name, unit in coordinates.items()}):
+        scattering_posterior(*arguments)  # type: ignore[arg-type]

@@ -1,0 +1,106 @@
+"""The posterior of a fit: its model, the coordinates that whiten it, and its draws."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayestds.inference.model import LOG_NOISE, Coordinates, Noise, whitened_posterior
+from bayestds.inference.noise import FitData
+from bayestds.inference.nuts import Draws, Sampling, run_nuts
+from bayestds.inference.point_fit import PointFit, Problem
+from bayestds.inference.priors import Prior, shrinkage_shapes
+from bayestds.scattering.forward import ForwardModel, stable
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """A posterior in the coordinates of its point fit.
+
+    Attributes:
+        coordinates: location and unit of each whitened site.
+        forward: crystal, temperature and Q points.
+        data: log intensities, free of the truncation error of the forward model's engine.
+        prior: of the force constants.
+        noise: what is not known of the noise.
+    """
+
+    coordinates: Coordinates
+    forward: ForwardModel
+    data: FitData
+    prior: Prior
+    noise: Noise
+
+    @property
+    def arguments(self) -> tuple:
+        """Arguments of :func:`whitened_posterior`."""
+        return self.coordinates, self.forward, self.data, self.prior, self.noise
+
+
+def make_target(problem: Problem, fit: PointFit, prior: Prior, noise: Noise | None = None) -> Target:
+    """The posterior of a problem in coordinates whitened by the precision at its point fit.
+
+    Args:
+        problem: what was fitted.
+        fit: its point fit, at stable force constants.
+        prior: of the force constants.
+        noise: what is not known of the noise; by default the noise is normal, without a floor.
+    """
+    noise = noise or Noise()
+    factor = np.linalg.cholesky(fit.precision)
+    unit = np.linalg.inv(factor).T
+    coordinates = {"irreducible": (jnp.asarray(fit.irreducible), jnp.asarray(unit))}
+    if problem.data.learned or noise.floor:
+        location, spread = _noise_level(problem.data, fit)
+        coordinates["log_relative_noise"] = (jnp.asarray(location), jnp.asarray(spread))
+    if noise.degrees_of_freedom is not None:
+        variance = fit.noise_variance / np.asarray(problem.data.weight).sum()
+        coordinates["log_scale"] = (jnp.asarray(fit.log_scale), jnp.asarray(np.sqrt(variance)))
+    data = replace(problem.data, log_intensity=problem.data.log_intensity - fit.truncation.offset)
+    return Target(coordinates, fit.forward, data, prior, noise)
+
+
+def _noise_level(data: FitData, fit: PointFit) -> tuple[float, float]:
+    """Rough location and standard deviation of ln of the relative noise level, from the residuals."""
+    if data.learned:
+        level, given = np.sqrt(fit.noise_variance), np.zeros(1)
+        n_points = len(fit.residual)
+    else:
+        given, n_points = 1 / np.asarray(data.weight), 1
+        # A floor that is not needed can be anything below the given errors.
+        excess = np.mean(fit.residual**2 - given)
+        level = np.sqrt(max(excess, 0.01 * np.median(given)))
+    information = 2 * n_points * np.sum((level**2 / (given + level**2)) ** 2)
+    return float(np.log(level)), float((information + LOG_NOISE[1] ** -2) ** -0.5)
+
+
+def sample_posterior(
+    target: Target,
+    sampling: Sampling,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    progress: Callable[[str], None] = lambda message: None,
+) -> Draws:
+    """Draws from the posterior by NUTS; see :func:`bayestds.inference.nuts.run_nuts`.
+
+    The site ``irreducible`` is (chains, draws, n_irreducible) in eV/Å².
+    """
+    positions = starting_points(target, sampling.chains, sampling.seed)
+    return run_nuts(whitened_posterior, target.arguments, positions, sampling, checkpoint, resume, progress)
+
+
+def starting_points(target: Target, n_points: int, seed: int) -> dict[str, np.ndarray]:
+    """Positions (n_points, ...) of each site, spread as widely as the posterior, within the stable region."""
+    rng = np.random.default_rng(seed)
+    shapes = {f"{name}_whitened": location.shape for name, (location, _) in target.coordinates.items()}
+    shapes |= shrinkage_shapes(target.prior)
+    positions = {name: rng.normal(size=(n_points, *shape)) for name, shape in shapes.items()}
+    location, unit = target.coordinates["irreducible"]
+    z = positions["irreducible_whitened"]
+    is_stable = jax.vmap(lambda row: stable(target.forward, location + unit @ row))
+    while (outside := ~np.asarray(is_stable(z))).any():
+        z[outside] /= 2
+    return positions
