@@ -80,10 +80,21 @@ def simulate(
     nufft: Annotated[
         bool, typer.Option("--nufft", help="Structure factors by nonuniform FFT (large supercells).")
     ] = False,
+    trajectory: Annotated[
+        Path | None,
+        typer.Option(help="Mean over the frames of this file: anything ASE reads, or .npz.", metavar="FILE"),
+    ] = None,
     scale: Annotated[float, typer.Option(help="Overall factor of the intensity.", callback=_positive)] = 1.0,
     json: AsJson = False,
 ) -> None:
     """Simulate the diffuse scattering volume of a model; an interrupted average goes on where it was."""
+    if trajectory is not None:
+        from bayestds.cli.trajectory import simulate_trajectory
+
+        if ifcs is not None or engine != Engine.exact:
+            raise typer.BadParameter("--trajectory takes the place of --ifcs and --engine: leave them out.")
+        simulate_trajectory(model, trajectory, output, nufft, scale, json)
+        return
     from bayestds.cli.simulation import Sampling
     from bayestds.cli.simulation import simulate as run
 

@@ -8,6 +8,9 @@ import xarray as xr
 from bayestds.cli.output import check_output, print_json, print_table, words
 from bayestds.io import format_name, read_volume, write_volume
 
+STATED = ("noise", "configurations", "snapshots", "title")
+"""Attributes that are described where a volume has them."""
+
 
 def info(path: Path, as_json: bool) -> None:
     """Print what a volume holds."""
@@ -54,7 +57,7 @@ def describe(volume: xr.Dataset) -> dict[str, object]:
         "counts": "counts" in volume,
         "lattice": list(volume.attrs["lattice"]) if "lattice" in volume.attrs else None,
         "temperature_K": volume.attrs.get("temperature"),
-        **{key: volume.attrs[key] for key in ("noise", "configurations", "title") if key in volume.attrs},
+        **{key: volume.attrs[key] for key in STATED if key in volume.attrs},
     }
 
 
