@@ -6,7 +6,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
-from bayestds.inference.noise import FitData, centred
+from bayestds.inference.noise import FitData, centred, precision_times
 from bayestds.scattering.forward import ForwardModel, log_intensity
 
 
@@ -26,14 +26,14 @@ def log_intensity_and_jacobian(
 def fisher_information(
     data: FitData, derivative: Float[Array, "n_q n_irreducible"]
 ) -> Float[Array, "n_irreducible n_irreducible"]:
-    """Σ w J Jᵀ with the scale profiled out: the Fisher information for independent log intensities.
+    """Jᵀ Σ⁻¹ J with the scale profiled out: the Fisher information for Gaussian log intensities.
 
     Args:
-        data: the weights w.
+        data: the inverse covariance Σ⁻¹, diagonal if the log intensities are independent.
         derivative: J, from :func:`log_intensity_and_jacobian`.
     """
     derivative = centred(data, derivative)
-    return derivative.T @ (data.weight[:, None] * derivative)
+    return derivative.T @ precision_times(data, derivative)
 
 
 def clustered_covariance(

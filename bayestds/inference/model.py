@@ -17,8 +17,7 @@ from numpyro.infer.reparam import Reparam
 from bayestds.inference.noise import FitData, log_likelihood
 from bayestds.inference.priors import Prior, sample_irreducible
 from bayestds.lattice_dynamics.covariance import instability, is_stable
-from bayestds.scattering import exact
-from bayestds.scattering.forward import ForwardModel, blocks, real_space_covariance
+from bayestds.scattering.forward import ForwardModel, blocks, real_space_covariance, scattered
 
 STABLE_MARGIN = 0.1
 """Eigenvalue of Φ(k), eV/Å², up to which the penalty of unstable force constants pushes."""
@@ -61,8 +60,7 @@ def stable_log_intensity(
 ) -> tuple[Float[Array, " n_q"], Bool[Array, ""], Complex[Array, "n_k three_n three_n"]]:
     """Log intensity where the crystal is stable and ``elsewhere`` where not, whether it is, and the Φ(k)."""
     phi_blocks = blocks(forward, irreducible)
-    assert forward.engine is not None
-    log_intensity = exact.log_intensity(forward.engine, real_space_covariance(forward, phi_blocks))
+    log_intensity = scattered(forward, real_space_covariance(forward, phi_blocks))
     # The branch that is not taken must not reach the gradient, hence the second `where` of the callers.
     stable = is_stable(phi_blocks)
     return jnp.where(stable, log_intensity, jax.lax.stop_gradient(elsewhere)), stable, phi_blocks
@@ -103,7 +101,7 @@ def scattering_posterior(forward: ForwardModel, data: FitData, prior: Prior, noi
     irreducible = sample_irreducible(prior)
     log_intensity, stable, _ = stable_log_intensity(forward, irreducible, data.log_intensity)
     numpyro.factor("stable", jnp.where(stable, 0.0, -jnp.inf))
-    if data.learned or noise.floor:
+    if learns_level(data, noise):
         level = jnp.exp(numpyro.sample("log_relative_noise", dist.Normal(*LOG_NOISE)))
         data = with_noise_level(data, level)
     if noise.degrees_of_freedom is not None:
@@ -122,6 +120,11 @@ def log_normaliser(data: FitData) -> Float[Array, ""]:
     It matters only where the noise level is not known.
     """
     return 0.5 * (jnp.log(data.weight).sum() - jnp.log(data.weight.sum()))
+
+
+def learns_level(data: FitData, noise: Noise) -> bool:
+    """Whether a noise level is among the unknowns."""
+    return data.learned or noise.floor
 
 
 def with_noise_level(data: FitData, level: Float[Array, ""]) -> FitData:

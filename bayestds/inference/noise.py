@@ -8,6 +8,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
+from bayestds.inference import correlation as correlated
+from bayestds.inference.correlation import Correlation
 from bayestds.scattering.grid import IrreducibleGrid, Observations
 
 
@@ -20,11 +22,13 @@ class FitData:
         log_intensity: (n_q,) observed.
         weight: (n_q,) inverse variance of each; relative ones (multiplicities) if the noise is learned.
         learned: whether one common noise level is estimated along with the scale.
+        correlation: of the noise, if points are not independent; it holds their variances too.
     """
 
     log_intensity: Float[Array, " n_q"]
     weight: Float[Array, " n_q"]
     learned: bool = field(metadata={"static": True})
+    correlation: Correlation | None = None
 
 
 def make_fit_data(observations: Observations, noise: float | None) -> FitData:
@@ -55,9 +59,27 @@ def subset(data: FitData, rows: np.ndarray) -> FitData:
     return FitData(data.log_intensity[rows], weight, learned=True)
 
 
+def precision_times(data: FitData, values: Float[Array, "n_q *columns"]) -> Float[Array, "n_q *columns"]:
+    """Inverse covariance of the data times values."""
+    if data.correlation is not None:
+        return correlated.precision_times(data.correlation, values)
+    return (data.weight * values.T).T
+
+
+def chi_square(data: FitData, misfit: Float[Array | np.ndarray, " n_q"]) -> Float[Array, ""]:
+    """Squared length of a residual in the metric of the inverse covariance."""
+    if data.correlation is not None:
+        return correlated.chi_square(data.correlation, jnp.asarray(misfit))
+    return (data.weight * misfit**2).sum()
+
+
 def centred(data: FitData, values: Float[Array, "n_q *columns"]) -> Float[Array, "n_q *columns"]:
-    """Values less their weighted mean over the Q points: what is left of them once the scale is fitted."""
-    return values - jnp.tensordot(data.weight, values, axes=1) / data.weight.sum()
+    """Values less their weighted mean over the Q points: what is left of them once the scale is fitted.
+
+    The weights are the row sums of the inverse covariance (generalised least squares).
+    """
+    weight = data.weight if data.correlation is None else data.correlation.row_sums
+    return values - jnp.tensordot(weight, values, axes=1) / weight.sum()
 
 
 def residual(data: FitData, log_intensity: Float[Array, " n_q"]) -> Float[Array, " n_q"]:
@@ -70,11 +92,11 @@ def log_likelihood(data: FitData, log_intensity: Float[Array, " n_q"]) -> Float[
 
     With equal weights and learned noise its maximum is that of the variance loss of arXiv:2603.28683.
     """
-    chi_square = (data.weight * residual(data, log_intensity) ** 2).sum()
+    squares = chi_square(data, residual(data, log_intensity))
     if not data.learned:
-        return -0.5 * chi_square
+        return -0.5 * squares
     # The floor keeps noise-free data, fitted to the last digit, away from log 0.
-    return -0.5 * len(data.weight) * jnp.log(chi_square / data.weight.sum() + 1e-30)
+    return -0.5 * len(data.weight) * jnp.log(squares / data.weight.sum() + 1e-30)
 
 
 def noise_variance(data: FitData, misfit: Float[Array, " n_q"], n_parameters: int) -> Float[Array, ""]:
@@ -90,5 +112,6 @@ def noise_variance(data: FitData, misfit: Float[Array, " n_q"], n_parameters: in
 def reduced_chi_square(
     data: FitData, misfit: Float[Array | np.ndarray, " n_q"], n_parameters: int
 ) -> Float[Array, ""]:
-    """Σ w r² per degree of freedom, of which the parameters and the scale take one each."""
-    return (data.weight * misfit**2).sum() / max(len(data.weight) - n_parameters - 1, 1)
+    """χ² per degree of freedom, of which the parameters and the scale take one each."""
+    independent = len(data.weight) if data.correlation is None else data.correlation.degrees_of_freedom
+    return chi_square(data, misfit) / jnp.maximum(independent - n_parameters - 1, 1)

@@ -24,10 +24,11 @@ from bayestds.crystal.supercell import Supercell
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.inference.information import fisher_information, log_intensity_and_jacobian
 from bayestds.inference.model import whitened
-from bayestds.inference.noise import FitData, noise_variance, residual, subset
+from bayestds.inference.noise import FitData, noise_variance, precision_times, residual, subset
 from bayestds.scattering.exact import make_engine
 from bayestds.scattering.expansion import Truncation, choose_engine, measure_truncation
 from bayestds.scattering.forward import (
+    Deviation,
     ForwardModel,
     covariance,
     make_forward_model,
@@ -67,6 +68,7 @@ class Problem:
         prior_scales: (n_irreducible,) eV/Å².
         scattering_factors: f_κ (n_atoms,), None for 1.
         tolerance: of the forward model in log intensity.
+        deviation: of the sample covariance behind the data from the crystal's, None if it is not known.
     """
 
     irreducible: IrreducibleForceConstants
@@ -77,6 +79,7 @@ class Problem:
     prior_scales: np.ndarray
     scattering_factors: np.ndarray | None = None
     tolerance: float = 1e-4
+    deviation: Deviation | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -188,7 +191,7 @@ def curvature(forward: ForwardModel, data: FitData, irreducible: Array, prior_sc
     misfit = residual(data, fitted)
     variance = jnp.maximum(noise_variance(data, misfit, len(irreducible)), 1e-30)
     precision = fisher_information(data, derivative) / variance + jnp.diag(prior_scales**-2.0)
-    slope = derivative.T @ (data.weight * misfit) / variance - irreducible / prior_scales**2
+    slope = derivative.T @ precision_times(data, misfit) / variance - irreducible / prior_scales**2
     rms = jnp.sqrt((data.weight * misfit**2).sum() / data.weight.sum())
     step = jnp.linalg.solve(precision, slope)
     return Curvature(fitted, derivative, misfit, precision, step, rms, variance)
@@ -230,6 +233,13 @@ def point_fit(
     return _second_stage(problem, location, history, progress)
 
 
+def refine(
+    problem: Problem, start: np.ndarray, progress: Callable[[str], None] = lambda message: None
+) -> PointFit:
+    """The same from a start near the maximum: all Q points from the beginning."""
+    return _second_stage(problem, jnp.asarray(start, dtype=float), [], progress)
+
+
 def _first_stage(
     problem: Problem, location: Array, history: list[np.ndarray], progress: Callable[[str], None]
 ) -> Array:
@@ -256,6 +266,7 @@ def _second_stage(
     that the last rounds end at the maximum of the direct form.
     """
     bare = make_forward_model(problem.irreducible, problem.supercell, problem.temperature)
+    bare = replace(bare, deviation=problem.deviation)
     forward = _with_engine(bare, problem, location)
     data, truncation = problem.data, None
     converged = False
@@ -334,7 +345,7 @@ def _result(
         message = (
             f"Not converged: {here.distance:.2g} standard errors were still to go after {MAX_ROUNDS} rounds."
         )
-    log_scale = float(jnp.average(data.log_intensity - here.log_intensity, weights=data.weight))
+    log_scale = float(jnp.mean(data.log_intensity - here.log_intensity - here.residual))
     return PointFit(
         irreducible=np.asarray(location),
         precision=np.asarray(here.precision),

@@ -80,7 +80,7 @@ def products(rotations: Int[np.ndarray, "n_ops 3 3"]) -> Int[np.ndarray, "n_ops 
 def find_stars(supercell: Supercell, q_points: np.ndarray, shares: np.ndarray) -> list[Star]:
     """The points, sorted by stars of k under the Laue group."""
     rotations = supercell.crystal.laue_group
-    images = q_points[:, None] @ rotations[None]
+    images = np.einsum("qi,oij->qoj", q_points, rotations)
     k_index = supercell.k_index(images.reshape(-1, 3)).reshape(len(q_points), -1)
     k_index = np.where(k_index < 0, supercell.n_cells, k_index)
     chosen = k_index.argmin(axis=1)
@@ -96,7 +96,7 @@ def find_stars(supercell: Supercell, q_points: np.ndarray, shares: np.ndarray) -
 
 
 @dataclass(frozen=True, eq=False)
-class _Series:
+class LatticeSeries:
     """Σ_R exp(ik·R) [exp(QᵀC_κκ'(R)Q') - 1] at one k, near pairs apart from the others.
 
     Attributes:
@@ -110,7 +110,7 @@ class _Series:
     one_phonon: np.ndarray
 
 
-def _series(supercell: Supercell, covariance: np.ndarray, k_index: int) -> _Series:
+def lattice_series(supercell: Supercell, covariance: np.ndarray, k_index: int) -> LatticeSeries:
     phases = supercell.phases(np.array([k_index]), np.arange(supercell.n_cells))[0]
     sizes = np.abs(covariance).max(axis=(-1, -2))
     is_near = sizes > NEAR * sizes.max()
@@ -120,16 +120,18 @@ def _series(supercell: Supercell, covariance: np.ndarray, k_index: int) -> _Seri
     ]
     masked = covariance * ~is_near[..., None, None]
     far = [[_power_sums(masked[:, i, j], phases) for j in atoms] for i in atoms]
-    return _Series(near, far, np.tensordot(phases, covariance, axes=1))
+    return LatticeSeries(near, far, np.tensordot(phases, covariance, axes=1))
 
 
 def _power_sums(covariance: Float[np.ndarray, "n_cells 3 3"], phases: np.ndarray) -> list[np.ndarray]:
     """Σ_R exp(ik·R) C(R)⊗...⊗C(R)/n! for n = 1 ... ORDER."""
-    sums, power = [], covariance
-    for n in range(1, ORDER + 1):
-        sums.append(np.tensordot(phases, power, axes=1))
-        size = 3 * power.shape[-1]
-        power = np.einsum("rij,rab->riajb", power, covariance).reshape(-1, size, size) / (n + 1)
+    flat = covariance.reshape(-1, 9)
+    sums, power = [np.tensordot(phases, covariance, axes=1)], covariance
+    for n in range(2, ORDER + 1):
+        size = power.shape[-1]
+        product = (phases[:, None] * power.reshape(-1, size**2)).T @ flat / n
+        sums.append(product.reshape(size, size, 3, 3).swapaxes(1, 2).reshape(3 * size, 3 * size))
+        power = np.einsum("rij,rab->riajb", power, covariance).reshape(-1, 3 * size, 3 * size) / n
     return sums
 
 
@@ -142,24 +144,17 @@ def _tensor_powers(vectors: Float[np.ndarray, "n 3"]) -> list[np.ndarray]:
 
 
 def amplitude_covariance(
-    supercell: Supercell,
-    covariance: Float[np.ndarray, "n_cells n_atoms n_atoms 3 3"],
-    k_index: int,
-    q_points: tuple[np.ndarray, np.ndarray],
-    factors: tuple[np.ndarray, np.ndarray],
+    series: LatticeSeries,
+    vectors: tuple[np.ndarray, np.ndarray],
+    waves: tuple[np.ndarray, np.ndarray],
 ) -> tuple[Complex[np.ndarray, "n m"], Complex[np.ndarray, "n m"]]:
     """X(Q,Q') per primitive cell, and its one-phonon part, for all pairs of two lists of points.
 
     Args:
-        supercell: the periodic supercell.
-        covariance: C_κκ'(R), Å².
-        k_index: grid index of the k that all points have.
-        q_points: the two lists, (n, 3) and (m, 3), conventional r.l.u.
-        factors: f_κ at their points, (n, n_atoms) and (m, n_atoms).
+        series: at the k that all points have.
+        vectors: the two lists, (n, 3) and (m, 3), Å⁻¹.
+        waves: :func:`damped_waves` at their points.
     """
-    series = _series(supercell, covariance, k_index)
-    vectors = [supercell.crystal.scattering_vectors(points) for points in q_points]
-    waves = [_damped_waves(supercell.crystal, covariance, *pair) for pair in zip(vectors, factors, strict=True)]
     shape = len(vectors[0]), len(vectors[1])
     total, one_phonon = np.zeros(shape, complex), np.zeros(shape, complex)
     for i, j in np.ndindex(series.one_phonon.shape[:2]):
@@ -169,23 +164,26 @@ def amplitude_covariance(
     return total, one_phonon
 
 
-def _damped_waves(crystal: Crystal, covariance: np.ndarray, vectors: np.ndarray, factors: np.ndarray):
+def damped_waves(
+    crystal: Crystal, covariance: np.ndarray, vectors: np.ndarray, factors: np.ndarray
+) -> Complex[np.ndarray, "n n_atoms"]:
     """f_κ exp(iQ·τ_κ - W_κ), (n, n_atoms)."""
     half = np.einsum("qi,kkij,qj->qk", vectors, covariance[0], vectors) / 2
     return factors * np.exp(1j * vectors @ crystal.cartesian_positions.T - half)
 
 
-def _lattice_sum(series: _Series, i: int, j: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _lattice_sum(series: LatticeSeries, i: int, j: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     powers = zip(_tensor_powers(first), series.far[i][j], _tensor_powers(second), strict=True)
     total = sum(left @ far @ right.T for left, far, right in powers)
     matrices, phases = series.near[i][j]
     if len(phases):
         rows = max(1, ELEMENTS_AT_ONCE // (len(phases) * len(second)))
         parts = np.stack([phases.real, phases.imag])
+        total -= phases.sum()
         right = matrices @ second.T
         for start in range(0, len(first), rows):
             chunk = slice(start, start + rows)
-            real, imaginary = np.tensordot(parts, np.expm1(first[chunk] @ right), axes=1)
+            real, imaginary = np.tensordot(parts, np.exp(first[chunk] @ right), axes=1)
             total[chunk] += real + 1j * imaginary
     return total
 
@@ -209,17 +207,20 @@ def residual_covariance(
         factors: f_κ at every irreducible point.
         intensity: per primitive cell, at every irreducible point.
     """
-    rotations = supercell.crystal.laue_group
+    crystal, rotations = supercell.crystal, supercell.crystal.laue_group
     table = products(rotations)
     for star in stars:
-        images = star.moved[:, None] @ rotations[None]
+        images = np.einsum("qi,oij->qoj", star.moved, rotations)
         same = (supercell.k_index(images.reshape(-1, 3)) == star.k_index).reshape(images.shape[:2])
+        series = lattice_series(supercell, covariance, star.k_index)
         f = factors[star.points]
+        vectors = crystal.scattering_vectors(star.moved)
+        waves = damped_waves(crystal, covariance, vectors, f)
         total = np.zeros((len(f), len(f)))
         for operation in np.flatnonzero(same[0]):
-            x, one = amplitude_covariance(
-                supercell, covariance, star.k_index, (star.moved, images[:, operation]), (f, f)
-            )
+            others = crystal.scattering_vectors(images[:, operation])
+            other_waves = damped_waves(crystal, covariance, others, f)
+            x, one = amplitude_covariance(series, (vectors, others), (waves, other_waves))
             weight = star.shares @ star.shares[:, table[operation]].T
             total += 2 * weight * (np.abs(x) ** 2 - np.abs(one) ** 2)
         yield total / np.outer(intensity[star.points], intensity[star.points])

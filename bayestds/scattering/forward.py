@@ -22,6 +22,22 @@ from bayestds.units import BOLTZMANN
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
+class Deviation:
+    """What the covariance of a sample of configurations has beyond that of the crystal.
+
+    It need not be symmetric: the voxels that are averaged for one point may see several images of it.
+
+    Attributes:
+        shifts: (n_parts, n_cells, n_atoms, n_atoms, 3, 3) images of the deviation of C_κκ'(R), Å².
+        log_shares: (n_q, n_parts) logarithm of the share of each in the average over voxels.
+    """
+
+    shifts: Float[Array, "n_parts n_cells n_atoms n_atoms 3 3"]
+    log_shares: Float[Array, "n_q n_parts"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
 class ForwardModel:
     """A crystal in a supercell at a temperature, and an engine for its scattering; a pytree.
 
@@ -32,6 +48,7 @@ class ForwardModel:
         engine: constant arrays of the Q points, None if no intensity is wanted.
         grid_shape: FFT grid of the supercell.
         n_atoms: atoms in the primitive cell.
+        deviation: added to the covariance of the crystal before it scatters, None for nothing.
     """
 
     basis: Float[Array, "n_pairs 3 3 n_irreducible"]
@@ -40,6 +57,7 @@ class ForwardModel:
     engine: exact.ExactEngine | None
     grid_shape: tuple[int, int, int] = field(metadata={"static": True})
     n_atoms: int = field(metadata={"static": True})
+    deviation: Deviation | None = None
 
     def with_engine(self, engine: exact.ExactEngine) -> "ForwardModel":
         """The same crystal with another engine."""
@@ -99,11 +117,22 @@ def covariance(
     return real_space_covariance(forward, blocks(forward, irreducible))
 
 
+def scattered(
+    forward: ForwardModel, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]
+) -> Float[Array, " n_q"]:
+    """Logarithm of the diffuse intensity of atoms that move with this covariance, and the deviation."""
+    assert forward.engine is not None
+    if forward.deviation is None:
+        return exact.log_intensity(forward.engine, covariance)
+    moved = covariance + forward.deviation.shifts
+    parts = jax.lax.map(lambda c: exact.log_intensity(forward.engine, c), moved)
+    return jax.nn.logsumexp(parts.T + forward.deviation.log_shares, axis=1)
+
+
 @jax.jit
 def log_intensity(forward: ForwardModel, irreducible: Float[Array, " n_irreducible"]) -> Float[Array, " n_q"]:
     """Logarithm of the diffuse intensity per primitive cell at every Q point of the engine.
 
     Finite everywhere; meaningful only where :func:`stable`.
     """
-    assert forward.engine is not None
-    return exact.log_intensity(forward.engine, covariance(forward, irreducible))
+    return scattered(forward, covariance(forward, irreducible))
