@@ -10,11 +10,12 @@ displacements, is 2/M times the identity.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Complex, Int
+from jaxtyping import Complex, Float, Int
 
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import CrystalError
 from bayestds.lattice_dynamics.covariance import translation_projector
+from bayestds.scattering.fluctuations import products
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,3 +146,49 @@ def square_roots(covariance: Complex[np.ndarray, "n_k size size"]) -> Complex[np
     """C^½ of every block."""
     values, vectors = np.linalg.eigh(covariance)
     return (vectors * np.sqrt(np.maximum(values, 0))[:, None]) @ vectors.conj().swapaxes(1, 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Cosets:
+    """How the modes act on the voxels that were averaged.
+
+    The averages over orbits see only modes that are invariant under the operations which leave the set of
+    voxels alone. The orbit of a point falls into as many parts as that subgroup has cosets.
+
+    Attributes:
+        modes: of the subgroup.
+        inverses: (n_cosets,) int, the operation of the symmetry that undoes each coset's representative.
+        shares: (n_q, n_cosets) share of each part in the average.
+    """
+
+    modes: Modes
+    inverses: np.ndarray
+    shares: np.ndarray
+
+
+def find_cosets(symmetry: BlockSymmetry, shares: Float[np.ndarray, "n_q n_ops"]) -> Cosets:
+    """Cosets of the subgroup of the Laue group that leaves the averaged voxels alone.
+
+    Args:
+        symmetry: of the supercell.
+        shares: from ``orbit_shares`` with the rotations of the Laue group.
+    """
+    rotations = symmetry.supercell.crystal.laue_group
+    table = products(rotations)
+    kept = np.array([np.allclose(shares[:, column], shares) for column in table.T])
+    representatives = table[:, kept].min(axis=1)
+    laue = (symmetry.rotations[:, None] == rotations).all(axis=(-1, -2)).argmax(axis=1)
+    cosets = np.unique(representatives)
+    identity = (rotations == np.eye(3)).all(axis=(-1, -2)).argmax()
+    inverses = [np.flatnonzero(table[c, laue] == identity)[0] for c in cosets]
+    parts = np.stack([shares[:, representatives == c].sum(axis=1) for c in cosets], axis=1)
+    return Cosets(fluctuation_modes(symmetry, kept[laue]), np.array(inverses), parts)
+
+
+def transformed(symmetry: BlockSymmetry, modes: Modes, which: int) -> Modes:
+    """Modes under one operation."""
+    blocks = np.empty_like(modes.blocks)
+    for k in np.unique(modes.k_index):
+        here = modes.k_index == k
+        blocks[here] = symmetry.transform(which, int(k), modes.blocks[here])
+    return Modes(symmetry.images[which][modes.k_index], blocks)

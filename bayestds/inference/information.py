@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Complex, Float, Int
 
 from bayestds.inference.noise import FitData, centred, precision_times
-from bayestds.scattering.forward import ForwardModel, log_intensity
+from bayestds.lattice_dynamics.covariance import without_translations
+from bayestds.scattering.forward import ForwardModel, blocks, log_intensity
 
 
 def log_intensity_and_jacobian(
@@ -66,3 +67,28 @@ def clustered_covariance(
     bread = jnp.linalg.inv(precision)
     meat = jnp.diag(prior_precision) + sums.T @ sums * len(labels) / (len(labels) - 1)
     return bread @ meat @ bread
+
+
+def block_derivatives(forward: ForwardModel) -> Complex[Array, "n_irreducible n_k three_n three_n"]:
+    """∂Φ(k)/∂φ of every irreducible force constant; Φ(k) is linear in them."""
+    return jax.lax.map(lambda phi: blocks(forward, phi), jnp.eye(forward.basis.shape[-1]))
+
+
+@jax.jit
+def displacement_information(
+    forward: ForwardModel, irreducible: Float[Array, " n_irreducible"], configurations: int
+) -> Float[Array, "n_irreducible n_irreducible"]:
+    """Fisher information of the displacements in M independent configurations, Å⁴/eV².
+
+    F_pq = (M/2) Σ_k Tr[Φ⁻¹ ∂_pΦ Φ⁻¹ ∂_qΦ], of normal displacements with the covariance k_BT Φ⁻¹. Its inverse
+    bounds the covariance of any unbiased estimate from these configurations (Cramér and Rao), whatever
+    scattering of them was observed.
+
+    Args:
+        forward: the crystal; its engine and temperature do not matter.
+        irreducible: stable force constants, eV/Å².
+        configurations: M.
+    """
+    inverse = jnp.linalg.inv(without_translations(blocks(forward, irreducible)))
+    relative = inverse @ block_derivatives(forward)
+    return configurations / 2 * jnp.einsum("pkij,qkji->pq", relative, relative).real

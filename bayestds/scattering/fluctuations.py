@@ -115,9 +115,7 @@ def lattice_series(supercell: Supercell, covariance: np.ndarray, k_index: int) -
     sizes = np.abs(covariance).max(axis=(-1, -2))
     is_near = sizes > NEAR * sizes.max()
     atoms = range(supercell.crystal.n_atoms)
-    near = [
-        [(covariance[is_near[:, i, j], i, j], phases[is_near[:, i, j]]) for j in atoms] for i in atoms
-    ]
+    near = [[(covariance[is_near[:, i, j], i, j], phases[is_near[:, i, j]]) for j in atoms] for i in atoms]
     masked = covariance * ~is_near[..., None, None]
     far = [[_power_sums(masked[:, i, j], phases) for j in atoms] for i in atoms]
     return LatticeSeries(near, far, np.tensordot(phases, covariance, axes=1))
