@@ -15,6 +15,7 @@ from bayestds.config import load_model
 from bayestds.errors import ModelError
 from bayestds.io import format_name, write_volume
 from bayestds.io.checkpoint import checkpoint_path, fingerprint, load_checkpoint, save_checkpoint
+from bayestds.lattice_dynamics.displacements import cell_differences
 from bayestds.scattering.simulation import (
     IntensitySum,
     averaged_volume,
@@ -88,7 +89,7 @@ def _sampled(study: Study, name: str, sampling: Sampling, scale: float, target: 
     supercell, values, temperature = study.supercell(), study.stable_ifcs(name), study.model_temperature
     empty = empty_volume(study.axes, supercell, temperature=temperature)
     forward = stable_forward_model(study.irreducible, values, supercell, temperature)
-    root = displacement_root(forward, values, supercell, sampling.dense)
+    root = displacement_root(forward, values, cell_differences(supercell) if sampling.dense else None)
     engine = study.sampled_engine(sampling.nufft)
     made_from = fingerprint(
         values=values,

@@ -102,7 +102,9 @@ def mean_intensity(
         engine: from :func:`make_sampled_engine`.
         displacements: Å.
     """
-    one = jax.checkpoint(lambda u: folded_intensity(engine, u))
+    # A gradient keeps the products of waves, which are dear, and makes the rest anew.
+    keep = jax.checkpoint_policies.dots_saveable
+    one = jax.checkpoint(lambda u: folded_intensity(engine, u), policy=keep)
     start = jnp.zeros(folded_shape(engine))
     total, _ = jax.lax.scan(lambda total, u: (total + one(u), None), start, displacements)
     return unfolded(engine, total / len(displacements))

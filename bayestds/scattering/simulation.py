@@ -9,15 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import InstabilityError
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
-from bayestds.lattice_dynamics.covariance import classical_covariance
+from bayestds.lattice_dynamics.covariance import classical_covariance, stable_blocks
 from bayestds.lattice_dynamics.displacements import (
     block_root,
-    cell_differences,
     dense_hessian,
     dense_root,
     displacements,
@@ -134,20 +133,21 @@ def no_configurations(engine: SampledEngine) -> IntensitySum:
 
 
 def displacement_root(
-    forward: ForwardModel, values: Float[Array, " n_irreducible"], supercell: Supercell, dense: bool = False
+    forward: ForwardModel,
+    values: Float[Array, " n_irreducible"],
+    differences: Int[Array | np.ndarray, "n_cells n_cells"] | None = None,
 ) -> Array:
     """What turns white noise into displacements: block by block, or dense as in arXiv:2603.28683.
 
     Args:
         forward: the crystal.
-        values: (n_irreducible,) eV/Å², of a stable crystal.
-        supercell: the periodic supercell.
-        dense: factorise the Hessian of the whole supercell.
+        values: (n_irreducible,) eV/Å²; blocks that are not stable are replaced by the identity.
+        differences: from ``cell_differences``, to factorise the Hessian of the whole supercell.
     """
     phi_blocks = blocks(forward, values)
-    if not dense:
+    if differences is None:
         return block_root(phi_blocks, forward.thermal_energy)
-    hessian = dense_hessian(phi_blocks, jnp.asarray(cell_differences(supercell)), forward.grid_shape)
+    hessian = dense_hessian(stable_blocks(phi_blocks), jnp.asarray(differences), forward.grid_shape)
     return dense_root(hessian, forward.thermal_energy)
 
 

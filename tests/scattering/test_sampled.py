@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bayestds.crystal.supercell import Supercell
-from bayestds.lattice_dynamics.displacements import displacements, white_noise
+from bayestds.lattice_dynamics.displacements import cell_differences, displacements, white_noise
 from bayestds.scattering.exact import make_engine
 from bayestds.scattering.forward import log_intensity, make_forward_model
 from bayestds.scattering.sampled import folded_intensity, make_sampled_engine, mean_intensity, unfolded
@@ -80,7 +80,7 @@ def test_mean_converges_to_the_exact_intensity(name):
     exact = np.exp(np.asarray(log_intensity(forward, phi)))
 
     n = 4096
-    root = displacement_root(forward, phi, supercell)
+    root = displacement_root(forward, phi)
     white = white_noise(jax.random.key(2), n, supercell.n_cells, irreducible.crystal.n_atoms)
     u = np.asarray(displacements(root, white, supercell.grid_shape))
     each = np.array([direct_intensity(supercell, one, q_points, factors) for one in u])
@@ -100,7 +100,7 @@ def test_sample_intensity_averages_the_configurations_it_names():
     irreducible, supercell = make_irreducible("zincblende"), default_supercell("zincblende")
     phi = jnp.asarray(random_stable(irreducible, supercell, seed=5))
     forward = make_forward_model(irreducible, supercell, 300.0)
-    root = displacement_root(forward, phi, supercell)
+    root = displacement_root(forward, phi)
     axes, factors = GRIDS["odd, centred"], np.array([1.0, 0.6])
     engine = make_sampled_engine(supercell, axes, factors)
     *_, running = sample_intensity(engine, root, forward.grid_shape, 7, 250, no_configurations(engine))
@@ -121,7 +121,7 @@ def test_a_resumed_sum_is_the_same_to_the_last_bit():
     irreducible, supercell = make_irreducible("fcc"), default_supercell("fcc")
     phi = jnp.asarray(random_stable(irreducible, supercell, seed=5))
     forward = make_forward_model(irreducible, supercell, 300.0)
-    root = displacement_root(forward, phi, supercell)
+    root = displacement_root(forward, phi)
     engine = make_sampled_engine(supercell, GRIDS["odd, centred"])
 
     def last(start: IntensitySum) -> IntensitySum:
@@ -145,6 +145,7 @@ def test_gradient_with_common_random_numbers(name, dense):
     phi = random_stable(irreducible, supercell, seed=5)
     forward = make_forward_model(irreducible, supercell, 300.0)
     white = white_noise(jax.random.key(0), 3, supercell.n_cells, n_atoms)
+    differences = cell_differences(supercell) if dense else None
     # Off the Bragg peaks, where the loss of the paper is evaluated.
     engine = make_sampled_engine(
         supercell, (np.linspace(0.2, 1.7, 4),) * 3, np.array([1.0, 0.6 + 0.2j])[:n_atoms]
@@ -152,7 +153,7 @@ def test_gradient_with_common_random_numbers(name, dense):
 
     @jax.jit
     def loss(phi: jax.Array) -> jax.Array:
-        root = displacement_root(forward, phi, supercell, dense)
+        root = displacement_root(forward, phi, differences)
         moved = displacements(root, white, supercell.grid_shape)
         return jnp.log(mean_intensity(engine, moved)).var()
 
