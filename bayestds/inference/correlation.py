@@ -1,7 +1,7 @@
 """Precision of data with correlated noise: independent, block by block and common parts in low rank."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 SMALLEST_EIGENVALUE = 0.1
-"""Directions of a block whose variance is below this many times the independent part are left out."""
+"""Directions of a block whose variance is below this share of the independent one are left out."""
 
 SIZES = 4
 """Blocks are padded to this many different sizes."""
@@ -44,30 +44,28 @@ class Correlation:
 def make_correlation(
     variance: Float[np.ndarray, " n_q"],
     members: Sequence[Int[np.ndarray, " _"]],
-    blocks: Sequence[Float[np.ndarray, "_ _"]],
+    factors: Sequence[Float[np.ndarray, "_ _"]],
     common: Float[np.ndarray, "n_q n_common"],
 ) -> Correlation:
-    """Correlation of noise with the covariance diag(variance) + blocks + common commonᵀ.
+    """Correlation of noise with the covariance diag(variance) + Σ_b L_b L_bᵀ + common commonᵀ.
 
-    By Woodbury's identity, first for the blocks, then for the common part. Negative eigenvalues of the
-    blocks are taken as zero.
+    By Woodbury's identity, first for the blocks, then for the common part.
 
     Args:
         variance: of the independent part; positive.
         members: the points of each block, every point in one of them at most.
-        blocks: the covariance of each.
+        factors: L_b (n_members, rank).
         common: columns of the common part.
     """
     root = 1 / np.sqrt(variance)
-    scaled = [block * np.outer(root[m], root[m]) for m, block in zip(members, blocks, strict=True)]
-    places, factors = _padded(members, [_factor(block) for block in scaled], len(root))
+    scaled = [root[m, None] * factor for m, factor in zip(members, factors, strict=True)]
+    places, padded = _padded(members, [_reduced(factor) for factor in scaled], len(root))
     common = jnp.asarray(root[:, None] * common)
-    reduced = _less_blocks(places, factors, common)
+    reduced = _less_blocks(places, padded, common)
     lower = jnp.linalg.cholesky(jnp.eye(common.shape[1]) + common.T @ reduced)
     shared = jax.scipy.linalg.solve_triangular(lower, reduced.T, lower=True).T
-    correlation = Correlation(jnp.asarray(root), places, factors, shared, jnp.zeros(len(root)))
-    sums = precision_times(correlation, jnp.ones(len(root)))
-    return Correlation(correlation.root, places, factors, shared, sums)
+    correlation = Correlation(jnp.asarray(root), places, padded, shared, jnp.zeros(len(root)))
+    return replace(correlation, row_sums=precision_times(correlation, jnp.ones(len(root))))
 
 
 def precision_times(
@@ -105,11 +103,11 @@ def _gathered(values: Float[Array, "n_q *n"], members: Int[Array, "b s"]) -> Flo
     return jnp.pad(values, [(0, 1)] + [(0, 0)] * (values.ndim - 1))[members]
 
 
-def _factor(block: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n rank"]:
-    """V with 1 - V Vᵀ = (1 + block)⁻¹, less the smallest eigenvalues."""
-    values, vectors = np.linalg.eigh(block)
+def _reduced(factor: Float[np.ndarray, "n m"]) -> Float[np.ndarray, "n rank"]:
+    """V with 1 - V Vᵀ = (1 + L Lᵀ)⁻¹, less the directions of the smallest variance."""
+    values, vectors = np.linalg.eigh(factor.T @ factor)
     large = values > SMALLEST_EIGENVALUE
-    return vectors[:, large] * np.sqrt(values[large] / (1 + values[large]))
+    return factor @ vectors[:, large] / np.sqrt(1 + values[large])
 
 
 def _padded(

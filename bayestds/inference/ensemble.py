@@ -33,8 +33,8 @@ from bayestds.inference.noise import FitData, learn_noise, precision_times
 from bayestds.inference.point_fit import PointFit, Problem, point_fit, refine
 from bayestds.lattice_dynamics.covariance import classical_covariance, covariance_in_real_space
 from bayestds.scattering import exact
-from bayestds.scattering.fluctuations import Star, find_stars, orbit_shares, residual_covariance
-from bayestds.scattering.forward import Deviation, ForwardModel, blocks
+from bayestds.scattering.fluctuations import Star, find_stars, orbit_shares, star_noise
+from bayestds.scattering.forward import Deviation, ForwardModel, blocks, log_intensity
 from bayestds.scattering.forward import covariance as crystal_covariance
 
 INDEPENDENT = 0.01
@@ -43,6 +43,9 @@ INDEPENDENT = 0.01
 The noise is smooth over the Q points, so that in many directions it has almost none; there the model is not
 to be believed to the last digit. This costs 0.2 % of the standard errors.
 """
+
+NEGLIGIBLE = 0.1
+"""Variance that may be left out of the correlated part, as a share of the independent one."""
 
 MAX_ROUNDS = 8
 SETTLED = 0.05
@@ -211,24 +214,27 @@ def ensemble_data(
         response: at both, from :func:`mode_response`.
     """
     m = ensemble.configurations
-    covariance = np.asarray(crystal_covariance(replace(forward, deviation=None), jnp.asarray(irreducible)))
-    intensity = np.exp(np.asarray(exact.log_intensity(forward.engine, jnp.asarray(covariance))))
-    rest = [
-        block / m
-        for block in residual_covariance(
-            problem.supercell, covariance, ensemble.stars, ensemble.factors, intensity
-        )
+    crystal, phi = replace(forward, deviation=None), jnp.asarray(irreducible)
+    intensity = np.exp(np.asarray(log_intensity(crystal, phi)))
+    centre = np.asarray(crystal_covariance(crystal, phi))
+    noises = [
+        star_noise(problem.supercell, centre, star, ensemble.factors, intensity) for star in ensemble.stars
     ]
     members = [star.points for star in ensemble.stars]
     rest_variance = np.empty(len(intensity))
-    for points, block in zip(members, rest, strict=True):
-        rest_variance[points] = block.diagonal()
+    for points, noise in zip(members, noises, strict=True):
+        rest_variance[points] = noise.diagonal() / m
     common = np.sqrt(2 / m) * response.first
     variance = rest_variance + (common**2).sum(axis=1)
+    independent = INDEPENDENT * variance
+    factors = [
+        noise.factor(NEGLIGIBLE * m * independent[points]) / np.sqrt(m)
+        for points, noise in zip(members, noises, strict=True)
+    ]
     effective = 1 / np.maximum(rest_variance, 1e-12)
     bias = digamma(effective) - np.log(effective) - response.curvature / m
     observed = np.asarray(problem.data.log_intensity) - bias + response.first @ amplitudes
-    correlation = make_correlation(INDEPENDENT * variance, members, rest, common)
+    correlation = make_correlation(independent, members, factors, common)
     return FitData(jnp.asarray(observed), jnp.asarray(1 / variance), False, correlation)
 
 

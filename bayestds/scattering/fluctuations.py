@@ -11,7 +11,6 @@ Its term linear in C is the one-phonon part. It belongs to the fluctuations that
 C(k), which are correlated between all Q; only the rest is taken here.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,9 +25,6 @@ NEAR = 0.2
 
 ORDER = 4
 """Highest power of the series: each pair left out is at most 0.2 x NEAR⁵ = 6e-5 of an incoherent atom."""
-
-ELEMENTS_AT_ONCE = 400_000
-"""Exponentials evaluated together: they fit the cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,33 +92,84 @@ def find_stars(supercell: Supercell, q_points: np.ndarray, shares: np.ndarray) -
 
 
 @dataclass(frozen=True, eq=False)
-class LatticeSeries:
-    """Σ_R exp(ik·R) [exp(QᵀC_κκ'(R)Q') - 1] at one k, near pairs apart from the others.
+class StarAmplitudes:
+    """What X(Q,Q') needs of the points Q of one star, prepared for any points Q' of the same k.
+
+    The lattice sum takes the exponential of near pairs and a power series of all others, whose Q and Q' are
+    apart: (QᵀCQ')ⁿ = (Q⊗...⊗Q)ᵀ (C⊗...⊗C) (Q'⊗...⊗Q').
 
     Attributes:
-        near: (n_atoms, n_atoms) of the near pairs: C (n_near, 3, 3) and exp(ik·R) (n_near,).
-        far: (ORDER, n_atoms, n_atoms) of Σ exp(ik·R) C⊗...⊗C/n! over the others, (3ⁿ, 3ⁿ) each.
-        one_phonon: (n_atoms, n_atoms, 3, 3) C(k).
+        waves: (n, n_atoms) f_κ exp(iQ·τ_κ - W_κ).
+        near: for each κ, κ': QᵀC(R) (n, n_near, 3) and exp(ik·R) (n_near,).
+        far: (n_atoms, n_atoms, n, 3 + 9 + ...) of the series.
+        one_phonon: (n_atoms, n_atoms, n, 3) QᵀC(k).
     """
 
+    waves: Complex[np.ndarray, "n n_atoms"]
     near: list[list[tuple[np.ndarray, np.ndarray]]]
-    far: list[list[list[np.ndarray]]]
-    one_phonon: np.ndarray
+    far: Complex[np.ndarray, "n_atoms n_atoms n n_powers"]
+    one_phonon: Complex[np.ndarray, "n_atoms n_atoms n 3"]
+
+    def covariance(
+        self, vectors: Float[np.ndarray, "m g 3"], waves: Complex[np.ndarray, "m g n_atoms"]
+    ) -> tuple[Complex[np.ndarray, "n g"], Complex[np.ndarray, "n g"]]:
+        """X(Q,Q') per primitive cell, and its one-phonon part, for g points Q' to each Q, or to all of them.
+
+        Args:
+            vectors: the points Q', Å⁻¹; m is n or 1.
+            waves: f_κ exp(iQ'·τ_κ - W_κ) there.
+        """
+        powers = np.concatenate(_tensor_powers(vectors), axis=-1)
+        total, one_phonon = 0, 0
+        for i, j in np.ndindex(self.far.shape[:2]):
+            lattice_sum = (powers @ self.far[i, j, :, :, None])[..., 0]
+            left, phases = self.near[i][j]
+            if len(phases):
+                exponents = left @ vectors.swapaxes(1, 2)
+                lattice_sum = lattice_sum + phases @ np.exp(exponents) - phases.sum()
+            outer = self.waves[:, i, None] * waves[..., j].conj()
+            total = total + outer * lattice_sum
+            one_phonon = one_phonon + outer * (vectors @ self.one_phonon[i, j, :, :, None])[..., 0]
+        return total, one_phonon
 
 
-def lattice_series(supercell: Supercell, covariance: np.ndarray, k_index: int) -> LatticeSeries:
+def star_amplitudes(
+    supercell: Supercell,
+    covariance: Float[np.ndarray, "n_cells n_atoms n_atoms 3 3"],
+    k_index: int,
+    vectors: Float[np.ndarray, "n 3"],
+    waves: Complex[np.ndarray, "n n_atoms"],
+) -> StarAmplitudes:
+    """Preparation of X(Q,Q') for points of one k.
+
+    Args:
+        supercell: the periodic supercell.
+        covariance: C_κκ'(R), Å².
+        k_index: grid index of k.
+        vectors: the points Q, Å⁻¹.
+        waves: f_κ exp(iQ·τ_κ - W_κ) there, from :func:`damped_waves`.
+    """
     phases = supercell.phases(np.array([k_index]), np.arange(supercell.n_cells))[0]
     sizes = np.abs(covariance).max(axis=(-1, -2))
     is_near = sizes > NEAR * sizes.max()
     atoms = range(supercell.crystal.n_atoms)
-    near = [[(covariance[is_near[:, i, j], i, j], phases[is_near[:, i, j]]) for j in atoms] for i in atoms]
+    near = [
+        [
+            (np.einsum("qi,rij->qrj", vectors, covariance[chosen, i, j]), phases[chosen])
+            for j, chosen in enumerate(is_near[:, i].T)
+        ]
+        for i in atoms
+    ]
     masked = covariance * ~is_near[..., None, None]
-    far = [[_power_sums(masked[:, i, j], phases) for j in atoms] for i in atoms]
-    return LatticeSeries(near, far, np.tensordot(phases, covariance, axes=1))
+    far = [[_series(vectors, masked[:, i, j], phases) for j in atoms] for i in atoms]
+    one_phonon = vectors @ np.tensordot(phases, covariance, axes=1)
+    return StarAmplitudes(waves, near, np.array(far), one_phonon)
 
 
-def _power_sums(covariance: Float[np.ndarray, "n_cells 3 3"], phases: np.ndarray) -> list[np.ndarray]:
-    """Σ_R exp(ik·R) C(R)⊗...⊗C(R)/n! for n = 1 ... ORDER."""
+def _series(
+    vectors: Float[np.ndarray, "n 3"], covariance: Float[np.ndarray, "n_cells 3 3"], phases: np.ndarray
+) -> Complex[np.ndarray, "n n_powers"]:
+    """(Q⊗...⊗Q)ᵀ Σ_R exp(ik·R) C(R)⊗...⊗C(R)/n! for n = 1 ... ORDER, side by side."""
     flat = covariance.reshape(-1, 9)
     sums, power = [np.tensordot(phases, covariance, axes=1)], covariance
     for n in range(2, ORDER + 1):
@@ -130,95 +177,108 @@ def _power_sums(covariance: Float[np.ndarray, "n_cells 3 3"], phases: np.ndarray
         product = (phases[:, None] * power.reshape(-1, size**2)).T @ flat / n
         sums.append(product.reshape(size, size, 3, 3).swapaxes(1, 2).reshape(3 * size, 3 * size))
         power = np.einsum("rij,rab->riajb", power, covariance).reshape(-1, 3 * size, 3 * size) / n
-    return sums
+    terms = [left @ term for left, term in zip(_tensor_powers(vectors), sums, strict=True)]
+    return np.concatenate(terms, axis=1)
 
 
-def _tensor_powers(vectors: Float[np.ndarray, "n 3"]) -> list[np.ndarray]:
-    """Q⊗...⊗Q for n = 1 ... ORDER, (n, 3ⁿ) each."""
+def _tensor_powers(vectors: Float[np.ndarray, "... 3"]) -> list[np.ndarray]:
+    """Q⊗...⊗Q for n = 1 ... ORDER, (..., 3ⁿ) each."""
     powers = [vectors]
     while len(powers) < ORDER:
-        powers.append((powers[-1][:, :, None] * vectors[:, None]).reshape(len(vectors), -1))
+        last = powers[-1]
+        powers.append((last[..., :, None] * vectors[..., None, :]).reshape(*last.shape[:-1], -1))
     return powers
 
 
-def amplitude_covariance(
-    series: LatticeSeries,
-    vectors: tuple[np.ndarray, np.ndarray],
-    waves: tuple[np.ndarray, np.ndarray],
-) -> tuple[Complex[np.ndarray, "n m"], Complex[np.ndarray, "n m"]]:
-    """X(Q,Q') per primitive cell, and its one-phonon part, for all pairs of two lists of points.
-
-    Args:
-        series: at the k that all points have.
-        vectors: the two lists, (n, 3) and (m, 3), Å⁻¹.
-        waves: :func:`damped_waves` at their points.
-    """
-    shape = len(vectors[0]), len(vectors[1])
-    total, one_phonon = np.zeros(shape, complex), np.zeros(shape, complex)
-    for i, j in np.ndindex(series.one_phonon.shape[:2]):
-        outer = waves[0][:, i, None] * waves[1][:, j].conj()
-        total += outer * _lattice_sum(series, i, j, *vectors)
-        one_phonon += outer * (vectors[0] @ series.one_phonon[i, j] @ vectors[1].T)
-    return total, one_phonon
-
-
 def damped_waves(
-    crystal: Crystal, covariance: np.ndarray, vectors: np.ndarray, factors: np.ndarray
-) -> Complex[np.ndarray, "n n_atoms"]:
-    """f_κ exp(iQ·τ_κ - W_κ), (n, n_atoms)."""
-    half = np.einsum("qi,kkij,qj->qk", vectors, covariance[0], vectors) / 2
+    crystal: Crystal,
+    covariance: Float[np.ndarray, "n_cells n_atoms n_atoms 3 3"],
+    vectors: Float[np.ndarray, "... 3"],
+    factors: np.ndarray,
+) -> Complex[np.ndarray, "... n_atoms"]:
+    """f_κ exp(iQ·τ_κ - W_κ), with f_κ (..., n_atoms) and Q in Å⁻¹."""
+    half = np.einsum("...i,kkij,...j->...k", vectors, covariance[0], vectors) / 2
     return factors * np.exp(1j * vectors @ crystal.cartesian_positions.T - half)
 
 
-def _lattice_sum(series: LatticeSeries, i: int, j: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    powers = zip(_tensor_powers(first), series.far[i][j], _tensor_powers(second), strict=True)
-    total = sum(left @ far @ right.T for left, far, right in powers)
-    matrices, phases = series.near[i][j]
-    if len(phases):
-        rows = max(1, ELEMENTS_AT_ONCE // (len(phases) * len(second)))
-        parts = np.stack([phases.real, phases.imag])
-        total -= phases.sum()
-        right = matrices @ second.T
-        for start in range(0, len(first), rows):
-            chunk = slice(start, start + rows)
-            real, imaginary = np.tensordot(parts, np.exp(first[chunk] @ right), axes=1)
-            total[chunk] += real + 1j * imaginary
-    return total
+@dataclass(frozen=True, eq=False)
+class StarNoise:
+    """Covariance of the log intensities of one star, times M, less its one-phonon part.
+
+    It is the mean over the orbits of Q and Q' of |X|² - |X₁|²: a sum over the images of Q' that have the k
+    of Q, each weighted by how often it occurs among the voxels of both orbits.
+
+    Attributes:
+        amplitudes: X for the points of the star.
+        vectors: (n, g, 3) their images with the same k, Å⁻¹.
+        waves: (n, g, n_atoms) f_κ exp(iQ·τ_κ - W_κ) there.
+        shares: (n, n_ops) of the voxels of each orbit.
+        image_shares: (n, g, n_ops) the same, in the order of the voxels seen from each image.
+        intensity: (n,) per primitive cell.
+    """
+
+    amplitudes: StarAmplitudes
+    vectors: np.ndarray
+    waves: np.ndarray
+    shares: np.ndarray
+    image_shares: np.ndarray
+    intensity: np.ndarray
+
+    def diagonal(self) -> Float[np.ndarray, " n"]:
+        """Variances."""
+        weight = np.einsum("nv,ngv->ng", self.shares, self.image_shares)
+        return self._summed(self.vectors, self.waves, weight) / self.intensity**2
+
+    def column(self, point: int) -> Float[np.ndarray, " n"]:
+        """Covariances with one point of the star."""
+        one = slice(point, point + 1)
+        weight = self.shares @ self.image_shares[point].T
+        total = self._summed(self.vectors[one], self.waves[one], weight)
+        return total / (self.intensity * self.intensity[point])
+
+    def _summed(self, vectors: np.ndarray, waves: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        x, one_phonon = self.amplitudes.covariance(vectors, waves)
+        return 2 * (weight * (np.abs(x) ** 2 - np.abs(one_phonon) ** 2)).sum(axis=1)
+
+    def factor(self, negligible: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n rank"]:
+        """L with L Lᵀ equal to the covariance but for variances that are at most negligible.
+
+        Pivoted Cholesky: the noise is so smooth over the points that a few columns are all of it.
+        """
+        rest, columns = self.diagonal(), []
+        while (rest > negligible).any() and len(columns) < len(rest):
+            pivot = int((rest / negligible).argmax())
+            column = self.column(pivot) - sum(c * c[pivot] for c in columns)
+            columns.append(column / np.sqrt(rest[pivot]))
+            rest = rest - columns[-1] ** 2
+        return np.stack(columns, axis=1) if columns else np.zeros((len(rest), 0))
 
 
-def residual_covariance(
+def star_noise(
     supercell: Supercell,
     covariance: Float[np.ndarray, "n_cells n_atoms n_atoms 3 3"],
-    stars: list[Star],
+    star: Star,
     factors: Float[np.ndarray, "n_q n_atoms"],
     intensity: Float[np.ndarray, " n_q"],
-) -> Iterator[Float[np.ndarray, "n n"]]:
-    """Covariance of the log intensities of each star, times M, less their one-phonon part.
-
-    The mean over the orbits of Q and Q' of |X|² - |X₁|²: a sum over the images of Q' that have the k of Q,
-    each weighted by how often it occurs among the voxels of both orbits.
+) -> StarNoise:
+    """Noise of one star.
 
     Args:
         supercell: the periodic supercell.
         covariance: C_κκ'(R), Å².
-        stars: from :func:`find_stars`.
+        star: from :func:`find_stars`.
         factors: f_κ at every irreducible point.
         intensity: per primitive cell, at every irreducible point.
     """
     crystal, rotations = supercell.crystal, supercell.crystal.laue_group
-    table = products(rotations)
-    for star in stars:
-        images = np.einsum("qi,oij->qoj", star.moved, rotations)
-        same = (supercell.k_index(images.reshape(-1, 3)) == star.k_index).reshape(images.shape[:2])
-        series = lattice_series(supercell, covariance, star.k_index)
-        f = factors[star.points]
-        vectors = crystal.scattering_vectors(star.moved)
-        waves = damped_waves(crystal, covariance, vectors, f)
-        total = np.zeros((len(f), len(f)))
-        for operation in np.flatnonzero(same[0]):
-            others = crystal.scattering_vectors(images[:, operation])
-            other_waves = damped_waves(crystal, covariance, others, f)
-            x, one = amplitude_covariance(series, (vectors, others), (waves, other_waves))
-            weight = star.shares @ star.shares[:, table[operation]].T
-            total += 2 * weight * (np.abs(x) ** 2 - np.abs(one) ** 2)
-        yield total / np.outer(intensity[star.points], intensity[star.points])
+    images = np.einsum("qi,oij->qoj", star.moved, rotations)
+    little_group = np.flatnonzero(supercell.k_index(images[0]) == star.k_index)
+    vectors = crystal.scattering_vectors(images[:, little_group])
+    f = factors[star.points]
+    waves = damped_waves(crystal, covariance, vectors, f[:, None])
+    first = crystal.scattering_vectors(star.moved)
+    amplitudes = star_amplitudes(
+        supercell, covariance, star.k_index, first, damped_waves(crystal, covariance, first, f)
+    )
+    seen = star.shares[:, products(rotations)[little_group]]
+    return StarNoise(amplitudes, vectors, waves, star.shares, seen, intensity[star.points])
