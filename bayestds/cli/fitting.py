@@ -4,7 +4,8 @@ import json
 import shlex
 import sys
 import time
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,31 @@ ANHARMONIC = (
 )
 
 
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A model fitted to a volume.
+
+    Attributes:
+        volume: the data.
+        problem: what was fitted.
+        result: the point fit.
+        columns: further values by irreducible constant.
+        residuals: statistics of the residuals.
+        tree: all of it as a result file holds it.
+        exact: whether the volume is free of noise, as it claims.
+        noise_after_all: whether the volume claims to be free of noise and is not.
+    """
+
+    volume: xr.Dataset
+    problem: Problem
+    result: PointFit
+    columns: dict[str, np.ndarray]
+    residuals: ResidualReport
+    tree: xr.DataTree
+    exact: bool
+    noise_after_all: bool
+
+
 def fit(
     model: str, volume: Path | None, output: Path | None, start: str | None, shells: int | None, as_json: bool
 ) -> None:
@@ -46,51 +72,63 @@ def fit(
     picture = _picture(target)
     check_output(target, picture, inputs=[volume, *study.inputs])
     with progress_bar(study.model.path.stem) as tell:
-        start_values = _start(study, start)
-        tell("reading data" if volume else "simulating the model's own measurement")
-        data = read_volume(volume) if volume else study.own_volume()
-        tell("averaging equivalent voxels")
-        problem = study.problem(data, str(volume) if volume else "The model's own measurement")
-        result = point_fit(problem, start_values, tell)
-        claims_no_noise = data.attrs.get("noise") == "none" and study.model.fit.noise is None
-        exact = claims_no_noise and result.residual_rms < NOISE_FREE_SIGMA
-        if claims_no_noise and not exact:
-            problem = replace(problem, data=learn_noise(problem.data, problem.grid))
-            result = point_fit(problem, result.irreducible, tell)
-        tell("standard errors and residuals")
-        axes = (data["h"].values, data["k"].values, data["l"].values)
-        zones = zone_labels(problem.grid.q_points, study.crystal)
-        columns = _columns(study, problem, result, start_values, zones)
-        residuals = residual_report(result.residual, problem.grid.point_of_voxel, axes, zones, study.crystal)
-        attributes = {
-            "model": study.model.path.stem,
-            "model_text": study.model.text,
-            "data": str(volume or ""),
-            "command": shlex.join(["bayestds", *sys.argv[1:]]),
-            "residuals": json.dumps(plain(asdict(residuals))),
-        }
-        tree = point_fit_tree(problem, result, axes, columns, attributes)
-        write_result(tree, target)
-        save_figure(slices_figure(tree, study.model.title), picture)
-    record = _record(study, problem, result, columns, residuals, assumed=exact)
+        fitted = run_fit(study, volume, start, tell)
+        write_result(fitted.tree, target)
+        save_figure(slices_figure(fitted.tree, study.model.title), picture)
+    record = _record(study, fitted)
     record |= {"seconds": time.perf_counter() - began, "output": str(target), "picture": str(picture)}
-    record["warnings"] = _warnings(study, data, problem, result, claims_no_noise and not exact)
+    record["warnings"] = fit_warnings(study, fitted)
     if as_json:
-        print_json(record | ({} if exact else {"note": ANHARMONIC}))
+        print_json(record | ({} if fitted.exact else {"note": ANHARMONIC}))
     else:
-        _print(record, tree, exact)
+        _print(record, fitted.exact)
     for warning in record["warnings"]:
         words.print(f"Warning: {warning}", markup=False)
     words.print(f"Wrote {target} and {picture}.", markup=False)
 
 
-def _warnings(
-    study: Study, volume: xr.Dataset, problem: Problem, result: PointFit, noise_after_all: bool
-) -> list[str]:
+def run_fit(study: Study, volume: Path | None, start: str | None, tell: Callable[[str], None]) -> Fitted:
+    """Point fit of a study to a volume, by default to the model's own measurement.
+
+    Args:
+        study: crystal, force constants and priors.
+        volume: the data file.
+        start: named IFC set to start from; the model's own by default.
+        tell: called with what is going on.
+    """
+    start_values = _start(study, start)
+    tell("reading data" if volume else "simulating the model's own measurement")
+    data = read_volume(volume) if volume else study.own_volume()
+    tell("averaging equivalent voxels")
+    problem = study.problem(data, str(volume) if volume else "The model's own measurement")
+    result = point_fit(problem, start_values, tell)
+    claims_no_noise = data.attrs.get("noise") == "none" and study.model.fit.noise is None
+    exact = claims_no_noise and result.residual_rms < NOISE_FREE_SIGMA
+    if claims_no_noise and not exact:
+        problem = replace(problem, data=learn_noise(problem.data, problem.grid))
+        result = point_fit(problem, result.irreducible, tell)
+    tell("standard errors and residuals")
+    axes = (data["h"].values, data["k"].values, data["l"].values)
+    zones = zone_labels(problem.grid.q_points, study.crystal)
+    columns = _columns(study, problem, result, start_values, zones)
+    residuals = residual_report(result.residual, problem.grid.point_of_voxel, axes, zones, study.crystal)
+    attributes = {
+        "model": study.model.path.stem,
+        "model_text": study.model.text,
+        "data": str(volume or ""),
+        "command": shlex.join(["bayestds", *sys.argv[1:]]),
+        "residuals": json.dumps(plain(asdict(residuals))),
+    }
+    tree = point_fit_tree(problem, result, axes, columns, attributes)
+    return Fitted(data, problem, result, columns, residuals, tree, exact, claims_no_noise and not exact)
+
+
+def fit_warnings(study: Study, fitted: Fitted) -> list[str]:
     """What a reader of the table should know about this fit."""
     found = []
+    volume, problem, result = fitted.volume, fitted.problem, fitted.result
     n_parameters = len(result.irreducible)
-    if noise_after_all:
+    if fitted.noise_after_all:
         found.append(
             "the volume says that it was simulated without noise, but the fit leaves more than "
             f"{NOISE_FREE_SIGMA:g} of it unexplained; its noise was learned instead."
@@ -161,15 +199,8 @@ def _columns(
     return columns
 
 
-def _record(
-    study: Study,
-    problem: Problem,
-    result: PointFit,
-    columns: dict[str, np.ndarray],
-    residuals: ResidualReport,
-    assumed: bool,
-) -> dict[str, Any]:
-    constants = study.irreducible
+def _record(study: Study, fitted: Fitted) -> dict[str, Any]:
+    constants, problem, result, columns = study.irreducible, fitted.problem, fitted.result, fitted.columns
     sd = np.sqrt(np.diag(result.covariance))
     values = {"value": result.irreducible, "sd": sd, "clustered_sd": columns["clustered_standard_error"]}
     values |= {key: columns[key] for key in ("start", "reference") if key in columns}
@@ -189,8 +220,8 @@ def _record(
         "self_terms_sd": dict(zip(constants.self_names, self_sd.tolist(), strict=True)),
         "loss": result.residual_rms**2,
         "residual_rms": result.residual_rms,
-        "residuals": asdict(residuals),
-        "noise": "learned" if problem.data.learned else "assumed" if assumed else "given",
+        "residuals": asdict(fitted.residuals),
+        "noise": "learned" if problem.data.learned else "assumed" if fitted.exact else "given",
         "relative_noise": _relative_noise(problem, result),
         "reduced_chi_square": float(reduced_chi_square(problem.data, result.residual, len(constants.names))),
         "n_points": len(problem.grid.q_points),
@@ -211,7 +242,7 @@ def _relative_noise(problem: Problem, result: PointFit) -> float | None:
     return float(np.sqrt(per_voxel[0])) if np.ptp(per_voxel) < 1e-9 * per_voxel[0] else None
 
 
-def _print(record: dict[str, Any], tree: xr.DataTree, exact: bool) -> None:
+def _print(record: dict[str, Any], exact: bool) -> None:
     with_reference = any("reference" in values for values in record["ifcs"].values())
     rows = []
     for name, values in record["ifcs"].items():

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayestds.inference.model import LOG_NOISE, Coordinates, Noise, whitened_posterior
+from bayestds.inference.model import LOG_NOISE, Coordinates, Noise, learns_level, whitened_posterior
 from bayestds.inference.noise import FitData
 from bayestds.inference.nuts import Draws, Sampling, run_nuts
 from bayestds.inference.point_fit import PointFit, Problem
@@ -53,7 +53,7 @@ def make_target(problem: Problem, fit: PointFit, prior: Prior, noise: Noise | No
     factor = np.linalg.cholesky(fit.precision)
     unit = np.linalg.inv(factor).T
     coordinates = {"irreducible": (jnp.asarray(fit.irreducible), jnp.asarray(unit))}
-    if problem.data.learned or noise.floor:
+    if learns_level(problem.data, noise):
         location, spread = _noise_level(problem.data, fit)
         coordinates["log_relative_noise"] = (jnp.asarray(location), jnp.asarray(spread))
     if noise.degrees_of_freedom is not None:

@@ -1,0 +1,157 @@
+"""What draws of a posterior say of the data: replicated log intensities, densities of the observed ones."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jax import Array
+from jaxtyping import Float, Int
+
+from bayestds.crystal.supercell import Supercell
+from bayestds.inference.model import LOG_NOISE, learns_level, with_noise_level
+from bayestds.inference.nuts import Draws
+from bayestds.inference.posterior import Target
+from bayestds.inference.priors import prior_draws
+from bayestds.scattering.forward import log_intensity
+
+Sites = dict[str, np.ndarray]
+"""Values of the sites of a posterior, (n_draws, ...) each."""
+
+
+REPLICATED_DRAWS, LIKELIHOOD_DRAWS, PRIOR_DRAWS, PRIOR_REPLICATED = 25, 250, 1000, 50
+"""Draws per chain that are replicated and whose likelihood is kept; draws of the prior, and replicated ones.
+A file keeps few predictions: they are as large as the data each."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Predictions of the draws of a posterior, and of its prior.
+
+    Attributes:
+        stars: (n_q,) star of k of each point.
+        replicated: (chains, n, n_q) log intensities.
+        replicated_draws: (n,) the draws that these belong to.
+        log_likelihood: (chains, m, n_stars) log densities of the observed log intensities of each star.
+        likelihood_draws: (m,) the draws that these belong to.
+        prior: (n_prior, n_irreducible) draws from the prior within the stable region, eV/Å².
+        prior_replicated: (n, n_q) log intensities of some of them.
+    """
+
+    stars: np.ndarray
+    replicated: np.ndarray
+    replicated_draws: np.ndarray
+    log_likelihood: np.ndarray
+    likelihood_draws: np.ndarray
+    prior: np.ndarray
+    prior_replicated: np.ndarray
+
+
+def make_predictions(target: Target, draws: Draws, stars: np.ndarray, seed: int) -> Predictions:
+    """Predictions of a selection of draws, equally spaced along each chain."""
+    chains, n_draws = draws.sites["irreducible"].shape[:2]
+
+    def selection(n: int) -> tuple[np.ndarray, Sites]:
+        kept = np.unique(np.linspace(0, n_draws - 1, min(n, n_draws)).round().astype(int))
+        values = {name: sites[:, kept] for name, sites in draws.sites.items()}
+        return kept, {name: sites.reshape(-1, *sites.shape[2:]) for name, sites in values.items()}
+
+    few, few_sites = selection(REPLICATED_DRAWS)
+    many, many_sites = selection(LIKELIHOOD_DRAWS)
+    prior = prior_sites(target, PRIOR_DRAWS, seed)
+    some = {name: values[:PRIOR_REPLICATED] for name, values in prior.items()}
+    return Predictions(
+        stars,
+        replicated_data(target, few_sites, seed).astype(np.float32).reshape(chains, len(few), -1),
+        few,
+        star_log_likelihood(target, many_sites, stars, seed).reshape(chains, len(many), -1),
+        many,
+        prior["irreducible"],
+        replicated_data(target, some, seed + 1).astype(np.float32),
+    )
+
+
+def star_labels(supercell: Supercell, q_points: np.ndarray) -> Int[np.ndarray, " n_q"]:
+    """Label (n_q,) of the star of wave vectors k, under the Laue group, that each Q point belongs to."""
+    images = np.einsum("qi,oij->oqj", q_points, supercell.crystal.laue_group)
+    k_index = np.array([supercell.k_index(points) for points in images])
+    # Images that do not fit the supercell have no index.
+    smallest = np.where(k_index < 0, supercell.n_cells, k_index).min(axis=0)
+    return np.unique(smallest, return_inverse=True)[1].reshape(-1)
+
+
+def prior_sites(target: Target, n_draws: int, seed: int) -> Sites:
+    """Up to ``n_draws`` draws from the prior within the stable region; the scale is that of the fit."""
+    rng = np.random.default_rng(seed)
+    sites = {"irreducible": prior_draws(target.prior, target.forward, n_draws, seed)}
+    n_found = len(sites["irreducible"])
+    if "log_relative_noise" in target.coordinates:
+        sites["log_relative_noise"] = rng.normal(*LOG_NOISE, n_found)
+    if "log_scale" in target.coordinates:
+        sites["log_scale"] = np.full(n_found, float(target.coordinates["log_scale"][0]))
+    return sites
+
+
+def replicated_data(target: Target, sites: Sites, seed: int) -> Float[np.ndarray, "n_draws n_q"]:
+    """One replicate of the log intensities for each draw."""
+    return np.asarray(_replicated(target.arguments, sites, _keys(sites, seed)))
+
+
+def star_log_likelihood(
+    target: Target, sites: Sites, stars: np.ndarray, seed: int
+) -> Float[np.ndarray, "n_draws n_stars"]:
+    """Log density of the observed log intensities of each star of k, for each draw.
+
+    Args:
+        target: the posterior.
+        sites: the draws.
+        stars: (n_q,) from :func:`star_labels`.
+        seed: of the draws of the scale.
+    """
+    n_stars = int(np.max(stars)) + 1
+    by_star = _by_star(target.arguments, sites, _keys(sites, seed), jnp.asarray(stars), n_stars)
+    return np.asarray(by_star)
+
+
+def _keys(sites: Sites, seed: int) -> Array:
+    return jax.random.split(jax.random.key(seed), len(sites["irreducible"]))
+
+
+@jax.jit
+def _replicated(arguments: tuple, sites: dict[str, Array], keys: Array) -> Float[Array, "n_draws n_q"]:
+    def one(draw: tuple[dict[str, Array], Array]) -> Array:
+        return _density(arguments, *draw).sample(jax.random.fold_in(draw[1], 1))
+
+    return jax.lax.map(one, (sites, keys))
+
+
+@partial(jax.jit, static_argnames="n_stars")
+def _by_star(
+    arguments: tuple, sites: dict[str, Array], keys: Array, stars: Int[Array, " n_q"], n_stars: int
+) -> Float[Array, "n_draws n_stars"]:
+    observed = arguments[2].log_intensity
+
+    def one(draw: tuple[dict[str, Array], Array]) -> Array:
+        by_point = _density(arguments, *draw).log_prob(observed)
+        return jax.ops.segment_sum(by_point, stars, num_segments=n_stars)
+
+    return jax.lax.map(one, (sites, keys))
+
+
+def _density(arguments: tuple, values: dict[str, Array], key: Array) -> dist.Distribution:
+    """Density of the log intensities given all unknowns of one draw.
+
+    Where the scale is marginalised, a draw of the force constants gets one of the scale from its
+    conditional distribution, which is normal.
+    """
+    _, forward, data, _, noise = arguments
+    if learns_level(data, noise):
+        data = with_noise_level(data, jnp.exp(values["log_relative_noise"]))
+    expected = log_intensity(forward, values["irreducible"])
+    if noise.degrees_of_freedom is not None:
+        return dist.StudentT(noise.degrees_of_freedom, expected + values["log_scale"], data.weight**-0.5)
+    total = data.weight.sum()
+    scale = data.weight @ (data.log_intensity - expected) / total + jax.random.normal(key) / jnp.sqrt(total)
+    return dist.Normal(expected + scale, data.weight**-0.5)
