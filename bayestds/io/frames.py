@@ -11,7 +11,6 @@ import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from ase import Atoms
@@ -71,7 +70,12 @@ def _npz(path: Path) -> Iterator[Frame]:
         species = arrays.get("species", np.empty(0, dtype=str))
     # np.load would take in all positions at once.
     with zipfile.ZipFile(path) as archive, archive.open("positions.npy") as file:
-        shape, dtype = _header(path, file)
+        first = np.lib.format.read_magic(file) == (1, 0)
+        read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+        shape, columns_first, dtype = read(file)
+        if len(shape) != 3 or shape[2] != 3 or columns_first or dtype.kind not in "iuf":
+            order = ", in Fortran order" if columns_first else ""
+            raise _layout(path, f"positions has the shape {shape}, of {dtype}{order}")
         if cell.shape not in ((3, 3), (shape[0], 3, 3)):
             raise _layout(path, f"cell has the shape {cell.shape}")
         if species.size and species.shape != shape[1:2]:
@@ -80,17 +84,6 @@ def _npz(path: Path) -> Iterator[Frame]:
         for number in range(shape[0]):
             values = np.frombuffer(file.read(dtype.itemsize * 3 * shape[1]), dtype)
             yield Frame(cells[number], values.reshape(shape[1:]).astype(float), species)
-
-
-def _header(path: Path, file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and type of the positions, whose values follow in the open file."""
-    first = np.lib.format.read_magic(file) == (1, 0)
-    read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
-    shape, columns_first, dtype = read(file)
-    if len(shape) != 3 or shape[2] != 3 or columns_first or dtype.kind not in "iuf":
-        order = ", in Fortran order" if columns_first else ""
-        raise _layout(path, f"positions has the shape {shape}, of {dtype}{order}")
-    return shape, dtype
 
 
 def _layout(path: Path, problem: str) -> VolumeError:
