@@ -11,8 +11,10 @@ from bayestds.crystal.structure import Crystal, build_crystal, read_crystal
 from bayestds.crystal.supercell import Supercell, make_supercell
 from bayestds.errors import CrystalError, InstabilityError, ModelError, VolumeError
 from bayestds.force_constants.irreducible import IrreducibleForceConstants, irreducible_force_constants
+from bayestds.inference.model import Noise
 from bayestds.inference.noise import make_fit_data
 from bayestds.inference.point_fit import Problem
+from bayestds.inference.priors import Prior, make_prior
 from bayestds.io import read_volume
 from bayestds.scattering.forward import make_forward_model, stable
 from bayestds.scattering.grid import Mask, average
@@ -52,6 +54,16 @@ class Study:
         # Explicit scales end with the shells of the model; the last one serves for any beyond.
         by_shell = np.pad(by_shell, (0, max(0, n_shells - len(by_shell))), mode="edge")
         return by_shell[self.irreducible.shells - 1]
+
+    @property
+    def prior(self) -> Prior:
+        """Prior of the irreducible force constants."""
+        return make_prior(self.prior_scales, self.irreducible.shells, self.model.priors.family)
+
+    @property
+    def noise(self) -> Noise:
+        """What is not known of the noise, beside its level."""
+        return Noise(self.model.fit.noise_floor, self.model.fit.degrees_of_freedom)
 
     @property
     def axes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -193,6 +205,14 @@ class Study:
             self.scattering_factors,
             self.model.fit.tolerance,
         )
+
+    def configurations(self, volume: xr.Dataset) -> int | None:
+        """Number of independent configurations that a volume has its noise from, None for other noise.
+
+        The model may say otherwise; snapshots of a trajectory are correlated and not harmonic.
+        """
+        other = self.model.fit.noise is not None or "sigma" in volume or "snapshots" in volume.attrs
+        return None if other else volume.attrs.get("configurations")
 
     def _noise(self, volume: xr.Dataset) -> float | None:
         noise = self.model.fit.noise

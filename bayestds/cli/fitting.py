@@ -18,6 +18,7 @@ from bayestds.config import load_model
 from bayestds.diagnostics.dataset import point_fit_tree, write_result
 from bayestds.diagnostics.residuals import ResidualReport, residual_report, zone_labels
 from bayestds.errors import ResultError
+from bayestds.inference.ensemble import ensemble_fit
 from bayestds.inference.information import clustered_covariance
 from bayestds.inference.noise import learn_noise, reduced_chi_square
 from bayestds.inference.point_fit import PointFit, Problem, point_fit
@@ -26,6 +27,11 @@ from bayestds.report.plots import save_figure, slices_figure
 
 ACCEPTABLE_CHI_SQUARE = 2.0
 """Chi-square per degree of freedom above which a fit is called into question."""
+
+ENSEMBLE = (
+    "Standard errors are those of a harmonic crystal's independent configurations: they allow for noise that "
+    "voxels of equal k share."
+)
 
 LOOSE_STIFFNESS = 0.1
 """Relative error of the overall stiffness above which the priors are felt."""
@@ -79,7 +85,8 @@ def fit(
     record |= {"seconds": time.perf_counter() - began, "output": str(target), "picture": str(picture)}
     record["warnings"] = fit_warnings(study, fitted)
     if as_json:
-        print_json(record | ({} if fitted.exact else {"note": ANHARMONIC}))
+        note = ENSEMBLE if record["noise"] == "ensemble" else ANHARMONIC
+        print_json(record | ({} if fitted.exact else {"note": note}))
     else:
         _print(record, fitted.exact)
     for warning in record["warnings"]:
@@ -101,8 +108,14 @@ def run_fit(study: Study, volume: Path | None, start: str | None, tell: Callable
     data = read_volume(volume) if volume else study.own_volume()
     tell("averaging equivalent voxels")
     problem = study.problem(data, str(volume) if volume else "The model's own measurement")
-    result = point_fit(problem, start_values, tell)
-    claims_no_noise = data.attrs.get("noise") == "none" and study.model.fit.noise is None
+    configurations = study.configurations(data)
+    if configurations:
+        problem, result = ensemble_fit(problem, start_values, configurations, tell)
+    else:
+        result = point_fit(problem, start_values, tell)
+    claims_no_noise = (
+        data.attrs.get("noise") == "none" and study.model.fit.noise is None and not configurations
+    )
     exact = claims_no_noise and result.residual_rms < NOISE_FREE_SIGMA
     if claims_no_noise and not exact:
         problem = replace(problem, data=learn_noise(problem.data, problem.grid))
@@ -139,12 +152,18 @@ def fit_warnings(study: Study, fitted: Fitted) -> list[str]:
             f"the volume was measured at {problem.temperature:g} K, which was used; the model says "
             f"{expected:g} K."
         )
-    if "configurations" in volume.attrs:
+    if "configurations" in volume.attrs and problem.data.correlation is None:
         found.append(
             f"the volume is an average over {volume.attrs['configurations']} configurations, whose noise is "
             "shared by voxels of equal k; the standard errors take voxels as independent and are too small."
         )
     chi_square = float(reduced_chi_square(problem.data, result.residual, n_parameters))
+    if problem.data.correlation is not None and chi_square > ACCEPTABLE_CHI_SQUARE:
+        found.append(
+            f"chi-square per degree of freedom is {chi_square:.3g}: the residuals are larger than the noise "
+            f"of {volume.attrs['configurations']} independent configurations of a harmonic crystal, and the "
+            "errors of the constants are larger than those printed."
+        )
     if "sigma" in volume and chi_square > ACCEPTABLE_CHI_SQUARE:
         found.append(
             f"chi-square per degree of freedom is {chi_square:.3g}: the residuals are larger than the "
@@ -183,6 +202,17 @@ def _columns(
     study: Study, problem: Problem, result: PointFit, start: np.ndarray, zones: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Values by irreducible constant that go beyond the fit itself."""
+    columns = {"start": start, "clustered_standard_error": _clustered_errors(problem, result, zones)}
+    reference = study.model.fit.reference
+    if reference is not None:
+        columns["reference"] = study.ifcs(reference, complete=False)
+    return columns
+
+
+def _clustered_errors(problem: Problem, result: PointFit, zones: np.ndarray) -> np.ndarray:
+    """Standard errors if residuals are correlated within zones; NaN where the noise crosses zones."""
+    if problem.data.correlation is not None:
+        return np.full(len(result.irreducible), np.nan)
     weighted = replace(problem.data, weight=problem.data.weight / result.noise_variance, learned=False)
     clustered = clustered_covariance(
         weighted,
@@ -192,11 +222,7 @@ def _columns(
         problem.prior_scales**-2.0,
         zones,
     )
-    columns = {"start": start, "clustered_standard_error": np.sqrt(np.diag(np.asarray(clustered)))}
-    reference = study.model.fit.reference
-    if reference is not None:
-        columns["reference"] = study.ifcs(reference, complete=False)
-    return columns
+    return np.sqrt(np.diag(np.asarray(clustered)))
 
 
 def _record(study: Study, fitted: Fitted) -> dict[str, Any]:
@@ -221,7 +247,7 @@ def _record(study: Study, fitted: Fitted) -> dict[str, Any]:
         "loss": result.residual_rms**2,
         "residual_rms": result.residual_rms,
         "residuals": asdict(fitted.residuals),
-        "noise": "learned" if problem.data.learned else "assumed" if fitted.exact else "given",
+        "noise": _kind_of_noise(fitted),
         "relative_noise": _relative_noise(problem, result),
         "reduced_chi_square": float(reduced_chi_square(problem.data, result.residual, len(constants.names))),
         "n_points": len(problem.grid.q_points),
@@ -236,6 +262,12 @@ def _record(study: Study, fitted: Fitted) -> dict[str, Any]:
     }
 
 
+def _kind_of_noise(fitted: Fitted) -> str:
+    if fitted.problem.data.correlation is not None:
+        return "ensemble"
+    return "learned" if fitted.problem.data.learned else "assumed" if fitted.exact else "given"
+
+
 def _relative_noise(problem: Problem, result: PointFit) -> float | None:
     """Relative standard deviation of one voxel; None if it differs from voxel to voxel."""
     per_voxel = result.noise_variance * problem.grid.multiplicity / np.asarray(problem.data.weight)
@@ -244,22 +276,24 @@ def _relative_noise(problem: Problem, result: PointFit) -> float | None:
 
 def _print(record: dict[str, Any], exact: bool) -> None:
     with_reference = any("reference" in values for values in record["ifcs"].values())
+    ensemble = record["noise"] == "ensemble"
+    # Without noise nothing could be correlated, and that of an ensemble is correlated otherwise.
+    clustered = not (exact or ensemble)
     rows = []
     for name, values in record["ifcs"].items():
         row = [name, str(values["shell"]), number(values["start"]), number(values["value"], 6)]
-        row += [_error(values["sd"])] + ([] if exact else [_error(values["clustered_sd"])])
+        row += [_error(values["sd"])] + ([_error(values["clustered_sd"])] if clustered else [])
         if with_reference:
             difference = values["value"] - values["reference"]
             row += [number(values["reference"], 6), f"{difference:+.1e}"]
         rows.append(row)
-    # Without noise there is nothing that could be correlated.
-    columns = ["IFC", "shell", "start", "fit", "standard error"] + ([] if exact else ["clustered"])
+    columns = ["IFC", "shell", "start", "fit", "standard error"] + (["clustered"] if clustered else [])
     columns += ["reference", "difference"] if with_reference else []
     print_table("Irreducible force constants (eV/Å²)", columns, rows)
     for name, value in record["self_terms"].items():
         print(f"{name} = {value:.6f} ± {record['self_terms_sd'][name]:.1e} eV/Å² from the acoustic sum rule")
     print(f"{record['message']} {record['seconds']:.1f} s.")
-    noise = "from the volume"
+    noise = "of independent configurations" if ensemble else "from the volume"
     if record["relative_noise"] is not None:
         noise = f"{record['relative_noise']:.2g} of a voxel's intensity, {record['noise']}"
     print(f"Temperature {record['temperature_K']:g} K; noise {noise}.")
@@ -270,7 +304,9 @@ def _print(record: dict[str, Any], exact: bool) -> None:
         f"form on the {expansion['n_checked']} points checked"
         f"{', and corrected for' if expansion['corrected'] else ''}."
     )
-    if not exact:
+    if ensemble:
+        print(f"Chi-square per degree of freedom {record['reduced_chi_square']:.3g}. {ENSEMBLE}")
+    elif not exact:
         print(
             f"About Bragg points {residuals['odd_rms']:.3g} of it is odd, {residuals['even_rms']:.3g} even; "
             f"correlation {residuals['neighbour_correlation']:.2f} between neighbouring voxels, "

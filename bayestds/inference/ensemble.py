@@ -44,7 +44,7 @@ The noise is smooth over the Q points, so that in many directions it has almost 
 to be believed to the last digit. This costs 0.2 % of the standard errors.
 """
 
-NEGLIGIBLE = 0.1
+NEGLIGIBLE = 0.03
 """Variance that may be left out of the correlated part, as a share of the independent one."""
 
 MAX_ROUNDS = 8

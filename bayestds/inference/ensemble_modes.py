@@ -40,7 +40,9 @@ class BlockSymmetry:
     operations: np.ndarray
     reverses: np.ndarray
 
-    def transform(self, which: int, k_index: int, blocks: np.ndarray) -> np.ndarray:
+    def transform(
+        self, which: int | np.integer, k_index: int, blocks: Complex[np.ndarray, "... size size"]
+    ) -> Complex[np.ndarray, "... size size"]:
         """Images (..., 3n, 3n) of blocks at one k, under operation ``which``."""
         group = self.supercell.crystal.space_group
         operation, reverse = self.operations[which], self.reverses[which]
@@ -185,7 +187,7 @@ def find_cosets(symmetry: BlockSymmetry, shares: Float[np.ndarray, "n_q n_ops"])
     return Cosets(fluctuation_modes(symmetry, kept[laue]), np.array(inverses), parts)
 
 
-def transformed(symmetry: BlockSymmetry, modes: Modes, which: int) -> Modes:
+def transformed(symmetry: BlockSymmetry, modes: Modes, which: int | np.integer) -> Modes:
     """Modes under one operation."""
     blocks = np.empty_like(modes.blocks)
     for k in np.unique(modes.k_index):

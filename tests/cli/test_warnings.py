@@ -58,8 +58,22 @@ def test_temperature_of_the_volume_is_used_and_said(volume, folder):
     assert any("150 K" in warning and "300 K" in warning for warning in record["warnings"])
 
 
-def test_shared_noise_of_configurations_is_said(volume, folder):
+def test_noise_of_configurations_is_that_of_the_volume(volume, folder):
     record = fit_of(volume.assign_attrs(configurations=1000), folder)
+    assert record["noise"] == "ensemble"
+    assert record["warnings"] == []
+    for name, value in TRUTH.items():
+        assert abs(record["ifcs"][name]["value"] - value) < record["ifcs"][name]["sd"]
+
+
+def test_noise_beyond_that_of_the_configurations_is_noticed(volume, folder):
+    record = fit_of(noisy(volume, 0.3).assign_attrs(configurations=10**5), folder)
+    assert record["reduced_chi_square"] > 2
+    assert any("100000 independent configurations" in warning for warning in record["warnings"])
+
+
+def test_shared_noise_of_a_trajectory_is_said(volume, folder):
+    record = fit_of(volume.assign_attrs(configurations=1000, snapshots=2000), folder)
     assert any("1000 configurations" in warning for warning in record["warnings"])
 
 
