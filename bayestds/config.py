@@ -85,6 +85,7 @@ Angle = Annotated[Number, Field(gt=0, lt=180)]
 Lattice = tuple[Positive, Positive, Positive, Angle, Angle, Angle]
 SpaceGroup = Annotated[int | str, PlainValidator(_space_group)]
 Noise = Annotated[float | Literal["learned"], PlainValidator(_noise)]
+Family = Literal["normal", "student_t", "shrinkage"]
 Supercell = Annotated[Matrix, PlainValidator(_matrix)]
 GridAxis = Annotated[Axis, PlainValidator(_axis), Field(description="[first, last, points] in r.l.u.")]
 
@@ -193,11 +194,10 @@ class Mask(_Section):
 
 
 class Priors(_Section):
-    """Standard deviations of the normal priors: `scales` by shell, or `scale` times `decay` per shell."""
+    """Scales of the priors: `scales` by shell or `scale` times `decay` per shell (normal in a point fit)."""
 
-    scales: tuple[Positive, ...] | None = Field(
-        default=None, description="a positive number per shell, eV/Å²"
-    )
+    family: Family = Field(default="normal", description="normal, student_t or shrinkage")
+    scales: tuple[Positive, ...] | None = Field(default=None, description="positive numbers by shell, eV/Å²")
     scale: Positive = Field(default=1.0, description="a positive number in eV/Å², for the first shell")
     decay: Positive = Field(default=0.4, description="a positive factor from one shell to the next")
 
@@ -210,9 +210,7 @@ class Priors(_Section):
 
     def by_shell(self, shells: int) -> tuple[float, ...]:
         """Prior standard deviation of each shell in eV/Å²."""
-        if self.scales is not None:
-            return self.scales
-        return tuple(self.scale * self.decay**shell for shell in range(shells))
+        return self.scales or tuple(self.scale * self.decay**shell for shell in range(shells))
 
 
 class Fit(_Section):
@@ -221,6 +219,8 @@ class Fit(_Section):
     start: str | None = Field(default=None, description="the name of an IFC set")
     reference: str | None = Field(default=None, description="the name of an IFC set to compare with")
     noise: Noise | None = Field(default=None, description='a relative standard deviation, or "learned"')
+    noise_floor: bool = Field(default=False, strict=True, description="true to learn one on top of errors")
+    degrees_of_freedom: Positive | None = Field(default=None, description="a positive number (Student-t)")
     tolerance: Positive = Field(default=1e-4, description="a positive tolerance of log-intensity")
 
 

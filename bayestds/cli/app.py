@@ -15,7 +15,9 @@ app = typer.Typer(
 
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="TOML file, or the name of a shipped model.")]
 VolumeFile = Annotated[Path, typer.Argument(metavar="VOLUME", help="A scattering volume, of any format.")]
-ResultFile = Annotated[Path, typer.Argument(metavar="RESULT", help="A file that `bayestds fit` wrote.")]
+ResultFile = Annotated[
+    Path, typer.Argument(metavar="RESULT", help="A file that `bayestds fit` or `sample` wrote.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, words on stderr.")]
 Shells = Annotated[int | None, typer.Option(min=1, help="Neighbour shells, instead of the model's.")]
 
@@ -39,6 +41,14 @@ class Sampler(StrEnum):
 
     block = "block"
     dense = "dense"
+
+
+class Method(StrEnum):
+    """How a posterior is drawn from."""
+
+    nuts = "nuts"
+    laplace = "laplace"
+    normal = "normal"
 
 
 @app.callback()
@@ -143,8 +153,37 @@ def fit(
 
 
 @app.command()
+def sample(
+    model: ModelName,
+    volume: Annotated[
+        Path | None, typer.Argument(metavar="VOLUME", help="Data; the model's own measurement by default.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Result to write (netCDF).")] = None,
+    chains: Annotated[int, typer.Option(min=1, help="Chains, which run side by side.")] = 4,
+    draws: Annotated[int, typer.Option(min=4, help="Draws of each chain.")] = 1000,
+    warmup: Annotated[int, typer.Option(min=0, help="Steps before them, which adapt the step size.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    method: Annotated[
+        Method, typer.Option(help="No-U-turn sampler, Laplace approximation, or a normal fitted by SVI.")
+    ] = Method.nuts,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint of a run that was cut off, if any.")
+    ] = False,
+    start: Annotated[str | None, typer.Option(help="Named IFC set to start from; `zero` for none.")] = None,
+    shells: Shells = None,
+    json: AsJson = False,
+) -> None:
+    """Sample the posterior of the irreducible force constants, beginning with a point fit."""
+    from bayestds.cli.sampling import Choices, Sampling
+    from bayestds.cli.sampling import sample as run
+
+    choices = Choices(Sampling(chains, draws, warmup, seed), method.value, resume)
+    run(model, volume, output, start, shells, choices, json)
+
+
+@app.command()
 def summary(result: ResultFile, json: AsJson = False) -> None:
     """Summarise a result: value, standard error and interval of each constant, verdict on each shell."""
-    from bayestds.cli.describe import summary as run
+    from bayestds.cli.summary import summary as run
 
     run(result, json)

@@ -11,12 +11,30 @@ import xarray as xr
 from arviz_base import dict_to_dataset
 
 from bayestds.errors import ResultError
+from bayestds.inference.nuts import Draws
 from bayestds.inference.point_fit import PointFit, Problem
+from bayestds.inference.predictive import Predictions
+from bayestds.inference.priors import Prior, prior_standard_deviations
 from bayestds.io.atomic import atomic_path
 
-POINT_FIT = "point_fit"
+POINT_FIT, POSTERIOR = "point_fit", "posterior"
+"""Kinds of results, and the groups that hold them; a posterior comes with the point fit it started from."""
 
-REQUIRED = ("value", "standard_error", "clustered_standard_error", "prior_scale", "shell")
+UNITS = "log of arbitrary units"
+"""Of log intensities."""
+
+IFCS = "ifcs"
+"""Variable of the irreducible force constants in the groups of a posterior."""
+
+REQUIRED = (
+    "value",
+    "standard_error",
+    "clustered_standard_error",
+    "covariance",
+    "prior_scale",
+    "self_coefficients",
+    "shell",
+)
 """Variables of a point fit that its summary needs."""
 
 
@@ -55,12 +73,85 @@ def point_fit_tree(
     return tree
 
 
+def posterior_tree(
+    fitted: xr.DataTree, prior: Prior, draws: Draws, predictions: Predictions, attributes: dict[str, Any]
+) -> xr.DataTree:
+    """Data tree of a posterior, in the groups and names of ArviZ.
+
+    Args:
+        fitted: tree of the point fit that the posterior started from.
+        prior: of the force constants.
+        draws: of the posterior.
+        predictions: of the draws and of the prior.
+        attributes: of the root that replace those of the point fit.
+    """
+    fit = fitted[POINT_FIT].dataset
+    labels = {"irreducible": fit["irreducible"].values, "point": np.arange(len(predictions.stars))}
+    observed = fitted["observed_data"].dataset.assign(star=("point", predictions.stars))
+    prior_sd = ("irreducible", np.asarray(prior_standard_deviations(prior)), {"units": "eV/Å²"})
+
+    def group(
+        data: dict[str, np.ndarray], dims: dict, units: str, draw: np.ndarray | None = None
+    ) -> xr.Dataset:
+        chains, n_draws = next(iter(data.values())).shape[:2]
+        sampled = {"chain": np.arange(chains), "draw": np.arange(n_draws) if draw is None else draw}
+        named = {name: ["chain", "draw", *dims.get(name, [])] for name in data}
+        return _dataset(data, {**labels, **sampled}, named, units)
+
+    by_point, by_star = {"log_intensity": ["point"]}, {"log_intensity": ["star"]}
+    by_constant = {IFCS: ["irreducible"], "shrinkage_shell": ["shell_number"]}
+    # A variable cannot have the name of its dimension.
+    sites = {IFCS if name == "irreducible" else name: values for name, values in draws.sites.items()}
+    groups = {
+        POSTERIOR: group(sites, by_constant, "eV/Å²").assign_coords(shell=fit["shell"]),
+        "prior": group({IFCS: predictions.prior[None]}, by_constant, "eV/Å²"),
+        "posterior_predictive": group(
+            {"log_intensity": predictions.replicated}, by_point, UNITS, predictions.replicated_draws
+        ),
+        "prior_predictive": group({"log_intensity": predictions.prior_replicated[None]}, by_point, UNITS),
+        "log_likelihood": group(
+            {"log_intensity": predictions.log_likelihood}, by_star, "nats", predictions.likelihood_draws
+        ),
+        "observed_data": observed,
+        "constant_data": fitted["constant_data"].dataset.assign(prior_sd=prior_sd),
+    }
+    for name in (POSTERIOR, "prior"):
+        groups[name][IFCS].attrs["units"] = "eV/Å²"
+    if draws.statistics:
+        depth = np.floor(np.log2(np.maximum(draws.statistics["n_steps"], 1))).astype(int) + 1
+        groups["sample_stats"] = group({**draws.statistics, "tree_depth": depth}, {}, "see ArviZ")
+    kept = {name: node.dataset for name, node in fitted.children.items()}
+    tree = xr.DataTree.from_dict(kept | groups)
+    tree.attrs = {**fitted.attrs, "kind": POSTERIOR, **attributes}
+    return tree
+
+
+def chain_diagnostics(tree: xr.DataTree) -> dict[str, np.ndarray]:
+    """R-hat, bulk and tail effective sample size of each constant, (n_irreducible,); empty without chains."""
+    if "sample_stats" not in tree.children:
+        return {}
+    from arviz_stats import ess, rhat  # half a second that only a posterior needs
+
+    draws = tree[POSTERIOR].dataset[[IFCS]]
+    found = {"r_hat": rhat(draws), "ess_bulk": ess(draws), "ess_tail": ess(draws, method="tail")}
+    return {name: values[IFCS].values for name, values in found.items()}
+
+
+def pareto_shape(log_ratios: np.ndarray) -> float:
+    """k-hat of importance ratios: below 0.7 the proposal can stand for its target (Vehtari et al. 2024)."""
+    from arviz_stats import loo  # noqa: F401  (brings the accessor along)
+
+    ratios = xr.DataArray(-log_ratios, dims=["draw"])
+    return float(ratios.azstats.psislw(dim=["draw"])[1])
+
+
 def _constants(problem: Problem, fit: PointFit, columns: dict[str, np.ndarray]) -> xr.Dataset:
     data = {
         "value": fit.irreducible,
         "standard_error": np.sqrt(np.diag(fit.covariance)),
         "covariance": fit.covariance,
         "prior_scale": problem.prior_scales,
+        "self_coefficients": problem.irreducible.self_coefficients,
         "shell": problem.irreducible.shells,
         "history": fit.history[:, :-1],
         "history_rms": fit.history[:, -1],
@@ -68,9 +159,12 @@ def _constants(problem: Problem, fit: PointFit, columns: dict[str, np.ndarray]) 
     }
     dims = {name: ["irreducible"] for name in data}
     dims |= {"covariance": ["irreducible", "irreducible_2"], "history": ["round", "irreducible"]}
+    dims |= {"self_coefficients": ["self_term", "irreducible"]}
     dims |= {"history_rms": ["round"]}
     names = list(problem.irreducible.names)
-    return _dataset(data, {"irreducible": names, "irreducible_2": names}, dims, "eV/Å²")
+    coordinates = {"irreducible": names, "irreducible_2": names}
+    coordinates |= {"self_term": list(problem.irreducible.self_names)}
+    return _dataset(data, coordinates, dims, "eV/Å²")
 
 
 def _observed(problem: Problem, fit: PointFit, axes: tuple[np.ndarray, np.ndarray, np.ndarray]) -> xr.Dataset:
@@ -86,7 +180,7 @@ def _observed(problem: Problem, fit: PointFit, axes: tuple[np.ndarray, np.ndarra
     dims = {name: ["point"] for name in data}
     dims |= {"q_points": ["point", "index"], "point_of_voxel": ["h", "k", "l"]}
     coordinates = {"index": list("hkl"), **dict(zip("hkl", axes, strict=True))}
-    return _dataset(data, coordinates, dims, "log of arbitrary units")
+    return _dataset(data, coordinates, dims, UNITS)
 
 
 def _fixed(problem: Problem) -> xr.Dataset:
@@ -134,14 +228,15 @@ def read_result(path: str | os.PathLike[str]) -> xr.DataTree:
         raise ResultError(
             f"The result file {path} cannot be read.",
             f"{type(error).__name__}: {error}",
-            "Give a file that `bayestds fit` wrote; this one may be damaged or something else.",
+            "Give a file that `bayestds fit` or `sample` wrote; this one may be damaged or something else.",
         ) from error
     fit: Any = tree.children.get(POINT_FIT, {})
     missing = [name for name in REQUIRED if name not in fit]
-    if tree.attrs.get("kind") != POINT_FIT or missing:
+    kind = tree.attrs.get("kind")
+    if kind not in (POINT_FIT, POSTERIOR) or missing or kind not in tree.children:
         raise ResultError(
             f"{path} is not a result of bayestds.",
             f"A group '{POINT_FIT}' with {', '.join(missing) or 'its kind stated'} is missing.",
-            "Give a file that `bayestds fit` wrote.",
+            "Give a file that `bayestds fit` or `bayestds sample` wrote.",
         )
     return tree

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -142,7 +142,7 @@ def run_nuts(
     sampling: Sampling,
     checkpoint: Path | None = None,
     resume: bool = False,
-    progress: Callable[[str], None] = lambda message: None,
+    progress: Callable[[str, float], None] = lambda message, share: None,
 ) -> Draws:
     """Draws from the posterior of a NumPyro model.
 
@@ -156,7 +156,7 @@ def run_nuts(
         sampling: how much.
         checkpoint: file that keeps the state after every :data:`CHUNK` draws; None for none.
         resume: whether to go on from the checkpoint, if there is one.
-        progress: called with a line of text after every :data:`CHUNK` draws.
+        progress: called with a line of text and the share of the work done after every :data:`CHUNK` draws.
 
     Raises:
         ResultError: the checkpoint is damaged or belongs to another run.
@@ -178,10 +178,11 @@ def run_nuts(
         }
         if checkpoint is not None:
             save_checkpoint(checkpoint, mark, state, record)
-        progress(_describe(record, min(done + CHUNK, total), sampling))
+        done = min(done + CHUNK, total)
+        progress(_describe(record, done, sampling), done / total)
     kept = {name: values[sampling.warmup : total].swapaxes(0, 1) for name, values in record.items()}
     statistics = {name: kept.pop(name) for name in STATISTICS}
-    return Draws(_constrained(model, arguments, kept), statistics)
+    return Draws(site_values(model, arguments, kept), statistics)
 
 
 def _versions() -> list[int]:
@@ -199,17 +200,26 @@ def _describe(record: dict[str, np.ndarray], done: int, sampling: Sampling) -> s
     )
 
 
-def _constrained(model: Callable, arguments: tuple, kept: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Values of the model's sites, without those that only serve as coordinates."""
+def site_values(model: Callable, arguments: tuple, positions: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Values of a model's sites at unconstrained positions, without those that only serve as coordinates.
 
-    @jax.jit
-    def sites(positions: dict[str, Array], arguments: tuple) -> dict[str, Any]:
-        one = partial(constrain_fn, model, arguments, {}, return_deterministic=True)
-        return jax.lax.map(one, positions)
-
-    flat = {name: values.reshape(-1, *values.shape[2:]) for name, values in kept.items()}
-    found = {
-        name: values for name, values in sites(flat, arguments).items() if not name.endswith("_whitened")
+    Args:
+        model: the NumPyro model.
+        arguments: of the model.
+        positions: (chains, draws, ...) by site.
+    """
+    flat = {name: values.reshape(-1, *values.shape[2:]) for name, values in positions.items()}
+    found = _sites(model, arguments, flat)
+    shape = next(iter(positions.values())).shape[:2]
+    return {
+        name: np.asarray(values).reshape(*shape, *values.shape[1:])
+        for name, values in found.items()
+        if not name.endswith("_whitened")
     }
-    shape = next(iter(kept.values())).shape[:2]
-    return {name: np.asarray(values).reshape(*shape, *values.shape[1:]) for name, values in found.items()}
+
+
+@partial(jax.jit, static_argnames="model")
+def _sites(model: Callable, arguments: tuple, positions: dict[str, Array]) -> dict[str, Array]:
+    # The likelihood is not among the outputs, so the compiler leaves it out.
+    one = partial(constrain_fn, model, arguments, {}, return_deterministic=True)
+    return jax.lax.map(one, positions)

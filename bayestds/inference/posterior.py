@@ -82,7 +82,7 @@ def sample_posterior(
     sampling: Sampling,
     checkpoint: Path | None = None,
     resume: bool = False,
-    progress: Callable[[str], None] = lambda message: None,
+    progress: Callable[[str, float], None] = lambda message, share: None,
 ) -> Draws:
     """Draws from the posterior by NUTS; see :func:`bayestds.inference.nuts.run_nuts`.
 

@@ -48,6 +48,16 @@ def make_prior(scales: np.ndarray, shells: np.ndarray, family: Family = "normal"
     return Prior(jnp.asarray(scales, dtype=float), jnp.asarray(shells), family, int(np.max(shells)))
 
 
+def prior_standard_deviations(prior: Prior) -> Float[Array, " n_irreducible"]:
+    """Standard deviation of each constant in the prior, eV/Å², regardless of stability."""
+    if prior.family == "student_t":
+        return prior.scales * (DEGREES_OF_FREEDOM / (DEGREES_OF_FREEDOM - 2)) ** 0.5
+    if prior.family == "shrinkage":
+        # The factor squared, t²/(1+t²), has the mean 1/2: t and 1/t have the same distribution.
+        return prior.scales * 0.5**0.5
+    return prior.scales
+
+
 def sample_irreducible(prior: Prior) -> Float[Array, " n_irreducible"]:
     """Part of a NumPyro model: the site ``irreducible`` (eV/Å²), and the shrinkage of the shells if any."""
     if prior.family == "student_t":

@@ -1,0 +1,155 @@
+"""The command that samples a posterior."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayestds.cli.assemble import Study, build_study
+from bayestds.cli.fitting import Fitted, fit_warnings, run_fit
+from bayestds.cli.output import Tell, check_output, print_json, progress_bar, words
+from bayestds.cli.summary import print_summary, summary_record
+from bayestds.config import load_model
+from bayestds.diagnostics.dataset import pareto_shape, posterior_tree, write_result
+from bayestds.errors import InstabilityError, ModelError
+from bayestds.inference.nuts import Draws, Sampling
+from bayestds.inference.posterior import Target, make_target, sample_posterior
+from bayestds.inference.predictive import make_predictions, star_labels
+from bayestds.inference.variational import approximate_posterior
+
+LARGEST_R_HAT, SMALLEST_ESS, LARGEST_K = 1.01, 400, 0.7
+"""Limits of chains that have converged (Vehtari et al., Bayesian Anal. 16 (2021) 667), and of a Gaussian
+that can stand for its posterior (Vehtari et al., J. Mach. Learn. Res. 25 (2024) 72)."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What is asked of `bayestds sample`.
+
+    Attributes:
+        sampling: chains, draws, warm-up and seed.
+        method: nuts, laplace or normal.
+        resume: whether to go on from the checkpoint.
+    """
+
+    sampling: Sampling
+    method: str
+    resume: bool
+
+
+def sample(
+    model: str,
+    volume: Path | None,
+    output: Path | None,
+    start: str | None,
+    shells: int | None,
+    choices: Choices,
+    as_json: bool,
+) -> None:
+    """Fit a model to a volume, draw from the posterior around the fit, and summarise the draws."""
+    began = time.perf_counter()
+    study = build_study(load_model(model), shells)
+    output = output or Path(f"{study.model.path.stem}_posterior.nc")
+    checkpoint = output.with_name(f"{output.name}.checkpoint")
+    check_output(output, inputs=[volume, *study.inputs])
+    with progress_bar(study.model.path.stem) as tell:
+        fitted = run_fit(study, volume, start, tell)
+        target = _target(study, fitted)
+        try:
+            draws, quality = _draws(target, choices, checkpoint, tell)
+        except KeyboardInterrupt:
+            if checkpoint.exists():
+                words.print(
+                    f"The draws so far are in {checkpoint}; --resume goes on from them.", markup=False
+                )
+            raise
+        tell("predictions")
+        tree = _tree(study, fitted, target, draws, choices, quality)
+        write_result(tree, output)
+        checkpoint.unlink(missing_ok=True)
+    record = summary_record(tree)
+    record |= {"seconds": time.perf_counter() - began, "output": str(output)}
+    record["warnings"] = fit_warnings(study, fitted) + _warnings(record, quality)
+    if as_json:
+        print_json(record)
+    else:
+        print_summary(str(output), record)
+    for warning in record["warnings"]:
+        words.print(f"Warning: {warning}", markup=False)
+    words.print(f"Wrote {output} in {record['seconds']:.0f} s.", markup=False)
+
+
+def _target(study: Study, fitted: Fitted) -> Target:
+    """The posterior of a fit.
+
+    Raises:
+        InstabilityError: the fit ended where the crystal is unstable.
+        ModelError: the model asks for something that correlated noise does not allow.
+    """
+    if not np.isfinite(fitted.result.covariance).all():
+        raise InstabilityError(
+            "There is no posterior to sample: the point fit ended at an unstable crystal.",
+            fitted.result.message,
+            "Start from another IFC set, or check that the model and the volume belong together.",
+        )
+    noise = study.noise
+    if fitted.problem.data.correlation is not None and (noise.floor or noise.degrees_of_freedom):
+        raise ModelError(
+            f"[fit] of {study.model.path} asks for noise_floor or degrees_of_freedom.",
+            "The noise of a mean over configurations is known and correlated.",
+            "Leave both out for this volume.",
+        )
+    return make_target(fitted.problem, fitted.result, study.prior, noise)
+
+
+def _draws(target: Target, choices: Choices, checkpoint: Path, tell: Tell) -> tuple[Draws, dict[str, float]]:
+    """Draws, and what is known of their quality."""
+    if choices.method == "nuts":
+        return sample_posterior(target, choices.sampling, checkpoint, choices.resume, tell), {}
+    tell(f"{choices.method} approximation")
+    found = approximate_posterior(target, choices.method, choices.sampling)
+    return found.draws, {"pareto_k": pareto_shape(found.log_ratios)}
+
+
+def _tree(
+    study: Study, fitted: Fitted, target: Target, draws: Draws, choices: Choices, quality: dict[str, float]
+) -> xr.DataTree:
+    stars = star_labels(study.supercell(), fitted.problem.grid.q_points)
+    predictions = make_predictions(target, draws, stars, choices.sampling.seed)
+    attributes = {
+        "method": choices.method,
+        "prior": target.prior.family,
+        "seed": choices.sampling.seed,
+        "warmup": choices.sampling.warmup,
+        **quality,
+    }
+    return posterior_tree(fitted.tree, target.prior, draws, predictions, attributes)
+
+
+def _warnings(record: dict[str, Any], quality: dict[str, float]) -> list[str]:
+    """What a reader of the table should know about the draws."""
+    found = []
+    constants = record["ifcs"].values()
+    if any(constant["r_hat"] is not None for constant in constants):
+        r_hat = max(constant["r_hat"] for constant in constants)
+        smallest = min(min(constant["ess_bulk"], constant["ess_tail"]) for constant in constants)
+        if not (r_hat <= LARGEST_R_HAT and smallest >= SMALLEST_ESS):
+            found.append(
+                f"the chains have not converged: the largest R-hat is {r_hat:.3f} (at most {LARGEST_R_HAT}), "
+                f"the smallest effective sample size {smallest:.0f} (at least {SMALLEST_ESS}); sample longer."
+            )
+    if record["divergences"]:
+        found.append(
+            f"{record['divergences']} trajectories diverged; one that leaves the region of stable crystals "
+            "counts as such, others mean that the posterior is not fully explored."
+        )
+    k = quality.get("pareto_k")
+    if k is not None and not k <= LARGEST_K:
+        found.append(
+            f"k-hat is {k:.2f}, above {LARGEST_K}: the posterior is not the Gaussian that was drawn from; "
+            "use --method nuts."
+        )
+    return found
