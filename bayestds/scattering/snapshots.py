@@ -5,20 +5,20 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase.geometry import cell_to_cellpar
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
-from bayestds.crystal.structure import Crystal
+from bayestds.crystal.shells import find_orbits
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import VolumeError
 
 LARGEST_STRAIN = 0.03
 """Between the cell of a snapshot and the supercell of the model."""
 
-SITE_SHARE = 0.2
-"""Least share of a strong low-order Bragg reflection that is left in a snapshot of the crystal.
+OCCUPIED = 0.9
+"""Least share of sites that hold an atom in a snapshot of the crystal.
 
-Atoms that move by a tenth of their distance, Lindemann's mark of melting, leave more than half of it; any
-other arrangement leaves about one over their number.
+Where atoms move by a tenth of their distance, Lindemann's mark of melting, all of them do; of atoms thrown in
+at random, about half of them at most.
 """
 
 
@@ -80,7 +80,7 @@ def snapshots(
             species, weights = frame.species, _weights(frame.species, supercell, scattering_factors, where)
         fractional = frame.positions @ np.linalg.inv(frame.cell)
         if previous is None:
-            _check_sites(fractional @ multiples, weights, supercell, scattering_factors, where)
+            _check_sites(fractional @ multiples, frame.species, supercell, where)
         else:
             step = fractional - previous
             # An atom that crossed the boundary did not move by a whole cell.
@@ -168,54 +168,51 @@ def _weights(
     return np.array([factor[label] for label in labels.tolist()])
 
 
-def _check_sites(
-    positions: np.ndarray,
-    weights: np.ndarray,
-    supercell: Supercell,
-    scattering_factors: np.ndarray,
-    where: str,
-) -> None:
-    """Refuse atoms that are not near the sites of the crystal, all shifted alike, by some reflections."""
-    reflections, amplitudes = strong_reflections(supercell.crystal, scattering_factors)
-    found = weights @ np.exp(2j * np.pi * positions @ reflections.T) / supercell.n_cells
-    shares = np.abs(found / amplitudes) ** 2
-    worst = int(np.argmin(shares))
-    if shares[worst] < SITE_SHARE:
+def _check_sites(positions: np.ndarray, labels: np.ndarray, supercell: Supercell, where: str) -> None:
+    """Refuse atoms that are not near the sites of the crystal, all shifted alike."""
+    species = np.array(supercell.crystal.species)
+    belongs = np.ones((len(positions), len(species)), dtype=bool)
+    if len(set(species)) > 1:
+        belongs = labels[:, None] == species
+    share = occupied_share(positions, belongs, supercell)
+    if share < OCCUPIED:
         raise VolumeError(
             f"{where}: the atoms are not on the sites of the crystal.",
-            f"The Bragg reflection {reflections[worst].tolist()} has {shares[worst]:.1%} of the intensity "
-            f"that atoms on their sites give; at least {SITE_SHARE:.0%} is expected.",
-            "Check that the file holds this crystal, with cell vectors in the model's order and setting.",
+            f"However they are shifted, only {share:.0%} of the sites hold an atom of their species, less "
+            f"than {OCCUPIED:.0%}.",
+            "Check that the file holds this crystal, solid, with positions in Å and the axes of the model.",
         )
 
 
-def strong_reflections(
-    crystal: Crystal, scattering_factors: np.ndarray
-) -> tuple[Int[np.ndarray, "n 3"], np.ndarray]:
-    """The shortest strong Bragg reflections that span all directions.
+def occupied_share(
+    positions: Float[np.ndarray, "n 3"], belongs: Bool[np.ndarray, "n n_atoms"], supercell: Supercell
+) -> float:
+    """Largest share of sites of a supercell that hold an atom, over shifts of all atoms.
+
+    A site holds what is nearer to it than half the shortest distance of the crystal.
 
     Args:
-        crystal: the crystal.
-        scattering_factors: f_κ (n_atoms,).
-
-    Returns:
-        h, k, l and the structure factor (n,) of a primitive cell, each at least half the strongest in
-        intensity.
+        positions: fractional in the conventional cell.
+        belongs: which of the sites of the primitive cell may be that of each atom.
+        supercell: the periodic supercell.
     """
-    steps = np.stack(np.meshgrid(*[np.arange(-3, 4)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-    reflections = steps[steps.any(axis=1)] @ crystal.conventional_matrix.T
-    vectors = crystal.scattering_vectors(reflections)
-    amplitudes = np.exp(1j * vectors @ crystal.cartesian_positions.T) @ scattering_factors
-    length, intensity = np.linalg.norm(vectors, axis=1), np.abs(amplitudes) ** 2
-    strong = intensity >= intensity.max() / 2
-    # Shells of equal length, the shortest first, until three directions are independent.
-    reach = next(q for q in np.sort(length[strong]) if _rank(vectors[strong & (length <= q + 1e-6)]) == 3)
-    chosen = strong & (length <= reach + 1e-6)
-    return reflections[chosen], amplitudes[chosen]
-
-
-def _rank(vectors: np.ndarray) -> int:
-    return int(np.linalg.matrix_rank(vectors, tol=1e-6))
+    crystal = supercell.crystal
+    positions = positions @ crystal.conventional_matrix
+    radius = find_orbits(crystal, n_shells=1)[-1].distance / 2
+    shares = []
+    for site in np.flatnonzero(belongs[0]):
+        shift = positions[0] - crystal.fractional_positions[site]
+        # At first the displacement of one atom is in the shift, then that of all of them, which is small.
+        for _ in range(3):
+            offsets = positions[:, None] - shift - crystal.fractional_positions
+            cells = np.rint(offsets).astype(int)
+            distances = np.linalg.norm((offsets - cells) @ crystal.lattice_vectors, axis=-1)
+            distances = np.where(belongs, distances, np.inf)
+            nearest = np.arange(len(positions)), np.argmin(distances, axis=1)
+            shift = shift + (offsets - cells)[nearest].mean(axis=0)
+        places = supercell.cell_index(cells[nearest]) * crystal.n_atoms + nearest[1]
+        shares.append(len(np.unique(places[distances[nearest] < radius])) / len(positions))
+    return max(shares)
 
 
 def _counts(labels: np.ndarray) -> str:
