@@ -116,7 +116,7 @@ def start_training(training: Training, target: Target, start: np.ndarray, seed: 
         seed: of the random numbers.
     """
     origin = jnp.asarray(start, dtype=float)
-    state = _svi(training, len(origin)).init(jax.random.key(seed), training, target, origin)
+    state = _svi(training, len(origin)).init(jax.random.PRNGKey(seed), training, target, origin)
     return Epochs(state, jnp.zeros(0), jnp.zeros((0, len(origin))))
 
 
@@ -173,7 +173,7 @@ def _run(training: Training, target: Target, origin: Array, state: object, lengt
     """Some epochs in one compiled loop."""
     svi = _svi(training, len(origin))
     # Only so that SVI knows its sites: the state is not used.
-    svi.init(jax.random.key(0), training, target, origin)
+    svi.init(jax.random.PRNGKey(0), training, target, origin)
 
     def epoch(state: object, _: None):
         state, loss = svi.update(state, training, target, origin)

@@ -23,8 +23,19 @@ from bayestds.errors import MissingPackageError
 NUFFT_TOLERANCE = 1e-9
 """Relative accuracy asked of the nonuniform FFT."""
 
+SINES = tuple(product((0, 1), repeat=3))
+"""Products of three waves, by the axes on which the wave is the sine."""
+
 OCTANTS = tuple(product((1, -1), repeat=3))
 """Signs of d along h, k, l; the second half mirrors the first."""
+
+OCTANT_TABLE = np.array(
+    [
+        [np.prod([(1j * sign) ** sine for sign, sine in zip(signs, sines, strict=True)]) for sines in SINES]
+        for signs in OCTANTS
+    ]
+)
+"""(8, 8) what each product of cosines and sines contributes to exp(i signs·d·x) in each octant."""
 
 
 @jax.tree_util.register_dataclass
@@ -152,21 +163,46 @@ def _octants(
     powers = _powers(engine, positions, max(half))
     waves = [jnp.concatenate([powers[:m, i].real, powers[:m, i].imag]) for i, m in enumerate(half)]
 
-    def products(weight: Float[Array, " n"]) -> Array:
-        outer = (waves[0] * weight)[:, None] * waves[1]
-        shape = [size for wave in waves for size in (2, len(wave) // 2)]
-        return (outer.reshape(-1, len(weight)) @ waves[2].T).reshape(shape)
+    def amplitudes(weight: Float[Array, " n"]) -> tuple[Array, Array]:
+        shape = [size for m in half for size in (2, m)]
+        products = _products(waves[0] * weight, waves[1], waves[2]).reshape(shape)
+        parts = products.transpose(0, 2, 4, 1, 3, 5).reshape(8, -1)
+        table = OCTANT_TABLE[:4] if engine.real else OCTANT_TABLE
+        return (table.real @ parts).reshape(-1, *half), (table.imag @ parts).reshape(-1, *half)
 
     if engine.real:
-        parts = [products(weights)]
-        return jnp.stack([sum(x**2 for x in _wave(*parts, signs)) for signs in OCTANTS[:4]])
-    real, imaginary = products(weights.real), products(weights.imag)
+        real, imaginary = amplitudes(weights)
+    else:
+        (real, imaginary), (real_i, imaginary_i) = amplitudes(weights.real), amplitudes(weights.imag)
+        real, imaginary = real - imaginary_i, imaginary + real_i
+    return real**2 + imaginary**2
 
-    def octant(signs: tuple[int, int, int]) -> Array:
-        (even, odd), (even_i, odd_i) = _wave(real, signs), _wave(imaginary, signs)
-        return (even - odd_i) ** 2 + (odd + even_i) ** 2
 
-    return jnp.stack([octant(signs) for signs in OCTANTS])
+@jax.custom_vjp
+def _products(
+    h: Float[Array, "n_h n"],
+    k: Float[Array, "n_k n"],
+    l: Float[Array, "n_l n"],  # noqa: E741
+) -> Float[Array, "n_h n_k n_l"]:
+    """Σ_j h_j k_j l_j as one matrix product."""
+    outer = (h[:, None] * k).reshape(-1, h.shape[1])
+    return (outer @ l.T).reshape(len(h), len(k), len(l))
+
+
+def _products_backward(waves: tuple[Array, Array, Array], cotangent: Array) -> tuple[Array, Array, Array]:
+    """Row by row of h, so that what belongs to a row stays in the cache: twice as fast as all at once."""
+    h, k, l = waves  # noqa: E741
+
+    def row(sums: tuple[Array, Array], of_h: tuple[Array, Array]) -> tuple[tuple[Array, Array], Array]:
+        (d_k, d_l), (h_row, d_row) = sums, of_h
+        back = d_row @ l
+        return (d_k + back * h_row, d_l + d_row.T @ (h_row * k)), (back * k).sum(axis=0)
+
+    (d_k, d_l), d_h = jax.lax.scan(row, (jnp.zeros_like(k), jnp.zeros_like(l)), (h, cotangent))
+    return d_h, d_k, d_l
+
+
+_products.defvjp(lambda *waves: (_products(*waves), waves), _products_backward)
 
 
 def _powers(engine: SampledEngine, positions: Float[Array, "n 3"], n_d: int) -> Complex[Array, "n_d 3 n"]:
@@ -181,20 +217,6 @@ def _powers(engine: SampledEngine, positions: Float[Array, "n 3"], n_d: int) -> 
 def _half_step(engine: SampledEngine) -> Float[np.ndarray, "3"]:
     """Distance of the voxels beside the centre from it, in steps: 0 or 1/2."""
     return np.array([0.0 if n % 2 else 0.5 for n in engine.shape])
-
-
-def _wave(
-    products: Float[Array, "2 n_h 2 n_k 2 n_l"], signs: tuple[int, int, int]
-) -> tuple[Float[Array, "n_h n_k n_l"], Float[Array, "n_h n_k n_l"]]:
-    """Real and imaginary part of Σ_j w_j exp(i signs·d·x_j), from products of cosines (0) and sines (1)."""
-    a, b, c = signs
-
-    def part(i: int, j: int, k: int) -> Array:
-        return products[i, :, j, :, k]
-
-    even = part(0, 0, 0) - b * c * part(0, 1, 1) - a * c * part(1, 0, 1) - a * b * part(1, 1, 0)
-    odd = a * part(1, 0, 0) + b * part(0, 1, 0) + c * part(0, 0, 1) - a * b * c * part(1, 1, 1)
-    return even, odd
 
 
 def unfolded(engine: SampledEngine, folded: Array) -> Float[Array, "n_h n_k n_l"]:
