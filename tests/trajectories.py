@@ -60,12 +60,11 @@ def trajectory(supercell: Supercell, n_frames: int, motion: Motion, seed: int = 
     for number in range(n_frames):
         u = rng.normal(size=atoms.positions.shape)
         u = motion.displacement * (u - u.mean(axis=0))
-        symmetric = rng.uniform(-1, 1, (3, 3))
-        strain = motion.strain * (symmetric + symmetric.T) / 6
-        deformation = (np.eye(3) + strain) @ (
-            Rotation.random(rng=rng).as_matrix() if motion.rotated else np.eye(3)
-        )
-        hops = rng.integers(-2, 3, u.shape) if motion.wrapped else np.zeros(u.shape)
+        strain, turn = rng.uniform(-1, 1, (3, 3)), Rotation.random(rng=rng).as_matrix()
+        hops = rng.integers(-2, 3, u.shape) * motion.wrapped
+        deformation = np.eye(3) + motion.strain * (strain + strain.T) / 6
+        if motion.rotated:
+            deformation = deformation @ turn
         positions = atoms.positions + u + number * np.array(motion.drift) + hops @ atoms.box
         frames.append(Frame(atoms.box @ deformation, (positions @ deformation)[order], species[order]))
     return frames

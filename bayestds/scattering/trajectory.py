@@ -102,7 +102,8 @@ def average_trajectory(
 def _places(engine: SampledEngine, voxels: Int[np.ndarray, " n"]) -> Int[Array, " n"]:
     """Where voxels, given by flat index, lie in the engine's own layout."""
     shape = folded_shape(engine)
-    return unfolded(engine, jnp.arange(np.prod(shape)).reshape(shape)).ravel()[voxels]
+    numbers = jnp.arange(np.prod(shape), dtype=float).reshape(shape)
+    return unfolded(engine, numbers).ravel()[voxels].astype(int)
 
 
 def _stacked(batch: list[Snapshot]) -> tuple[np.ndarray, np.ndarray]:

@@ -28,7 +28,6 @@ def check(name: str, frames: list[Frame]) -> list[Snapshot]:
     "motion",
     [
         Motion(),
-        # 2 % less than what is accepted, because a random strain is seldom the largest possible.
         Motion(strain=LARGEST_STRAIN),
         Motion(drift=(0.3, -0.7, 1.1)),
         Motion(rotated=True),
