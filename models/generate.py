@@ -184,18 +184,37 @@ def check(name: str, supercell: list[int], irreducible, force_set: ForceConstant
 
 def nickel_paper(irreducible, references: Path) -> list[ForceConstantSet]:
     """The tables of the paper, as printed."""
+    converged = "Table 1, result of the fit to the full 3D grid, as printed"
+    return [*paper_potentials(references), paper_set(references, "table1_converged", converged)]
+
+
+def nickel_paper_wedge(irreducible, references: Path) -> list[ForceConstantSet]:
+    """The same, with the paper's result for the wedge."""
+    converged = "Table 2, result of the fit to the wedge of 10 degrees, as printed"
+    return [*paper_potentials(references), paper_set(references, "table2_converged", converged)]
+
+
+def nickel_paper_plane(irreducible, references: Path) -> list[ForceConstantSet]:
+    """The same, without a result: the paper prints none for a plane."""
+    return paper_potentials(references)
+
+
+def paper_potentials(references: Path) -> list[ForceConstantSet]:
+    """Target and start of the paper."""
+    target = f"Table 1, target, as printed: EAM potential Ni U3 ({EAM})"
+    start = "Table 1, start of the fit, as printed: MEAM potential of Ni (Baskes)"
+    return [
+        paper_set(references, "target_u3", target, "u3_paper"),
+        paper_set(references, "start_meam", start, "meam_paper"),
+    ]
+
+
+def paper_set(references: Path, key: str, source: str, name: str | None = None) -> ForceConstantSet:
+    """One column of the paper's tables."""
     tables = json.loads((references / "paper_tables.json").read_text())
-    sources = {
-        "u3_paper": ("target_u3", f"target, as printed: EAM potential Ni U3 ({EAM})"),
-        "meam_paper": ("start_meam", "start of the fit, as printed: MEAM potential of Ni (Baskes)"),
-        "table1_converged": ("table1_converged", "result of the fit to the full 3D grid, as printed"),
-    }
-    sets = []
-    for name, (key, source) in sources.items():
-        values = dict(zip(tables["names"], tables[key], strict=True))
-        del values["a0"]  # printed rounded; it follows from the sum rule
-        sets.append(ForceConstantSet(name, f"arXiv:2603.28683, Table 1, {source}", values))
-    return sets
+    values = dict(zip(tables["names"], tables[key], strict=True))
+    del values["a0"]  # printed rounded; it follows from the sum rule
+    return ForceConstantSet(name or key, f"arXiv:2603.28683, {source}", values)
 
 
 def nickel_u3(irreducible, references: Path) -> list[ForceConstantSet]:
@@ -295,7 +314,11 @@ def born_von_karman(references: Path, name: str) -> dict:
 
 MODELS = {
     "ni_fcc_paper": nickel_paper,
+    "ni_fcc_paper_wedge": nickel_paper_wedge,
+    "ni_fcc_paper_plane": nickel_paper_plane,
     "ni_fcc_u3": nickel_u3,
+    "ni_fcc_u3_wedge": nickel_u3,
+    "ni_fcc_u3_plane": nickel_u3,
     "cu_fcc": copper,
     "fe_bcc": iron,
     "mg_hcp": magnesium,
