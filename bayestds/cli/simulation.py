@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
@@ -89,7 +90,8 @@ def _sampled(study: Study, name: str, sampling: Sampling, scale: float, target: 
     supercell, values, temperature = study.supercell(), study.stable_ifcs(name), study.model_temperature
     empty = empty_volume(study.axes, supercell, temperature=temperature)
     forward = stable_forward_model(study.irreducible, values, supercell, temperature)
-    root = displacement_root(forward, values, cell_differences(supercell) if sampling.dense else None)
+    differences = cell_differences(supercell) if sampling.dense else None
+    root = displacement_root(forward, jnp.asarray(values), differences)
     engine = study.sampled_engine(sampling.nufft)
     made_from = fingerprint(
         values=values,
@@ -103,16 +105,19 @@ def _sampled(study: Study, name: str, sampling: Sampling, scale: float, target: 
     )
     checkpoint = checkpoint_path(target)
     stored = load_checkpoint(checkpoint, made_from)
-    running = IntensitySum(stored["total"], int(stored["count"])) if stored else no_configurations(engine)
+    running = no_configurations(engine)
+    if stored:
+        running = IntensitySum(jnp.asarray(stored["total"]), int(stored["count"]))
     saved = time.monotonic()
     with progress_bar(study.model.path.stem) as tell:
         tell(f"going on from {running.count:,} configurations" if stored else "compiling")
-        for running in sample_intensity(
+        sums = sample_intensity(
             engine, root, forward.grid_shape, sampling.seed, sampling.configurations, running
-        ):
+        )
+        for running in sums:
             tell(
                 f"{running.count:,} of {sampling.configurations:,} configurations",
-                running.count / sampling.configurations,
+                int(running.count) / sampling.configurations,
             )
             if time.monotonic() > saved + SECONDS_BETWEEN_CHECKPOINTS:
                 save_checkpoint(checkpoint, made_from, {k: np.asarray(v) for k, v in vars(running).items()})
