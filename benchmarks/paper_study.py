@@ -96,12 +96,12 @@ def examine(name: str, path: Path) -> dict:
     }
     error, miss = record["error"], likely - truth
     record |= {
-        "rms error": rms(error),
-        "paper's rms error": rms(record["paper's error"]),
+        "rms error, 1e-4 eV/Å²": 1e4 * rms(error),
+        "paper's rms error, 1e-4 eV/Å²": 1e4 * rms(record["paper's error"]),
         "rms pull": rms(error / record["sd"]),
-        "chi-square": error @ np.linalg.solve(fit.covariance, error),
-        "chi-square of the fit to displacements": miss @ np.linalg.solve(bound, miss),
-        "rms distance to it, in sd": rms((fit.irreducible - likely) / record["sd"]),
+        "chi-square": float(error @ np.linalg.solve(fit.covariance, error)),
+        "chi-square of the fit to displacements": float(miss @ np.linalg.solve(bound, miss)),
+        "rms distance to that fit, in sd": rms((fit.irreducible - likely) / record["sd"]),
         "smallest and largest sd / bound": [f((record["sd"] / record["bound"]).tolist()) for f in (min, max)],
     }
     return record
@@ -124,7 +124,7 @@ def show(record: dict) -> None:
         print(f"{name:4s}" + "".join(cells))
     for key in list(record)[list(record).index("converged") :]:
         value = record[key]
-        print(f"{key}: " + (f"{value:.4g}" if isinstance(value, float) else str(np.round(value, 4))))
+        print(f"{key}: {value if isinstance(value, bool) else np.round(value, 4)}")
 
 
 def main() -> None:
