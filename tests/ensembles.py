@@ -1,6 +1,7 @@
 """Oracle: ensembles of configurations drawn from a dense covariance, scattered atom by atom, in NumPy."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -45,7 +46,7 @@ class Crystal:
     atoms: PeriodicAtoms
     covariance: np.ndarray
 
-    @property
+    @cached_property
     def root(self) -> np.ndarray:
         """A matrix (3n, 3n) R with R Rᵀ equal to the covariance, Å."""
         values, vectors = np.linalg.eigh(self.covariance)

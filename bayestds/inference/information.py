@@ -76,7 +76,7 @@ def block_derivatives(forward: ForwardModel) -> Complex[Array, "n_irreducible n_
 
 @jax.jit
 def displacement_information(
-    forward: ForwardModel, irreducible: Float[Array, " n_irreducible"], configurations: int
+    forward: ForwardModel, irreducible: Float[Array, " n_irreducible"], configurations: int | Array
 ) -> Float[Array, "n_irreducible n_irreducible"]:
     """Fisher information of the displacements in M independent configurations, Å⁴/eV².
 
