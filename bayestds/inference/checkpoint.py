@@ -49,8 +49,8 @@ def load_checkpoint(path: Path, mark: str, like: Any) -> tuple[Any, dict[str, np
         ResultError: the file is damaged, or belongs to another computation.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            content = {name: file[name] for name in file.files}
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+            content = {name: stored[name] for name in stored.files}
         found = str(content.pop("mark"))
     except Exception as error:  # a damaged zip file can raise almost anything
         raise ResultError(

@@ -21,7 +21,7 @@ Sites = dict[str, np.ndarray]
 """Values of the sites of a posterior, (n_draws, ...) each."""
 
 
-REPLICATED_DRAWS, LIKELIHOOD_DRAWS, PRIOR_DRAWS, PRIOR_REPLICATED = 25, 250, 1000, 50
+REPLICATED_DRAWS, LIKELIHOOD_DRAWS, PRIOR_DRAWS, PRIOR_REPLICATED = 25, 250, 1000, 20
 """Draws per chain that are replicated and whose likelihood is kept; draws of the prior, and replicated ones.
 A file keeps few predictions: they are as large as the data each."""
 

@@ -7,9 +7,19 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bayestds.diagnostics.dataset import point_fit_tree, read_result, write_result
+from bayestds.diagnostics.dataset import (
+    chain_diagnostics,
+    pareto_shape,
+    point_fit_tree,
+    posterior_tree,
+    read_result,
+    write_result,
+)
 from bayestds.errors import OutputError, ResultError
+from bayestds.inference.nuts import STATISTICS, Draws
 from bayestds.inference.point_fit import PointFit, Problem
+from bayestds.inference.predictive import Predictions
+from bayestds.inference.priors import make_prior
 from tests.crystals import make_crystal
 
 NAMES = ("b0", "b1", "b2", "c0", "c1")
@@ -32,7 +42,11 @@ def parts() -> dict[str, Any]:
     problem = made_up(
         Problem,
         irreducible=SimpleNamespace(
-            names=NAMES, shells=np.array([1, 1, 1, 2, 2]), crystal=make_crystal("fcc")
+            names=NAMES,
+            shells=np.array([1, 1, 1, 2, 2]),
+            crystal=make_crystal("fcc"),
+            self_names=("a0",),
+            self_coefficients=np.array([[-8.0, -4.0, 0.0, -2.0, -4.0]]),
         ),
         supercell=SimpleNamespace(matrix=np.diag([3, 3, 3])),
         temperature=300.0,
@@ -154,3 +168,138 @@ def test_another_tree_is_refused(tmp_path):
         read_result(tmp_path / "r.nc")
     assert "r.nc" in caught.value.summary
     assert caught.value.fix
+
+
+CHAINS, DRAWS, N_STARS = 2, 40, 3
+
+
+@pytest.fixture(scope="module")
+def sampled(tree) -> dict[str, Any]:
+    """Arguments of posterior_tree, full of random numbers."""
+    rng = np.random.default_rng(1)
+    few, many = np.array([0, 20, 39]), np.arange(0, 40, 2)
+    statistics = {name: rng.uniform(1, 2, (CHAINS, DRAWS)) for name in STATISTICS}
+    statistics["n_steps"] = rng.integers(1, 16, (CHAINS, DRAWS))
+    sites = {
+        "irreducible": rng.normal(size=(CHAINS, DRAWS, 5)),
+        "log_relative_noise": rng.normal(size=(2, 40)),
+    }
+    return {
+        "fitted": tree,
+        "prior": make_prior(np.array([1, 1, 1, 0.4, 0.4]), np.array([1, 1, 1, 2, 2]), "student_t"),
+        "draws": Draws(sites, statistics),
+        "predictions": Predictions(
+            stars=rng.integers(0, N_STARS, N_POINTS),
+            replicated=rng.normal(size=(CHAINS, 3, N_POINTS)).astype(np.float32),
+            replicated_draws=few,
+            log_likelihood=rng.normal(size=(CHAINS, 20, N_STARS)),
+            likelihood_draws=many,
+            prior=rng.normal(size=(30, 5)),
+            prior_replicated=rng.normal(size=(4, N_POINTS)).astype(np.float32),
+        ),
+        "attributes": {"method": "nuts"},
+    }
+
+
+@pytest.fixture(scope="module")
+def posterior(sampled) -> xr.DataTree:
+    return posterior_tree(**sampled)
+
+
+def test_groups_of_a_posterior(posterior, sampled):
+    sites, predictions = sampled["draws"].sites, sampled["predictions"]
+    found = posterior["posterior"].dataset
+    assert found["ifcs"].dims == ("chain", "draw", "irreducible")
+    np.testing.assert_array_equal(found["ifcs"].sel(irreducible="c0"), sites["irreducible"][..., 3])
+    np.testing.assert_array_equal(found["log_relative_noise"], sites["log_relative_noise"])
+    assert found["shell"].values.tolist() == [1, 1, 1, 2, 2]
+    assert found["ifcs"].attrs["units"] == posterior["prior"]["ifcs"].attrs["units"] == "eV/Å²"
+    assert posterior["prior"]["ifcs"].sizes == {"chain": 1, "draw": 30, "irreducible": 5}
+    replicated = posterior["posterior_predictive"]["log_intensity"]
+    np.testing.assert_array_equal(replicated.sel(chain=1, draw=20), predictions.replicated[1, 1])
+    likelihood = posterior["log_likelihood"]["log_intensity"]
+    np.testing.assert_array_equal(
+        likelihood.sel(chain=0, draw=38, star=2), predictions.log_likelihood[0, 19, 2]
+    )
+    np.testing.assert_array_equal(posterior["observed_data"]["star"], predictions.stars)
+    assert posterior["prior_predictive"]["log_intensity"].sizes == {"chain": 1, "draw": 4, "point": N_POINTS}
+
+
+def test_statistics_of_the_sampler(posterior, sampled):
+    stats, given = posterior["sample_stats"], sampled["draws"].statistics
+    for name in STATISTICS:
+        np.testing.assert_array_equal(stats[name], given[name])
+    depth = {1: 1, 2: 2, 3: 2, 4: 3, 7: 3, 8: 4, 15: 4}
+    for steps, expected in depth.items():
+        assert (stats["tree_depth"].values[given["n_steps"] == steps] == expected).all()
+
+
+def test_posterior_keeps_its_point_fit(posterior, tree):
+    assert posterior.attrs["kind"] == "posterior"
+    assert posterior.attrs["method"] == "nuts"
+    np.testing.assert_array_equal(posterior["point_fit"]["value"], tree["point_fit"]["value"])
+    assert tree.attrs["kind"] == "point_fit"
+    np.testing.assert_allclose(posterior["constant_data"]["prior_sd"], np.array([1, 1, 1, 0.4, 0.4]) * 2**0.5)
+
+
+def test_posterior_round_trip(posterior, tmp_path):
+    write_result(posterior, tmp_path / "r.nc")
+    found = read_result(tmp_path / "r.nc")
+    assert set(found.children) == set(posterior.children)
+    for name in posterior.children:
+        for key, values in posterior[name].dataset.variables.items():
+            np.testing.assert_array_equal(found[name].dataset.variables[key].values, values.values)
+
+
+# So few made-up draws tell ArviZ little of their tails.
+@pytest.mark.filterwarnings("ignore:Estimated shape parameter:UserWarning")
+def test_plain_arviz_understands_it(posterior, tmp_path):
+    """The three lines that a user types."""
+    write_result(posterior, tmp_path / "r.nc")
+    import arviz_stats as az
+
+    with xr.open_datatree(tmp_path / "r.nc") as tree:
+        table = az.summary(tree, var_names=["ifcs"])
+        reliability = az.loo(tree)
+    assert len(table) == 5
+    assert all("c1" in str(row) for row in table.index[-1:])
+    assert reliability.n_data_points == N_STARS
+
+
+def test_independent_draws_have_no_statistics(sampled):
+    sites = {"irreducible": sampled["draws"].sites["irreducible"].reshape(1, -1, 5)}
+    independent = posterior_tree(**(sampled | {"draws": Draws(sites, {})}))
+    assert "sample_stats" not in independent.children
+    assert chain_diagnostics(independent) == {}
+
+
+def test_diagnostics_see_chains_apart(posterior, sampled):
+    """R-hat of equal chains is near 1; of chains that are 10 standard deviations apart it is not."""
+    calm = chain_diagnostics(posterior)
+    assert {name: values.shape for name, values in calm.items()} == dict.fromkeys(
+        ("r_hat", "ess_bulk", "ess_tail"), (5,)
+    )
+    assert calm["r_hat"].max() < 1.1
+    sites = sampled["draws"].sites["irreducible"] + np.array([0.0, 10.0])[:, None, None]
+    apart = posterior_tree(
+        **(sampled | {"draws": Draws({"irreducible": sites}, sampled["draws"].statistics)})
+    )
+    assert chain_diagnostics(apart)["r_hat"].min() > 1.5
+
+
+def test_pareto_shape_of_a_known_tail():
+    """Ratios with the tail exponent 1/k: k-hat finds k within 3 times (1 + k)/√424, 424 draws in the tail."""
+    rng = np.random.default_rng(2)
+    for k in (0.2, 0.9):
+        assert pareto_shape(k * rng.standard_exponential(20000)) == pytest.approx(k, abs=3 * (1 + k) / 424**0.5)
+    assert pareto_shape(np.zeros(1000) + 1e-9 * rng.normal(size=1000)) < 0.5
+
+
+@pytest.mark.parametrize("lost", ["posterior", "point_fit"])
+def test_incomplete_posterior_is_refused(posterior, tmp_path, lost):
+    groups = {name: node.dataset for name, node in posterior.children.items() if name != lost}
+    partial = xr.DataTree.from_dict(groups)
+    partial.attrs = posterior.attrs
+    partial.to_netcdf(tmp_path / "r.nc", engine="h5netcdf")
+    with pytest.raises(ResultError, match="not a result"):
+        read_result(tmp_path / "r.nc")

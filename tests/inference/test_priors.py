@@ -1,0 +1,88 @@
+"""Priors: densities, standard deviations, and draws within the stable region."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpyro.infer.util import log_density
+from scipy import stats
+
+from bayestds.inference.priors import (
+    DEGREES_OF_FREEDOM,
+    make_prior,
+    prior_draws,
+    prior_standard_deviations,
+    sample_irreducible,
+    shrinkage_shapes,
+)
+from bayestds.scattering.forward import make_forward_model, stable
+from tests.crystals import default_supercell, make_irreducible
+
+SCALES = np.array([1.0, 1.0, 0.4])
+SHELLS = np.array([1, 1, 2])
+PHI = np.array([0.3, -1.2, 0.1])
+
+
+def density(prior, **sites):
+    values = {name: jnp.asarray(value) for name, value in sites.items()}
+    return float(log_density(sample_irreducible, (prior,), {}, values)[0])
+
+
+def test_normal():
+    found = density(make_prior(SCALES, SHELLS), irreducible=PHI)
+    assert found == pytest.approx(stats.norm.logpdf(PHI, 0, SCALES).sum(), rel=1e-12)
+
+
+def test_student_t():
+    found = density(make_prior(SCALES, SHELLS, "student_t"), irreducible=PHI)
+    assert found == pytest.approx(stats.t.logpdf(PHI, DEGREES_OF_FREEDOM, 0, SCALES).sum(), rel=1e-12)
+
+
+def test_shrinkage():
+    overall, local = 0.7, np.array([2.0, 0.1])
+    prior = make_prior(SCALES, SHELLS, "shrinkage")
+    found = density(prior, irreducible=PHI, shrinkage_overall=overall, shrinkage_shell=local)
+    slab, strength = SCALES, (overall * local)[SHELLS - 1]
+    sd = np.sqrt(slab**2 * strength**2 / (1 + strength**2))
+    expected = stats.halfcauchy.logpdf(overall) + stats.halfcauchy.logpdf(local).sum()
+    assert found == pytest.approx(expected + stats.norm.logpdf(PHI, 0, sd).sum(), rel=1e-12)
+    assert shrinkage_shapes(prior) == {"shrinkage_overall": (), "shrinkage_shell": (2,)}
+    assert shrinkage_shapes(make_prior(SCALES, SHELLS)) == {}
+
+
+def test_standard_deviation_of_the_student_t():
+    found = prior_standard_deviations(make_prior(SCALES, SHELLS, "student_t"))
+    np.testing.assert_allclose(found, stats.t.std(DEGREES_OF_FREEDOM, 0, SCALES))
+
+
+def test_standard_deviation_of_the_shrinkage():
+    """A million draws of the squared factor, whose standard deviation is below 1/2: 5e-4 of 0.5."""
+    rng = np.random.default_rng(0)
+    t = np.abs(rng.standard_cauchy(10**6) * rng.standard_cauchy(10**6))
+    variance = (t**2 / (1 + t**2)).mean()
+    found = np.asarray(prior_standard_deviations(make_prior(SCALES, SHELLS, "shrinkage")))
+    np.testing.assert_allclose(found**2, variance * SCALES**2, rtol=4e-3)
+
+
+@pytest.mark.parametrize("family", ["normal", "student_t", "shrinkage"])
+def test_draws_are_stable_draws_of_the_prior(family):
+    """Nearest neighbours only: stability is known by trial, the rest of the prior must not change."""
+    irreducible, supercell = make_irreducible("fcc", 1), default_supercell("fcc")
+    forward = make_forward_model(irreducible, supercell, 300.0)
+    prior = make_prior(np.ones(3), np.ones(3, dtype=int), family)
+    draws = prior_draws(prior, forward, 500, seed=0)
+    assert draws.shape == (500, 3)
+    assert all(bool(stable(forward, jnp.asarray(draw))) for draw in draws[:50])
+    assert len(np.unique(draws[:, 0])) == 500
+    if family == "normal":
+        kept = np.random.default_rng(1).normal(size=(6000, 3))
+        kept = kept[[bool(stable(forward, jnp.asarray(draw))) for draw in kept]]
+        # Two samples of the same distribution fail this in one of a thousand cases for each constant.
+        assert min(stats.ks_2samp(draws[:, i], kept[:, i]).pvalue for i in range(3)) > 1e-3
+
+
+def test_impossible_prior_gives_no_draws():
+    """Two free constants of a shell that would have to be many standard deviations from zero."""
+    irreducible, supercell = make_irreducible("fcc", 1), default_supercell("fcc")
+    forward = make_forward_model(irreducible, supercell, 300.0)
+    prior = make_prior(np.full(3, 1e-12), np.ones(3, dtype=int))
+    assert prior_draws(prior, forward, 10, seed=0).shape == (0, 3)
