@@ -102,6 +102,21 @@ def test_what_a_trajectory_says_of_itself():
     assert average.labels == {"Ni"}
 
 
+@pytest.mark.parametrize("name", MULTIPLES)
+def test_inefficiency_is_that_of_the_followed_voxels(name):
+    """Each snapshot twice, in more than one batch, so that there is a correlation to be seen."""
+    supercell, axes = supercell_of(name), AXES[name]
+    frames = [frame for frame in trajectory(supercell, BATCH, Motion()) for _ in range(2)][:-3]
+    engine = make_sampled_engine(supercell, axes, factors_of(supercell))
+    shape = [len(axis) for axis in axes]
+    followed = np.random.default_rng(3).choice(int(np.prod(shape)), 15, replace=False)
+    average = average_trajectory(engine, supercell, frames, "md.xyz", followed)
+    each = [brute_force_intensity(supercell, MULTIPLES[name], [frame], axes) for frame in frames]
+    series = np.array([intensity.ravel()[followed] for intensity in each])
+    assert average.inefficiency > 1.2
+    assert average.inefficiency == pytest.approx(slow_inefficiency(series), rel=1e-6)
+
+
 def test_no_frame():
     supercell = supercell_of("fcc")
     with pytest.raises(VolumeError, match=r"md\.xyz holds no frame"):
