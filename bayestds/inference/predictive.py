@@ -11,6 +11,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from bayestds.crystal.supercell import Supercell
+from bayestds.inference.conditional import conditional_log_density, draw_noise
 from bayestds.inference.model import LOG_NOISE, learns_level, with_noise_level
 from bayestds.inference.nuts import Draws
 from bayestds.inference.posterior import Target
@@ -96,7 +97,11 @@ def prior_sites(target: Target, n_draws: int, seed: int) -> Sites:
 
 def replicated_data(target: Target, sites: Sites, seed: int) -> Float[np.ndarray, "n_draws n_q"]:
     """One replicate of the log intensities for each draw."""
-    return np.asarray(_replicated(target.arguments, sites, _keys(sites, seed)))
+    keys = _keys(sites, seed)
+    if target.data.correlation is not None:
+        expected = np.asarray(_expected(target.arguments, sites, keys))
+        return expected + draw_noise(target.data.correlation, len(expected), seed)
+    return np.asarray(_replicated(target.arguments, sites, keys))
 
 
 def star_log_likelihood(
@@ -104,15 +109,20 @@ def star_log_likelihood(
 ) -> Float[np.ndarray, "n_draws n_stars"]:
     """Log density of the observed log intensities of each star of k, for each draw.
 
+    Where the noise is correlated, it is the density given all other stars.
+
     Args:
         target: the posterior.
         sites: the draws.
         stars: (n_q,) from :func:`star_labels`.
         seed: of the draws of the scale.
     """
+    keys, correlation = _keys(sites, seed), target.data.correlation
+    if correlation is not None:
+        misfit = np.asarray(target.data.log_intensity - _expected(target.arguments, sites, keys))
+        return conditional_log_density(correlation, misfit, stars)
     n_stars = int(np.max(stars)) + 1
-    by_star = _by_star(target.arguments, sites, _keys(sites, seed), jnp.asarray(stars), n_stars)
-    return np.asarray(by_star)
+    return np.asarray(_by_star(target.arguments, sites, keys, jnp.asarray(stars), n_stars))
 
 
 def _keys(sites: Sites, seed: int) -> Array:
@@ -140,6 +150,24 @@ def _by_star(
     return jax.lax.map(one, (sites, keys))
 
 
+@jax.jit
+def _expected(arguments: tuple, sites: dict[str, Array], keys: Array) -> Float[Array, "n_draws n_q"]:
+    """Expected log intensities of data with correlated noise, of each draw."""
+    _, forward, data, _, _ = arguments
+
+    def one(draw: tuple[dict[str, Array], Array]) -> Array:
+        expected = log_intensity(forward, draw[0]["irreducible"])
+        return expected + _scale(data.correlation.row_sums, data.log_intensity - expected, draw[1])
+
+    return jax.lax.map(one, (sites, keys))
+
+
+def _scale(weight: Float[Array, " n_q"], misfit: Float[Array, " n_q"], key: Array) -> Float[Array, ""]:
+    """A draw of the log scale from its conditional distribution."""
+    total = weight.sum()
+    return weight @ misfit / total + jax.random.normal(key) / jnp.sqrt(total)
+
+
 def _density(arguments: tuple, values: dict[str, Array], key: Array) -> dist.Distribution:
     """Density of the log intensities given all unknowns of one draw.
 
@@ -152,6 +180,5 @@ def _density(arguments: tuple, values: dict[str, Array], key: Array) -> dist.Dis
     expected = log_intensity(forward, values["irreducible"])
     if noise.degrees_of_freedom is not None:
         return dist.StudentT(noise.degrees_of_freedom, expected + values["log_scale"], data.weight**-0.5)
-    total = data.weight.sum()
-    scale = data.weight @ (data.log_intensity - expected) / total + jax.random.normal(key) / jnp.sqrt(total)
+    scale = _scale(data.weight, data.log_intensity - expected, key)
     return dist.Normal(expected + scale, data.weight**-0.5)
