@@ -26,6 +26,7 @@ FLOORS = {
 
 DOORS = {
     "spglib": "bayestds.crystal.symmetry",
+    "seekpath": "bayestds.lattice_dynamics.paths",
     "sympy": "bayestds.force_constants.irreducible",
     "arviz": "bayestds.diagnostics.dataset",
     "arviz_base": "bayestds.diagnostics.dataset",

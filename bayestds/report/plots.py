@@ -35,7 +35,8 @@ def slices_figure(tree: xr.DataTree, title: str) -> Figure:
         heading = f"l = {float(observed['l'][level]):.2f}"
         names = (f"observed, {heading}", f"fitted, {heading}", "observed - fitted")
         for axes, image, name, (low, high) in zip(row, maps, names, limits, strict=True):
-            drawn = _draw(axes, observed, image, low, high, "RdBu_r" if name == names[2] else "viridis")
+            colours = "RdBu_r" if name == names[2] else "viridis"
+            drawn = draw_plane(axes, observed["h"].values, observed["k"].values, image, low, high, colours)
             axes.set_title(name)
             label = "residual of ln I" if name == names[2] else "ln I (arbitrary units)"
             figure.colorbar(drawn, ax=axes, label=label, fraction=0.046, pad=0.02)
@@ -55,10 +56,18 @@ def _on_plane(values: xr.DataArray, plane: xr.DataArray) -> np.ndarray:
     return np.where(plane.values >= 0, values.values[plane.values], np.nan)
 
 
-def _draw(
-    axes: Axes, observed: xr.Dataset, image: np.ndarray, low: float, high: float, colours: str
+def draw_plane(
+    axes: Axes, h: np.ndarray, k: np.ndarray, image: np.ndarray, low: float, high: float, colours: str
 ) -> AxesImage:
-    h, k = observed["h"].values, observed["k"].values
+    """Draw a plane of a volume, grey where it is NaN.
+
+    Args:
+        axes: to draw on.
+        h, k: axes of the plane, r.l.u.
+        image: (n_h, n_k).
+        low, high: ends of the colour scale.
+        colours: name of the colour map.
+    """
     half = [(values[1] - values[0]) / 2 if len(values) > 1 else 0.5 for values in (h, k)]
     extent = (h[0] - half[0], h[-1] + half[0], k[0] - half[1], k[-1] + half[1])
     axes.set_xlabel("h (r.l.u.)")
