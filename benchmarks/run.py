@@ -77,7 +77,7 @@ def paper_grid() -> None:
 
 
 def paper_algorithm() -> None:
-    """The algorithm of arXiv:2603.28683 (dense Cholesky, 15 configurations an epoch) beside the exact engine."""
+    """The algorithm of arXiv:2603.28683 (dense Cholesky, 15 configurations) beside the exact engine."""
     study = build_study(load_model("ni_fcc_paper"))
     volume, supercell = study.own_volume(), study.supercell()
     intensity = volume["intensity"].values
