@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 
 from bayestds.cli import main
 
-COMMANDS = ("irreducible", "simulate", "info", "convert", "fit", "summary")
+COMMANDS = ("irreducible", "simulate", "info", "convert", "fit", "sample", "summary")
 
 
 def run(folder, *words: str) -> subprocess.CompletedProcess[str]:
