@@ -60,9 +60,9 @@ def make_correlation(
     root = 1 / np.sqrt(variance)
     scaled = [root[m, None] * factor for m, factor in zip(members, factors, strict=True)]
     places, padded = _padded(members, [_reduced(factor) for factor in scaled], len(root))
-    common = jnp.asarray(root[:, None] * common)
-    reduced = _less_blocks(places, padded, common)
-    lower = jnp.linalg.cholesky(jnp.eye(common.shape[1]) + common.T @ reduced)
+    relative = jnp.asarray(root[:, None] * common)
+    reduced = _less_blocks(places, padded, relative)
+    lower = jnp.linalg.cholesky(jnp.eye(common.shape[1]) + relative.T @ reduced)
     shared = jax.scipy.linalg.solve_triangular(lower, reduced.T, lower=True).T
     correlation = Correlation(jnp.asarray(root), places, padded, shared, jnp.zeros(len(root)))
     return replace(correlation, row_sums=precision_times(correlation, jnp.ones(len(root))))
@@ -123,7 +123,7 @@ def _padded(
         size = sizes[chosen].max()
         rank = max(factors[b].shape[1] for b in chosen)
         place, factor = np.full((len(chosen), size), n_q), np.zeros((len(chosen), size, rank))
-        for row, b in enumerate(chosen):
+        for row, b in enumerate(chosen.tolist()):
             place[row, : sizes[b]] = members[b]
             factor[row, : sizes[b], : factors[b].shape[1]] = factors[b]
         places.append(jnp.asarray(place))

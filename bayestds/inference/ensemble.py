@@ -95,13 +95,11 @@ class Response:
     """How the log intensities of the averaged voxels depend on the amplitudes θ of the modes.
 
     Attributes:
-        first: (n_q, n_modes) derivatives of the logarithm.
-        curvature: (n_q,) Σ_s of the second derivatives of the intensity over the intensity.
+        derivative: (n_q, n_modes) U.
         deviation: the θ at which they were taken, as a deviation of C_κκ'(R).
     """
 
-    first: np.ndarray
-    curvature: np.ndarray
+    derivative: np.ndarray
     deviation: Deviation
 
 
@@ -120,23 +118,21 @@ def mode_response(
     covariance = classical_covariance(blocks(forward, jnp.asarray(irreducible)), forward.thermal_energy)
     centre = covariance_in_real_space(covariance, forward.grid_shape)
     roots = square_roots(np.asarray(covariance))
-    shifts, values, firsts, seconds = [], [], [], []
+    shifts, values, slopes = [], [], []
     for inverse in ensemble.cosets.inverses:
         modes = _in_units_of(transformed(ensemble.symmetry, ensemble.cosets.modes, inverse), roots)
         arrays = jnp.asarray(modes.k_index), jnp.asarray(modes.blocks)
         shift = _combined(*arrays, jnp.asarray(amplitudes), forward.grid_shape)
-        value, first, second = mode_derivatives(forward.engine, centre + shift, *arrays)
+        value, slope = _mode_derivatives(forward.engine, centre + shift, *arrays)
         shifts.append(shift)
         values.append(np.asarray(value))
-        firsts.append(np.asarray(first))
-        seconds.append(np.asarray(second.sum(axis=0)))
+        slopes.append(np.asarray(slope))
     with np.errstate(divide="ignore"):
         log_shares = np.log(ensemble.cosets.shares)
     # Parts of the average count by their intensities, which are equal only at θ = 0.
     weights = np.array(jax.nn.softmax(np.array(values) + log_shares.T, axis=0))
     return Response(
-        np.einsum("cq,csq->qs", weights, firsts),
-        (weights * seconds).sum(axis=0),
+        np.einsum("cq,csq->qs", weights, slopes),
         Deviation(jnp.stack(shifts), jnp.asarray(log_shares)),
     )
 
@@ -161,34 +157,21 @@ def _combined(
 
 
 @jax.jit
-def mode_derivatives(
+def _mode_derivatives(
     engine: exact.ExactEngine,
     covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"],
     k_index: Int[Array, "n_modes n_members"],
     blocks: Complex[Array, "n_modes n_members size size"],
-) -> tuple[Float[Array, " n_q"], Float[Array, "n_modes n_q"], Float[Array, "n_modes n_q"]]:
-    """Log I, and the derivatives I'/I and I''/I along every mode.
-
-    Args:
-        engine: of the Q points.
-        covariance: C_κκ'(R), Å².
-        k_index: wave vectors of each mode.
-        blocks: B_s there, Å².
-    """
+) -> tuple[Float[Array, " n_q"], Float[Array, "n_modes n_q"]]:
+    """Log I, and its derivative along every mode."""
 
     def along(mode: tuple[Array, Array]) -> tuple[Array, Array]:
         members, values = mode
         direction = _combined(members[None], values[None], jnp.ones(1), engine.grid_shape)
+        return jax.jvp(lambda c: exact.log_intensity(engine, c), (covariance,), (direction,))
 
-        def slope(step: Array) -> Array:
-            moved = covariance + step * direction
-            return jax.jvp(lambda c: exact.log_intensity(engine, c), (moved,), (direction,))[1]
-
-        first, second = jax.jvp(slope, (jnp.zeros(()),), (jnp.ones(()),))
-        return first, second + first**2
-
-    first, second = jax.lax.map(along, (k_index, blocks))
-    return exact.log_intensity(engine, covariance), first, second
+    value, slope = jax.lax.map(along, (k_index, blocks))
+    return value[0], slope
 
 
 def ensemble_data(
@@ -201,9 +184,10 @@ def ensemble_data(
 ) -> FitData:
     """Data of a problem with the noise of an ensemble, linearised in the amplitudes θ.
 
-    The logarithm of a mean lies below that of the expectation, and the mean given a sample covariance
-    is not the intensity of that covariance: both are corrected for. With the normal prior of θ integrated
-    out, residuals of data shifted by U θ have the covariance U Uᵀ 2/M plus that of the rest.
+    The logarithm of a mean lies below that of its expectation, by log(m) - digamma(m) if the rest of the
+    noise is that of a mean of m exponentials; that is corrected for, and the model of θ has the same for
+    the part that is linear in θ. With the normal prior of θ integrated out, residuals of data shifted by
+    U θ have the covariance U Uᵀ 2/M plus that of the rest.
 
     Args:
         ensemble: the modes and stars.
@@ -224,7 +208,7 @@ def ensemble_data(
     rest_variance = np.empty(len(intensity))
     for points, noise in zip(members, noises, strict=True):
         rest_variance[points] = noise.diagonal() / m
-    common = np.sqrt(2 / m) * response.first
+    common = np.sqrt(2 / m) * response.derivative
     variance = rest_variance + (common**2).sum(axis=1)
     independent = INDEPENDENT * variance
     factors = [
@@ -232,8 +216,8 @@ def ensemble_data(
         for points, noise in zip(members, noises, strict=True)
     ]
     effective = 1 / np.maximum(rest_variance, 1e-12)
-    bias = digamma(effective) - np.log(effective) - response.curvature / m
-    observed = np.asarray(problem.data.log_intensity) - bias + response.first @ amplitudes
+    bias = digamma(effective) - np.log(effective)
+    observed = np.asarray(problem.data.log_intensity) - bias + response.derivative @ amplitudes
     correlation = make_correlation(independent, members, factors, common)
     return FitData(jnp.asarray(observed), jnp.asarray(1 / variance), False, correlation)
 
@@ -243,7 +227,7 @@ def estimated_amplitudes(
 ) -> Float[np.ndarray, " n_modes"]:
     """Posterior mean of θ at a fit to data from :func:`ensemble_data`."""
     pull = precision_times(data, jnp.asarray(fit.residual))
-    return 2 / ensemble.configurations * response.first.T @ np.asarray(pull)
+    return 2 / ensemble.configurations * response.derivative.T @ np.asarray(pull)
 
 
 def ensemble_fit(

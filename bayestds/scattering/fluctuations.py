@@ -120,7 +120,7 @@ class StarAmplitudes:
             waves: f_κ exp(iQ'·τ_κ - W_κ) there.
         """
         powers = np.concatenate(_tensor_powers(vectors), axis=-1)
-        total, one_phonon = 0, 0
+        total = one_phonon = np.zeros((1, 1), complex)
         for i, j in np.ndindex(self.far.shape[:2]):
             lattice_sum = (powers @ self.far[i, j, :, :, None])[..., 0]
             left, phases = self.near[i][j]
@@ -245,7 +245,8 @@ class StarNoise:
 
         Pivoted Cholesky: the noise is so smooth over the points that a few columns are all of it.
         """
-        rest, columns = self.diagonal(), []
+        rest = self.diagonal()
+        columns: list[np.ndarray] = []
         while (rest > negligible).any() and len(columns) < len(rest):
             pivot = int((rest / negligible).argmax())
             column = self.column(pivot) - sum(c * c[pivot] for c in columns)
