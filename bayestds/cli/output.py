@@ -103,7 +103,8 @@ class _NotYet(Exception):
 class Tell(Protocol):
     """Tells what is being done and, where that is known, which share of it is."""
 
-    def __call__(self, text: str, share: float | None = None) -> None: ...
+    def __call__(self, text: str, share: float | None = None) -> None:
+        """Tell it."""
 
 
 @contextmanager

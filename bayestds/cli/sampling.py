@@ -1,7 +1,6 @@
 """The command that samples a posterior."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import xarray as xr
 
 from bayestds.cli.assemble import Study, build_study
 from bayestds.cli.fitting import Fitted, fit_warnings, run_fit
-from bayestds.cli.output import check_output, print_json, progress_bar, words
+from bayestds.cli.output import Tell, check_output, print_json, progress_bar, words
 from bayestds.cli.summary import print_summary, summary_record
 from bayestds.config import load_model
 from bayestds.diagnostics.dataset import pareto_shape, posterior_tree, write_result
@@ -106,9 +105,7 @@ def _target(study: Study, fitted: Fitted) -> Target:
     return make_target(fitted.problem, fitted.result, study.prior, noise)
 
 
-def _draws(
-    target: Target, choices: Choices, checkpoint: Path, tell: Callable[[str], None]
-) -> tuple[Draws, dict[str, float]]:
+def _draws(target: Target, choices: Choices, checkpoint: Path, tell: Tell) -> tuple[Draws, dict[str, float]]:
     """Draws, and what is known of their quality."""
     if choices.method == "nuts":
         return sample_posterior(target, choices.sampling, checkpoint, choices.resume, tell), {}

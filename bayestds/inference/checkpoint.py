@@ -33,8 +33,9 @@ def save_checkpoint(path: Path, mark: str, state: Any, record: dict[str, np.ndar
         record: what the computation has produced so far.
     """
     leaves = {f"state_{i}": np.asarray(_data(leaf)) for i, leaf in enumerate(jax.tree.leaves(state))}
+    records = {f"record_{name}": values for name, values in record.items()}
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, mark=mark, **leaves, **{f"record_{name}": values for name, values in record.items()})
+        np.savez(file, mark=np.array(mark), **leaves, **records)  # type: ignore[arg-type]
 
 
 def load_checkpoint(path: Path, mark: str, like: Any) -> tuple[Any, dict[str, np.ndarray]]:
@@ -79,4 +80,4 @@ def _data(leaf: Any) -> Any:
 
 
 def _as(values: np.ndarray, leaf: Any) -> Any:
-    return jax.random.wrap_key_data(values) if _is_key(leaf) else jax.numpy.asarray(values)
+    return jax.random.wrap_key_data(jax.numpy.asarray(values)) if _is_key(leaf) else jax.numpy.asarray(values)

@@ -169,13 +169,15 @@ def _svi(training: Training, n_parameters: int) -> SVI:
 
 
 @partial(jax.jit, static_argnames=("training", "length"))
-def _run(training: Training, target: Target, origin: Array, state: object, length: int):
+def _run(
+    training: Training, target: Target, origin: Array, state: object, length: int
+) -> tuple[object, Array, Array]:
     """Some epochs in one compiled loop."""
     svi = _svi(training, len(origin))
     # Only so that SVI knows its sites: the state is not used.
     svi.init(jax.random.PRNGKey(0), training, target, origin)
 
-    def epoch(state: object, _: None):
+    def epoch(state: object, _: None) -> tuple[object, tuple[Array, Array]]:
         state, loss = svi.update(state, training, target, origin)
         return state, (loss, svi.get_params(state)["parameters_auto_loc"])
 

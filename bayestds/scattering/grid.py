@@ -133,9 +133,7 @@ def reduce_grid(volume: xr.Dataset, supercell: Supercell, used: np.ndarray) -> I
     index = np.unravel_index(keys % n_voxels, shape)
     q_points = np.stack([axis[i] for axis, i in zip(axes, index, strict=True)], axis=-1)
     h, k, l_ = axes
-    return IrreducibleGrid(
-        supercell.snap(q_points), multiplicity, point_of_voxel.reshape(shape), (h, k, l_)
-    )
+    return IrreducibleGrid(supercell.snap(q_points), multiplicity, point_of_voxel.reshape(shape), (h, k, l_))
 
 
 def _grid_k_index(axes: list[np.ndarray], supercell: Supercell, used: np.ndarray) -> np.ndarray:

@@ -196,7 +196,7 @@ def _products_backward(waves: tuple[Array, Array, Array], cotangent: Array) -> t
     def row(sums: tuple[Array, Array], of_h: tuple[Array, Array]) -> tuple[tuple[Array, Array], Array]:
         (d_k, d_l), (h_row, d_row) = sums, of_h
         back = d_row @ l
-        return (d_k + back * h_row, d_l + d_row.T @ (h_row * k)), (back * k).sum(axis=0)
+        return (d_k + back * h_row, d_l + d_row.T @ (h_row * k)), jnp.sum(back * k, axis=0)
 
     (d_k, d_l), d_h = jax.lax.scan(row, (jnp.zeros_like(k), jnp.zeros_like(l)), (h, cotangent))
     return d_h, d_k, d_l

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -94,7 +95,7 @@ def stable_forward_model(
     return forward
 
 
-def empty_volume(axes: Axes, supercell: Supercell, **attributes: str | float) -> xr.Dataset:
+def empty_volume(axes: Axes, supercell: Supercell, **attributes: Any) -> xr.Dataset:
     """A volume of zeros, NaN at Bragg peaks.
 
     Args:
