@@ -21,7 +21,7 @@ def run(name: str) -> dict:
 
 
 def test_every_notebook_is_tested():
-    assert {path.stem for path in FOLDER.glob("*.ipynb")} == {"point_fit"}
+    assert {path.stem for path in FOLDER.glob("*.ipynb")} == {"point_fit", "paper_studies"}
 
 
 def test_point_fit():
@@ -31,3 +31,21 @@ def test_point_fit():
     pulls = (result.irreducible - truth) / np.sqrt(np.diag(result.covariance))
     assert np.abs(pulls).max() < 4
     assert np.sqrt(result.noise_variance) == pytest.approx(0.02, rel=0.3)
+
+
+@pytest.mark.slow
+def test_paper_studies():
+    """Pulls have rms 1, with a standard deviation below 0.2 for 16 constants."""
+    found = run("paper_studies")
+    for study, fits in (("study", "fits"), ("true_study", "true_fits")):
+        truth = found[study].ifcs(found[study].model.fit.reference)
+        for fit in found[fits].values():
+            assert fit.converged
+            pulls = (fit.irreducible - truth) / np.sqrt(np.diag(fit.covariance))
+            assert 0.3 < np.sqrt(np.mean(pulls**2)) < 1.8
+    # Section 3.2 of the paper: a plane through the origin loses constants.
+    lost = dict(zip(found["study"].irreducible.names, found["loss"], strict=True))
+    assert min(lost[name] for name in ("b2", "c1", "d2", "e1")) > 5
+    assert not found["stable"](found["forward"], found["stepped"].irreducible[0])
+    start = np.sqrt(np.mean((found["start"] - found["truth"]) ** 2))
+    assert np.sqrt(np.mean((found["trained"] - found["truth"]) ** 2)) < 0.7 * start

@@ -168,7 +168,8 @@ def _octants(
         products = _products(waves[0] * weight, waves[1], waves[2]).reshape(shape)
         parts = products.transpose(0, 2, 4, 1, 3, 5).reshape(8, -1)
         table = OCTANT_TABLE[:4] if engine.real else OCTANT_TABLE
-        return (table.real @ parts).reshape(-1, *half), (table.imag @ parts).reshape(-1, *half)
+        real, imaginary = jnp.asarray(table.real) @ parts, jnp.asarray(table.imag) @ parts
+        return real.reshape(-1, *half), imaginary.reshape(-1, *half)
 
     if engine.real:
         real, imaginary = amplitudes(weights)
