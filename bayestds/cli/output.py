@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -100,6 +100,7 @@ class _NotYet(Exception):
     """Nothing is to be written yet."""
 
 
+@runtime_checkable
 class Tell(Protocol):
     """Tells what is being done and, where that is known, which share of it is."""
 
