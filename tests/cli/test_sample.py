@@ -145,9 +145,9 @@ scale = 2.0
 """
 
 
-def test_learned_noise_student_t_and_shrinkage(folder):
+def test_noise_floor_student_t_and_shrinkage(folder):
     """All that can be asked of the model at once."""
-    extra = 'noise = "learned"\ndegrees_of_freedom = 5\n'
+    extra = "noise = 0.01\nnoise_floor = true\ndegrees_of_freedom = 5\n"
     Path("all.toml").write_text(MODEL + extra + PRIORS)
     words = ("--chains", 2, "--draws", 50, "--warmup", 50)
     outcome = call("sample", "all.toml", "-o", "r.nc", *words, "--json")
