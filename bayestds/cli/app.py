@@ -187,3 +187,16 @@ def summary(result: ResultFile, json: AsJson = False) -> None:
     from bayestds.cli.summary import summary as run
 
     run(result, json)
+
+
+@app.command()
+def compare(
+    results: Annotated[list[Path], typer.Argument(metavar="RESULT ...", help="Posteriors of the same data.")],
+    json: AsJson = False,
+) -> None:
+    """Compare posteriors of the same data, such as fits with 3, 4 and 5 shells, by what they predict."""
+    from bayestds.cli.comparison import compare as run
+
+    if len(results) < 2:
+        raise typer.BadParameter("give at least two results.")
+    run(results, json)

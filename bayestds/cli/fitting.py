@@ -18,6 +18,7 @@ from bayestds.config import load_model
 from bayestds.diagnostics.dataset import point_fit_tree, write_result
 from bayestds.diagnostics.residuals import ResidualReport, residual_report, zone_labels
 from bayestds.errors import ResultError
+from bayestds.inference.checkpoint import fingerprint
 from bayestds.inference.ensemble import ensemble_fit
 from bayestds.inference.information import clustered_covariance
 from bayestds.inference.noise import learn_noise, reduced_chi_square
@@ -108,6 +109,7 @@ def run_fit(study: Study, volume: Path | None, start: str | None, tell: Callable
     data = read_volume(volume) if volume else study.own_volume()
     tell("averaging equivalent voxels")
     problem = study.problem(data, str(volume) if volume else "The model's own measurement")
+    digest = fingerprint(problem.grid.q_points, problem.data.log_intensity)
     configurations = study.configurations(data)
     if configurations:
         problem, result = ensemble_fit(problem, start_values, configurations, tell)
@@ -129,6 +131,7 @@ def run_fit(study: Study, volume: Path | None, start: str | None, tell: Callable
         "model": study.model.path.stem,
         "model_text": study.model.text,
         "data": str(volume or ""),
+        "data_digest": digest,
         "command": shlex.join(["bayestds", *sys.argv[1:]]),
         "residuals": json.dumps(plain(asdict(residuals))),
     }

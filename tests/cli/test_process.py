@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 
 from bayestds.cli import main
 
-COMMANDS = ("irreducible", "simulate", "info", "convert", "fit", "sample", "summary")
+COMMANDS = ("irreducible", "simulate", "info", "convert", "fit", "sample", "summary", "compare")
 
 
 def run(folder, *words: str) -> subprocess.CompletedProcess[str]:

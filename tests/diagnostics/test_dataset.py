@@ -1,14 +1,17 @@
 """Result files: what goes in comes out, and others can read it."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
+from scipy.stats import norm
 
 from bayestds.diagnostics.dataset import (
     chain_diagnostics,
+    leave_one_out,
     pareto_shape,
     point_fit_tree,
     posterior_tree,
@@ -294,6 +297,25 @@ def test_pareto_shape_of_a_known_tail():
         found = pareto_shape(k * rng.standard_exponential(20000))
         assert found == pytest.approx(k, abs=3 * (1 + k) / 424**0.5)
     assert pareto_shape(np.zeros(1000) + 1e-9 * rng.normal(size=1000)) < 0.5
+
+
+def test_leaving_out_is_exact_where_it_is_known(sampled):
+    """A normal mean: y_i given the others is normal about their mean, with the variance 1 + 1/(n - 1).
+
+    8,000 independent draws; the densities of the 20 data are known to better than 0.02 nats.
+    """
+    rng = np.random.default_rng(3)
+    y = rng.normal(size=20)
+    mean = rng.normal(y.mean(), 20**-0.5, (4, 2000))
+    predictions = replace(
+        sampled["predictions"],
+        log_likelihood=norm.logpdf(y, mean[..., None]),
+        likelihood_draws=np.arange(2000),
+    )
+    found = leave_one_out(posterior_tree(**(sampled | {"predictions": predictions})))
+    others = (y.sum() - y) / 19
+    np.testing.assert_allclose(found.log_density, norm.logpdf(y, others, np.sqrt(1 + 1 / 19)), atol=0.02)
+    assert found.pareto_k.max() < 0.7
 
 
 @pytest.mark.parametrize("lost", ["posterior", "point_fit"])
