@@ -52,11 +52,10 @@ def make_target(study: Study, path: Path, dense: bool) -> Target:
 
 def restored(path: Path, made_from: str, fresh: Epochs) -> tuple[Epochs, float]:
     """The training of a checkpoint and the seconds spent on it, or the fresh one."""
-    stored = load_checkpoint(path, made_from)
-    if stored is None:
+    if not path.is_file():
         return fresh, 0.0
-    leaves = [jnp.asarray(stored[f"leaf_{i}"]) for i in range(len(jax.tree.leaves(fresh)))]
-    return jax.tree.unflatten(jax.tree.structure(fresh), leaves), float(stored["seconds"])
+    epochs, record = load_checkpoint(path, made_from, fresh)
+    return epochs, float(record["seconds"])
 
 
 def errors(study: Study, values: np.ndarray) -> str:
@@ -77,15 +76,14 @@ def trained(given: argparse.Namespace, study: Study) -> dict[str, np.ndarray]:
     training = Training(halve_every=max(given.epochs // 3, 1))
     training = replace(training, unit=1.0) if given.literal else training
     start = study.ifcs("meam_paper")
-    made_from = fingerprint(target=target.log_intensity.sum().item(), dense=given.dense, **vars(training))
+    made_from = fingerprint(target, start, vars(training))
     checkpoint = checkpoint_path(given.output)
     first, before = restored(checkpoint, made_from, start_training(training, target, start, seed=0))
     print(f"start: {errors(study, start)}; going on from epoch {len(first.loss)}", flush=True)
     began = time.perf_counter()
     for epochs in train(training, target, start, first, given.epochs):
         seconds = before + time.perf_counter() - began
-        leaves = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(epochs))}
-        save_checkpoint(checkpoint, made_from, leaves | {"seconds": np.array(seconds)})
+        save_checkpoint(checkpoint, made_from, epochs, {"seconds": np.array(seconds)})
         average = np.asarray(moving_average(epochs.irreducible, WINDOW)[-1])
         print(
             f"epoch {len(epochs.loss)}: loss {float(epochs.loss[-50:].mean()):.4f}, "

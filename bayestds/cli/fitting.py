@@ -18,12 +18,12 @@ from bayestds.config import load_model
 from bayestds.diagnostics.dataset import point_fit_tree, write_result
 from bayestds.diagnostics.residuals import ResidualReport, residual_report, zone_labels
 from bayestds.errors import ResultError
-from bayestds.inference.checkpoint import fingerprint
 from bayestds.inference.ensemble import ensemble_fit
 from bayestds.inference.information import clustered_covariance
 from bayestds.inference.noise import learn_noise, reduced_chi_square
 from bayestds.inference.point_fit import PointFit, Problem, point_fit
 from bayestds.io import read_volume
+from bayestds.io.checkpoint import fingerprint
 from bayestds.report.plots import save_figure, slices_figure
 
 ACCEPTABLE_CHI_SQUARE = 2.0

@@ -19,6 +19,7 @@ from bayestds.inference.nuts import Draws, Sampling
 from bayestds.inference.posterior import Target, make_target, sample_posterior
 from bayestds.inference.predictive import make_predictions, star_labels
 from bayestds.inference.variational import approximate_posterior
+from bayestds.io.checkpoint import checkpoint_path
 
 LARGEST_R_HAT, SMALLEST_ESS, LARGEST_K = 1.01, 400, 0.7
 """Limits of chains that have converged (Vehtari et al., Bayesian Anal. 16 (2021) 667), and of a Gaussian
@@ -53,7 +54,7 @@ def sample(
     began = time.perf_counter()
     study = build_study(load_model(model), shells)
     output = output or Path(f"{study.model.path.stem}_posterior.nc")
-    checkpoint = output.with_name(f"{output.name}.checkpoint")
+    checkpoint = checkpoint_path(output)
     check_output(output, inputs=[volume, *study.inputs])
     with progress_bar(study.model.path.stem) as tell:
         fitted = run_fit(study, volume, start, tell)

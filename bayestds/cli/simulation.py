@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jax.numpy as jnp
-import numpy as np
 import xarray as xr
 
 from bayestds.cli.assemble import Study, build_study
 from bayestds.cli.output import check_output, progress_bar
 from bayestds.cli.volumes import describe, tell_written
 from bayestds.config import load_model
-from bayestds.errors import ModelError
+from bayestds.errors import ModelError, ResultError
 from bayestds.io import format_name, write_volume
 from bayestds.io.checkpoint import checkpoint_path, fingerprint, load_checkpoint, save_checkpoint
 from bayestds.lattice_dynamics.displacements import cell_differences
@@ -85,6 +84,15 @@ def ifcs_name(study: Study, given: str | None) -> str:
     return name
 
 
+def _sum_so_far(checkpoint: Path, made_from: str, nothing: IntensitySum) -> IntensitySum:
+    """The sum in a checkpoint; nothing where there is none of this very simulation."""
+    try:
+        stored, _ = load_checkpoint(checkpoint, made_from, nothing)
+    except ResultError:
+        return nothing
+    return IntensitySum(stored.total, int(stored.count))
+
+
 def _sampled(study: Study, name: str, sampling: Sampling, scale: float, target: Path) -> xr.Dataset:
     """Mean over random configurations; goes on from the checkpoint of an earlier run that was cut off."""
     supercell, values, temperature = study.supercell(), study.stable_ifcs(name), study.model_temperature
@@ -93,24 +101,12 @@ def _sampled(study: Study, name: str, sampling: Sampling, scale: float, target: 
     differences = cell_differences(supercell) if sampling.dense else None
     root = displacement_root(forward, jnp.asarray(values), differences)
     engine = study.sampled_engine(sampling.nufft)
-    made_from = fingerprint(
-        values=values,
-        axes=[axis.tolist() for axis in study.axes],
-        supercell=supercell.matrix,
-        lattice=supercell.crystal.lattice_vectors,
-        positions=supercell.crystal.fractional_positions,
-        factors=np.asarray(engine.factors),
-        temperature=temperature,
-        **vars(sampling),
-    )
+    made_from = fingerprint(engine, root, vars(sampling))
     checkpoint = checkpoint_path(target)
-    stored = load_checkpoint(checkpoint, made_from)
-    running = no_configurations(engine)
-    if stored:
-        running = IntensitySum(jnp.asarray(stored["total"]), int(stored["count"]))
+    running = _sum_so_far(checkpoint, made_from, no_configurations(engine))
     saved = time.monotonic()
     with progress_bar(study.model.path.stem) as tell:
-        tell(f"going on from {running.count:,} configurations" if stored else "compiling")
+        tell(f"going on from {running.count:,} configurations" if running.count else "compiling")
         sums = sample_intensity(
             engine, root, forward.grid_shape, sampling.seed, sampling.configurations, running
         )
@@ -120,7 +116,7 @@ def _sampled(study: Study, name: str, sampling: Sampling, scale: float, target: 
                 int(running.count) / sampling.configurations,
             )
             if time.monotonic() > saved + SECONDS_BETWEEN_CHECKPOINTS:
-                save_checkpoint(checkpoint, made_from, {k: np.asarray(v) for k, v in vars(running).items()})
+                save_checkpoint(checkpoint, made_from, running)
                 saved = time.monotonic()
     sampler = "dense" if sampling.dense else "block"
     return averaged_volume(empty, engine, running, scale).assign_attrs(

@@ -21,7 +21,7 @@ from numpyro.infer.hmc import HMCState, hmc
 from numpyro.infer.hmc_util import dual_averaging
 from numpyro.infer.util import constrain_fn, potential_energy
 
-from bayestds.inference.checkpoint import fingerprint, load_checkpoint, save_checkpoint
+from bayestds.io.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 
 CHUNK = 50
 """Draws of each chain between two checkpoints."""
