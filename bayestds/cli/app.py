@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -26,6 +27,17 @@ def _positive(value: float) -> float:
     if not (math.isfinite(value) and value > 0):
         raise typer.BadParameter(f"{value:g} is not a positive number.")
     return value
+
+
+def _all_positive(values: list[float] | None) -> list[float] | None:
+    return values and [_positive(value) for value in values]
+
+
+def _normals(texts: list[str] | None) -> list[str] | None:
+    for text in texts or []:
+        if not re.fullmatch(r"[+-]?\d+( [+-]?\d+){2}", text) or not re.search("[1-9]", text):
+            raise typer.BadParameter(f"{text!r} is no normal: give three integers, such as '1 1 0'.")
+    return texts
 
 
 class Engine(StrEnum):
@@ -200,3 +212,47 @@ def compare(
     if len(results) < 2:
         raise typer.BadParameter("give at least two results.")
     run(results, json)
+
+
+@app.command()
+def plan(
+    model: ModelName,
+    ifcs: Annotated[
+        str | None, typer.Option(help="Named IFC set that the crystal is thought to have.")
+    ] = None,
+    shells: Shells = None,
+    counts: Annotated[
+        float, typer.Option(help="Mean counts of a voxel of the whole grid as planned.", callback=_positive)
+    ] = 100.0,
+    wedge: Annotated[
+        list[float] | None,
+        typer.Option(help="Elevation above the plane, degrees.", max=90, callback=_all_positive),
+    ] = None,
+    plane: Annotated[
+        list[str] | None,
+        typer.Option(help="Normal of a plane through the origin: '1 1 0'.", callback=_normals),
+    ] = None,
+    q_max: Annotated[
+        list[float] | None, typer.Option(help="Largest |Q|, 1/Å.", callback=_all_positive)
+    ] = None,
+    q_min: Annotated[
+        list[float] | None, typer.Option(help="Smallest |Q|, 1/Å.", callback=_all_positive)
+    ] = None,
+    temperature: Annotated[
+        list[float] | None, typer.Option(help="Temperature, K.", callback=_all_positive)
+    ] = None,
+    time: Annotated[
+        list[float] | None, typer.Option(help="Exposure, times the planned one.", callback=_all_positive)
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Plan a measurement: what the model's own, and alternatives to it, would determine shell by shell.
+
+    Each alternative changes one thing of the model's own measurement. An option that is given, once or
+    several times, replaces the alternatives of its kind that are shown otherwise.
+    """
+    from bayestds.cli.planning import Choices
+    from bayestds.cli.planning import plan as run
+
+    planes = [(int(h), int(k), int(l_)) for h, k, l_ in map(str.split, plane or [])]
+    run(model, ifcs, shells, counts, Choices(wedge, planes, q_max, q_min, temperature, time), json)

@@ -66,6 +66,12 @@ class Study:
         return Noise(self.model.fit.noise_floor, self.model.fit.degrees_of_freedom)
 
     @property
+    def mask(self) -> Mask:
+        """The part of reciprocal space that the model uses."""
+        given = self.model.mask
+        return Mask(given.q_min, given.q_max or np.inf, given.wedge, given.plane, given.bragg_radius)
+
+    @property
     def axes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """h, k and l of the model's grid."""
         measurement = self.model.measurement
@@ -181,11 +187,9 @@ class Study:
     def problem(self, volume: xr.Dataset, name: str) -> Problem:
         """The fit of this model to a volume called ``name``."""
         check_lattice(volume, self.crystal, name)
-        given = self.model.mask
-        mask = Mask(given.q_min, given.q_max or np.inf, given.wedge, given.plane, given.bragg_radius)
         supercell = self.supercell()
         try:
-            observations = average(volume, supercell, mask)
+            observations = average(volume, supercell, self.mask)
         except VolumeError as error:
             raise VolumeError(f"{name}: {error.summary}", error.reason, error.fix) from error
         n_points = len(observations.log_intensity)
