@@ -1,0 +1,310 @@
+"""Are the error bars honest? Ranks, coverage and verdicts over simulated data, each replication reported.
+
+Four studies of benchmarks/calibration.toml:
+
+ranks       truth from the prior within the stable region, log-normal noise, posterior by NUTS
+log-normal  fixed truth, log-normal noise of known size, normal intervals of the point fit and those of NUTS
+photons     fixed truth, Poisson counts with σ = √counts, normal intervals
+ensemble    fixed truth, mean over 5,000 configurations, normal intervals of the fit with ensemble noise
+
+Replication n of a study draws its random numbers from the seed (SEED, study, n), fixed beforehand. Each is
+saved once it is done, and a run that was cut off goes on where it was. calibration_page.py writes the page
+docs/calibration.md from the results.
+
+Usage: python benchmarks/calibration.py [STUDY ...] [--replications N] [-o FOLDER]
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jax import Array
+from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
+
+from bayestds.cli.assemble import Study, build_study
+from bayestds.config import load_model
+from bayestds.diagnostics.calibration import (
+    claim,
+    covered,
+    draws_intervals,
+    normal_intervals,
+    ranks,
+)
+from bayestds.diagnostics.per_shell import stiffness_error, summarise_draws, summarise_shells
+from bayestds.inference.ensemble import ensemble_fit
+from bayestds.inference.model import Noise
+from bayestds.inference.noise import FitData, log_likelihood
+from bayestds.inference.nuts import Draws, Sampling
+from bayestds.inference.point_fit import PointFit, Problem, curvature, refine
+from bayestds.inference.posterior import Target, make_target, sample_posterior
+from bayestds.inference.priors import prior_draws
+from bayestds.io.atomic import atomic_path
+from bayestds.scattering.exact import make_engine
+from bayestds.scattering.forward import ForwardModel, log_intensity, make_forward_model, stable
+from bayestds.scattering.simulation import (
+    averaged_volume,
+    displacement_root,
+    no_configurations,
+    sample_intensity,
+)
+from bayestds.scattering.volume import AXES
+
+HERE = Path(__file__).parent
+SEED = 20261125
+STUDIES = {"ranks": 300, "log-normal": 200, "photons": 200, "ensemble": 200}
+"""Replications of each study."""
+
+LEVELS = (0.5, 0.8, 0.95)
+SAMPLING = {"chains": 4, "draws": 250, "warmup": 150}
+THINNED = 99
+"""Draws that the truth is ranked among, of the 1,000: far enough apart to be nearly independent."""
+
+NOISE_RANGE = (0.05, 0.5)
+"""Relative noise of one voxel in the study of ranks, log-uniform: as of 400 to 4 counts."""
+
+NOISE, FAINTEST, CONFIGURATIONS = 0.05, 100, 5000
+"""Relative noise of a voxel, mean counts of the faintest voxel, and configurations of the other studies."""
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What all replications share.
+
+    Attributes:
+        study: the model.
+        truth: (n_irreducible,) the fixed one, eV/Å².
+        volume: its intensities without noise.
+        problem: the fit to that.
+        forward: with the direct engine, accurate for any force constants.
+    """
+
+    study: Study
+    truth: np.ndarray
+    volume: xr.Dataset
+    problem: Problem
+    forward: ForwardModel
+
+
+@cache
+def setting() -> Setting:
+    """The setting of the model file."""
+    study = build_study(load_model(HERE / "calibration.toml"))
+    volume = study.own_volume()
+    problem = study.problem(volume, "the volume")
+    engine = make_engine(problem.supercell, problem.grid.q_points)
+    forward = make_forward_model(problem.irreducible, problem.supercell, problem.temperature, engine)
+    return Setting(study, study.ifcs(study.model.measurement.ifcs), volume, problem, forward)
+
+
+def generator(study: str, number: int) -> np.random.Generator:
+    """Random numbers of one replication."""
+    return np.random.default_rng([SEED, list(STUDIES).index(study), number])
+
+
+@cache
+def truths(n: int) -> np.ndarray:
+    """Draws from the prior within the stable region; more of them begin with the same."""
+    return prior_draws(setting().study.prior, setting().forward, n, SEED)
+
+
+def log_normal_data(truth: np.ndarray, noise: float, rng: np.random.Generator) -> FitData:
+    """Log intensities with normal errors of known variance, as the model has it.
+
+    The posterior does not depend on the scale, which is therefore 1.
+    """
+    weight = setting().problem.grid.multiplicity / noise**2
+    expected = np.asarray(log_intensity(setting().forward, jnp.asarray(truth)))
+    observed = expected + rng.normal(size=len(weight)) / np.sqrt(weight)
+    return FitData(jnp.asarray(observed), jnp.asarray(weight), learned=False)
+
+
+def local_target(data: FitData, start: np.ndarray) -> Target:
+    """The posterior in coordinates whitened near its mode, by Newton's steps from a stable start.
+
+    Coordinates are a matter of speed alone, so it does no harm that some end before they are at the mode. The
+    direct engine serves all replications, so that nothing is compiled twice.
+    """
+    forward, prior = setting().forward, setting().study.prior
+    location = jnp.asarray(start)
+    for _ in range(10):
+        here = curvature(forward, data, location, prior.scales)
+        if here.converged:
+            break
+        step = here.step
+        while not stable(forward, location + step):
+            step = step / 2
+        location = location + step
+    precision = curvature(forward, data, location, prior.scales).precision
+    unit = np.linalg.inv(np.linalg.cholesky(np.asarray(precision))).T
+    return Target({"irreducible": (location, jnp.asarray(unit))}, forward, data, prior, Noise())
+
+
+@jax.jit
+def log_likelihoods(forward: ForwardModel, data: FitData, draws: Array) -> Array:
+    """Log-likelihood of each draw (n_draws, n_irreducible)."""
+    return jax.lax.map(lambda phi: log_likelihood(data, log_intensity(forward, phi)), draws)
+
+
+def mixing(draws: Draws) -> dict:
+    """How well the chains have mixed."""
+    values = draws.sites["irreducible"]
+    return {
+        "r_hat": float(split_gelman_rubin(values).max()),
+        "ess": float(effective_sample_size(values).min()),
+        "divergences": int(draws.statistics["diverging"].sum()),
+        "steps": float(draws.statistics["n_steps"].mean()),
+    }
+
+
+def ranked(number: int) -> dict:
+    """Rank of the truth in its posterior, and what a report would say of it."""
+    rng = generator("ranks", number)
+    truth = truths(STUDIES["ranks"])[number]
+    noise = float(np.exp(rng.uniform(*np.log(NOISE_RANGE))))
+    data = log_normal_data(truth, noise, rng)
+    target = local_target(data, truth)
+    draws = sample_posterior(target, Sampling(**SAMPLING, seed=number))
+    flat = draws.sites["irreducible"].reshape(-1, len(truth))
+    thinned = flat[:: len(flat) // THINNED][:THINNED]
+    points = np.concatenate([truth[None], thinned])
+    likelihoods = np.asarray(log_likelihoods(target.forward, data, jnp.asarray(points)))
+    # Last the log-likelihood: constants alone would not tell a posterior from the prior.
+    quantities = np.column_stack([points, likelihoods])
+    return {
+        "noise": noise,
+        "truth": truth,
+        "mean": flat.mean(axis=0),
+        "sd": flat.std(axis=0, ddof=1),
+        "ranks": ranks(quantities[0], quantities[1:]),
+        "claims": claims(truth, flat),
+        **mixing(draws),
+    }
+
+
+def claims(truth: np.ndarray, flat: np.ndarray) -> list[dict]:
+    """What `bayestds summary` says of each constant, against the truth."""
+    names, shells = setting().problem.irreducible.names, setting().problem.irreducible.shells
+    prior_sd, covariance = setting().problem.prior_scales, np.cov(flat.T)
+    constants = summarise_draws(flat, prior_sd)
+    stiffness = stiffness_error(
+        setting().problem.irreducible.self_coefficients, flat.mean(axis=0), covariance
+    )
+    verdicts = summarise_shells(names, shells, constants, covariance, prior_sd, stiffness)
+    return [
+        asdict(claim(*row))
+        for row in zip(constants, [verdicts[s] for s in shells.tolist()], truth, prior_sd, strict=True)
+    ]
+
+
+def intervals_of(fit: PointFit) -> dict:
+    """Errors of a point fit, and whether its intervals hold the truth."""
+    error = fit.irreducible - setting().truth
+    sd = np.sqrt(np.diag(fit.covariance))
+    return {
+        "converged": fit.converged,
+        "pull": error / sd,
+        "chi_square": float(error @ np.linalg.solve(fit.covariance, error)),
+        "normal": covered(setting().truth, normal_intervals(fit.irreducible, sd, LEVELS)),
+    }
+
+
+def with_log_normal_noise(number: int) -> dict:
+    """Point fit and posterior for log-normal noise of known size."""
+    data = log_normal_data(setting().truth, NOISE, generator("log-normal", number))
+    problem = replace(setting().problem, data=data)
+    fit = refine(problem, setting().truth)
+    target = make_target(problem, fit, setting().study.prior)
+    draws = sample_posterior(target, Sampling(**SAMPLING, seed=number))
+    flat = draws.sites["irreducible"].reshape(-1, len(setting().truth))
+    sampled = covered(setting().truth, draws_intervals(flat, LEVELS))
+    return intervals_of(fit) | {"sampled": sampled} | mixing(draws)
+
+
+def with_photons(number: int) -> dict:
+    """Point fit to counts, by the way of a measured volume."""
+    expected = setting().volume["intensity"].values
+    expected = expected * FAINTEST / np.nanmin(expected)
+    measured = np.isfinite(expected)
+    counts = generator("photons", number).poisson(np.where(measured, expected, 1.0))
+    intensity = np.where(measured, counts, np.nan)
+    volume = setting().volume.assign(intensity=(AXES, intensity), sigma=(AXES, np.sqrt(intensity)))
+    return intervals_of(refine(setting().study.problem(volume, "counts"), setting().truth))
+
+
+def with_ensemble(number: int) -> dict:
+    """Fit with ensemble noise to a mean over configurations."""
+    study, truth = setting().study, setting().truth
+    root = displacement_root(setting().forward, jnp.asarray(truth))
+    seed = int(generator("ensemble", number).integers(2**31))
+    grid_shape, engine = setting().forward.grid_shape, study.sampled_engine()
+    nothing = no_configurations(engine)
+    *_, total = sample_intensity(engine, root, grid_shape, seed, CONFIGURATIONS, nothing)
+    volume = averaged_volume(setting().volume, engine, total, 1.0)
+    _, fit = ensemble_fit(study.problem(volume, "ensemble"), truth, CONFIGURATIONS)
+    return intervals_of(fit)
+
+
+REPLICATE: dict[str, Callable[[int], dict]] = {
+    "ranks": ranked,
+    "log-normal": with_log_normal_noise,
+    "photons": with_photons,
+    "ensemble": with_ensemble,
+}
+
+
+def plain(value: object) -> object:
+    """A number or array as JSON has it, to six digits."""
+    if isinstance(value, np.ndarray | list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, int | np.integer):
+        return int(value)
+    return float(f"{value:.6g}") if isinstance(value, float | np.floating) else value
+
+
+def results_of(study: str, folder: Path) -> list[dict]:
+    """Replications that are done."""
+    path = folder / f"calibration_{study}.json"
+    return json.loads(path.read_text("utf-8")) if path.is_file() else []
+
+
+def run(study: str, replications: int, folder: Path) -> list[dict]:
+    """All replications of a study; the missing ones are done now, and saved one by one."""
+    records = results_of(study, folder)
+    for number in range(len(records), replications):
+        began = time.perf_counter()
+        record = plain({"number": number, **REPLICATE[study](number)})
+        records.append({**record, "seconds": round(time.perf_counter() - began, 2)})
+        with atomic_path(folder / f"calibration_{study}.json") as temporary:
+            temporary.write_text("[\n" + ",\n".join(map(json.dumps, records)) + "\n]\n", "utf-8")
+        print(f"{study}: {number + 1} of {replications}, {records[-1]['seconds']:.1f} s", flush=True)
+    return records
+
+
+def main() -> None:
+    """The studies that were asked for, by default all."""
+    jax.config.update("jax_enable_x64", True)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("studies", nargs="*", default=list(STUDIES), metavar="STUDY")
+    parser.add_argument("--replications", type=int, help="at most so many of each")
+    parser.add_argument("-o", "--output", type=Path, default=HERE / "results", help="folder of the results")
+    given = parser.parse_args()
+    for study in given.studies:
+        run(study, min(given.replications or STUDIES[study], STUDIES[study]), given.output)
+
+
+if __name__ == "__main__":
+    main()
