@@ -314,4 +314,4 @@ def _contraction(shell: dict[str, Any]) -> str:
 
 def _short(value: float) -> str:
     """Two digits, or all those before the point."""
-    return f"{value:.2g}" if value < 100 else f"{value:.0f}"
+    return f"{value:.2g}" if value < 99.5 else f"{value:.0f}"
