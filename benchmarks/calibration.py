@@ -18,7 +18,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 
@@ -32,13 +32,20 @@ from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 from bayestds.cli.assemble import Study, build_study
 from bayestds.config import load_model
 from bayestds.diagnostics.calibration import (
+    Claim,
     claim,
     covered,
     draws_intervals,
     normal_intervals,
     ranks,
 )
-from bayestds.diagnostics.per_shell import stiffness_error, summarise_draws, summarise_shells
+from bayestds.diagnostics.per_shell import (
+    ConstantSummary,
+    stiffness_error,
+    summarise_draws,
+    summarise_normal,
+    summarise_shells,
+)
 from bayestds.inference.ensemble import ensemble_fit
 from bayestds.inference.model import Noise
 from bayestds.inference.noise import FitData, log_likelihood
@@ -184,33 +191,36 @@ def ranked(number: int) -> dict:
         "mean": flat.mean(axis=0),
         "sd": flat.std(axis=0, ddof=1),
         "ranks": ranks(quantities[0], quantities[1:]),
-        "claims": claims(truth, flat),
+        "claims": claims(
+            truth, summarise_draws(flat, setting().problem.prior_scales), flat.mean(axis=0), np.cov(flat.T)
+        ),
         **mixing(draws),
     }
 
 
-def claims(truth: np.ndarray, flat: np.ndarray) -> list[dict]:
-    """What `bayestds summary` says of each constant, against the truth."""
-    names, shells = setting().problem.irreducible.names, setting().problem.irreducible.shells
-    prior_sd, covariance = setting().problem.prior_scales, np.cov(flat.T)
-    constants = summarise_draws(flat, prior_sd)
-    stiffness = stiffness_error(
-        setting().problem.irreducible.self_coefficients, flat.mean(axis=0), covariance
+def claims(
+    truth: np.ndarray, constants: list[ConstantSummary], mean: np.ndarray, covariance: np.ndarray
+) -> dict[str, list]:
+    """What `bayestds summary` says of the constants, against the truth, in columns."""
+    irreducible, prior_sd = setting().problem.irreducible, setting().problem.prior_scales
+    stiffness = stiffness_error(irreducible.self_coefficients, mean, covariance)
+    shells = summarise_shells(
+        irreducible.names, irreducible.shells, constants, covariance, prior_sd, stiffness
     )
-    verdicts = summarise_shells(names, shells, constants, covariance, prior_sd, stiffness)
-    return [
-        asdict(claim(*row))
-        for row in zip(constants, [verdicts[s] for s in shells.tolist()], truth, prior_sd, strict=True)
-    ]
+    shell_of = [shells[shell] for shell in irreducible.shells.tolist()]
+    made = [claim(*row) for row in zip(constants, shell_of, truth, prior_sd, strict=True)]
+    return {field.name: [getattr(one, field.name) for one in made] for field in fields(Claim)}
 
 
 def intervals_of(fit: PointFit) -> dict:
-    """Errors of a point fit, and whether its intervals hold the truth."""
+    """Errors of a point fit, what it claims, and whether its intervals hold the truth."""
     error = fit.irreducible - setting().truth
     sd = np.sqrt(np.diag(fit.covariance))
+    constants = summarise_normal(fit.irreducible, sd, setting().problem.prior_scales)
     return {
         "converged": fit.converged,
-        "pull": error / sd,
+        "sd": sd,
+        "claims": claims(setting().truth, constants, fit.irreducible, fit.covariance),
         "chi_square": float(error @ np.linalg.solve(fit.covariance, error)),
         "normal": covered(setting().truth, normal_intervals(fit.irreducible, sd, LEVELS)),
     }
