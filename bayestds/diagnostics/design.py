@@ -24,7 +24,8 @@ LONGEST = 1e6
 """Exposures this many times the planned one are not thought of."""
 
 RESOLVED = 1e-13
-"""Information of a direction, relative to the largest, below which it is rounding."""
+"""Information of a direction, relative to the largest, below which it is rounding; and the smallest variance,
+relative to the prior's, that is told from none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +119,7 @@ def forecast(unknowns: Unknowns, information: Float[np.ndarray, "n n"]) -> Forec
     """
     found = directions(information, unknowns.prior_sd)
     gain = np.array([direction.information for direction in found])
-    gain[gain < RESOLVED * gain.max()] = 0.0
+    gain = np.where(gain < RESOLVED * gain.max(), 0.0, np.minimum(gain, 1 / RESOLVED))
     # Columns: independent directions, in eV/Å².
     scaled = unknowns.prior_sd[:, None] * np.column_stack([direction.components for direction in found])
     covariance = (scaled / (1 + gain)) @ scaled.T
