@@ -14,7 +14,7 @@ from jax import Array
 from jaxtyping import Bool, Complex, Float
 from numpyro.infer.reparam import Reparam
 
-from bayestds.inference.noise import FitData, log_likelihood
+from bayestds.inference.noise import FitData, log_likelihood, weighted_mean
 from bayestds.inference.priors import Prior, sample_irreducible
 from bayestds.lattice_dynamics.covariance import instability, is_stable
 from bayestds.scattering.forward import ForwardModel, blocks, real_space_covariance, scattered
@@ -88,9 +88,10 @@ def scattering_posterior(forward: ForwardModel, data: FitData, prior: Prior, noi
     """NumPyro model: the posterior of the irreducible IFCs within the stable region, and nothing outside it.
 
     Sites: those of the prior; ``log_relative_noise`` if the noise of the data is learned (of one voxel) or
-    has a learned floor (of one point); ``log_scale`` if the residuals are Student-t. Otherwise the scale is
-    marginalised under a flat prior on its logarithm, which for normal residuals of known variance is the
-    same as to profile it out, up to a constant.
+    has a learned floor (of one point); ``scale_offset`` if the residuals are Student-t, the log scale less
+    the one that fits best by least squares, and ``log_scale`` itself. Otherwise the scale is marginalised
+    under a flat prior on its logarithm, which for normal residuals of known variance is the same as to
+    profile it out, up to a constant.
 
     Args:
         forward: crystal, temperature and Q points.
@@ -106,7 +107,10 @@ def scattering_posterior(forward: ForwardModel, data: FitData, prior: Prior, noi
         data = with_noise_level(data, level)
     if noise.degrees_of_freedom is not None:
         flat = dist.ImproperUniform(dist.constraints.real, (), ())
-        expected = log_intensity + numpyro.sample("log_scale", flat)
+        # The offset hardly depends on the force constants, as the scale does: chains mix.
+        offset = numpyro.sample("scale_offset", flat)
+        best = weighted_mean(data, data.log_intensity - log_intensity)
+        expected = log_intensity + numpyro.deterministic("log_scale", best + offset)
         residuals = dist.StudentT(noise.degrees_of_freedom, expected, data.weight**-0.5)
         density = residuals.log_prob(data.log_intensity).sum()
     else:

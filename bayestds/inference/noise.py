@@ -78,8 +78,13 @@ def centred(data: FitData, values: Float[Array, "n_q *columns"]) -> Float[Array,
 
     The weights are the row sums of the inverse covariance (generalised least squares).
     """
+    return values - weighted_mean(data, values)
+
+
+def weighted_mean(data: FitData, values: Float[Array, "n_q *columns"]) -> Float[Array, "*columns"]:
+    """Mean over the Q points with the weights of :func:`centred`; of a misfit, the best log scale."""
     weight = data.weight if data.correlation is None else data.correlation.row_sums
-    return values - jnp.tensordot(weight, values, axes=1) / weight.sum()
+    return jnp.tensordot(weight, values, axes=1) / weight.sum()
 
 
 def residual(data: FitData, log_intensity: Float[Array, " n_q"]) -> Float[Array, " n_q"]:

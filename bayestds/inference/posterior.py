@@ -58,7 +58,7 @@ def make_target(problem: Problem, fit: PointFit, prior: Prior, noise: Noise | No
         coordinates["log_relative_noise"] = (jnp.asarray(location), jnp.asarray(spread))
     if noise.degrees_of_freedom is not None:
         variance = fit.noise_variance / np.asarray(problem.data.weight).sum()
-        coordinates["log_scale"] = (jnp.asarray(fit.log_scale), jnp.asarray(np.sqrt(variance)))
+        coordinates["scale_offset"] = (jnp.zeros(()), jnp.asarray(np.sqrt(variance)))
     data = replace(problem.data, log_intensity=problem.data.log_intensity - fit.truncation.offset)
     return Target(coordinates, fit.forward, data, prior, noise)
 

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from bayestds.crystal.supercell import Supercell
 from bayestds.inference.conditional import conditional_log_density, draw_noise
 from bayestds.inference.model import LOG_NOISE, learns_level, with_noise_level
+from bayestds.inference.noise import weighted_mean
 from bayestds.inference.nuts import Draws
 from bayestds.inference.posterior import Target
 from bayestds.inference.priors import prior_draws
@@ -84,14 +85,14 @@ def star_labels(supercell: Supercell, q_points: np.ndarray) -> Int[np.ndarray, "
 
 
 def prior_sites(target: Target, n_draws: int, seed: int) -> Sites:
-    """Up to ``n_draws`` draws from the prior within the stable region; the scale is that of the fit."""
+    """Up to ``n_draws`` draws from the prior within the stable region; the scale is the best for each."""
     rng = np.random.default_rng(seed)
     sites = {"irreducible": prior_draws(target.prior, target.forward, n_draws, seed)}
     n_found = len(sites["irreducible"])
     if "log_relative_noise" in target.coordinates:
         sites["log_relative_noise"] = rng.normal(*LOG_NOISE, n_found)
-    if "log_scale" in target.coordinates:
-        sites["log_scale"] = np.full(n_found, float(target.coordinates["log_scale"][0]))
+    if "scale_offset" in target.coordinates:
+        sites["scale_offset"] = np.zeros(n_found)
     return sites
 
 
@@ -179,6 +180,7 @@ def _density(arguments: tuple, values: dict[str, Array], key: Array) -> dist.Dis
         data = with_noise_level(data, jnp.exp(values["log_relative_noise"]))
     expected = log_intensity(forward, values["irreducible"])
     if noise.degrees_of_freedom is not None:
-        return dist.StudentT(noise.degrees_of_freedom, expected + values["log_scale"], data.weight**-0.5)
+        scale = weighted_mean(data, data.log_intensity - expected) + values["scale_offset"]
+        return dist.StudentT(noise.degrees_of_freedom, expected + scale, data.weight**-0.5)
     scale = _scale(data.weight, data.log_intensity - expected, key)
     return dist.Normal(expected + scale, data.weight**-0.5)

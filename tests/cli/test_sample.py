@@ -158,6 +158,7 @@ def test_noise_floor_student_t_and_shrinkage(folder):
             "ifcs",
             "log_relative_noise",
             "log_scale",
+            "scale_offset",
             "shrinkage_overall",
             "shrinkage_shell",
         }

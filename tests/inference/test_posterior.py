@@ -103,9 +103,11 @@ def test_noise_level_marginalises_the_scale(case, few, prior, learned):
 
 def test_student_t_residuals(case, few, prior):
     forward, data = few
-    found = log_posterior(few, prior, Noise(degrees_of_freedom=4.0), irreducible=case.truth, log_scale=0.2)
-    misfit = data.log_intensity - log_intensity(forward, jnp.asarray(case.truth))
-    expected = stats.t.logpdf(misfit, 4, 0.2, np.asarray(data.weight) ** -0.5).sum()
+    noise = Noise(degrees_of_freedom=4.0)
+    found = log_posterior(few, prior, noise, irreducible=case.truth, scale_offset=0.2)
+    misfit = np.asarray(data.log_intensity - log_intensity(forward, jnp.asarray(case.truth)))
+    scale = np.average(misfit, weights=data.weight) + 0.2
+    expected = stats.t.logpdf(misfit, 4, scale, np.asarray(data.weight) ** -0.5).sum()
     assert found == pytest.approx(expected, rel=1e-10)
 
 

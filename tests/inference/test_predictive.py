@@ -96,11 +96,13 @@ def test_log_likelihood_by_star(case, problem, target, expected, stars):
 
 def test_student_t_log_likelihood(case, problem, target, expected, stars):
     target = replace(target, noise=Noise(degrees_of_freedom=3.0))
-    sites = same(case, 2) | {"log_scale": np.array([0.0, 0.1])}
+    sites = same(case, 2) | {"scale_offset": np.array([0.0, 0.1])}
     found = star_log_likelihood(target, sites, stars, seed=0)
+    weight = np.asarray(problem.data.weight)
     misfit = np.asarray(problem.data.log_intensity) - expected
-    for row, scale in zip(found, (0.0, 0.1), strict=True):
-        by_point = stats.t.logpdf(misfit, 3, scale, np.asarray(problem.data.weight) ** -0.5)
+    best = np.average(misfit, weights=weight)
+    for row, offset in zip(found, (0.0, 0.1), strict=True):
+        by_point = stats.t.logpdf(misfit, 3, best + offset, weight**-0.5)
         np.testing.assert_allclose(row, np.bincount(stars, by_point), rtol=1e-9)
 
 
