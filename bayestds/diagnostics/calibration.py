@@ -3,7 +3,7 @@
 If the truth is drawn from the prior and the data from the model, the rank of the truth among independent
 draws of the posterior is uniform (Cook, Gelman and Rubin, J. Comput. Graph. Stat. 15 (2006) 675; Talts et
 al., arXiv:1804.06788), for any quantity, also one that depends on the data as the likelihood does (Modrák et
-al., Bayesian Anal. 20 (2025) 461).
+al., arXiv:2211.02383).
 """
 
 from collections.abc import Sequence
@@ -145,8 +145,8 @@ def score(claims: Sequence[Claim]) -> Score:
     """Score of claims; shares of none are NaN."""
     told = [c for c in claims if c.told]
 
-    def mean(values: Sequence[float]) -> float:
-        return float(np.mean(values)) if len(values) else float("nan")
+    def mean(values: list[bool] | list[float]) -> float:
+        return float(np.mean(values)) if values else float("nan")
 
     return Score(
         len(claims),
