@@ -22,9 +22,16 @@ _HOME = {
     "Mask": "scattering.grid",
     "read_volume": "io",
     "write_volume": "io",
+    "log_intensity": "scattering.forward",
+    "stable": "scattering.forward",
     "make_fit_data": "inference.noise",
     "Problem": "inference.point_fit",
     "point_fit": "inference.point_fit",
+    "make_prior": "inference.priors",
+    "make_target": "inference.posterior",
+    "Sampling": "inference.nuts",
+    "sample_posterior": "inference.posterior",
+    "approximate_posterior": "inference.variational",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]
