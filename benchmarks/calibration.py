@@ -1,10 +1,11 @@
 """Are the error bars honest? Ranks, coverage and verdicts over simulated data, each replication reported.
 
-Four studies of benchmarks/calibration.toml:
+Studies of benchmarks/calibration.toml:
 
 ranks       truth from the prior within the stable region, log-normal noise, posterior by NUTS
 log-normal  fixed truth, log-normal noise of known size, normal intervals of the point fit and those of NUTS
 photons     fixed truth, Poisson counts with σ = √counts, normal intervals
+pooled      the same counts, but those of equivalent voxels added up, without weights
 ensemble    fixed truth, mean over 5,000 configurations, normal intervals of the fit with ensemble noise
 
 Replication n of a study draws its random numbers from the seed (SEED, study, n), fixed beforehand. Each is
@@ -66,7 +67,7 @@ from bayestds.scattering.volume import AXES
 
 HERE = Path(__file__).parent
 SEED = 20261125
-STUDIES = {"ranks": 300, "log-normal": 200, "photons": 200, "ensemble": 200}
+STUDIES = {"ranks": 300, "log-normal": 200, "photons": 200, "ensemble": 200, "pooled": 200}
 """Replications of each study."""
 
 LEVELS = (0.5, 0.8, 0.95)
@@ -238,15 +239,29 @@ def with_log_normal_noise(number: int) -> dict:
     return intervals_of(fit) | {"sampled": sampled} | mixing(draws)
 
 
+def counted(number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Counts at every voxel, and where there are any."""
+    expected = setting().volume["intensity"].values
+    measured = np.isfinite(expected)
+    expected = expected * FAINTEST / np.nanmin(expected)
+    return generator("photons", number).poisson(np.where(measured, expected, 1.0)), measured
+
+
 def with_photons(number: int) -> dict:
     """Point fit to counts, by the way of a measured volume."""
-    expected = setting().volume["intensity"].values
-    expected = expected * FAINTEST / np.nanmin(expected)
-    measured = np.isfinite(expected)
-    counts = generator("photons", number).poisson(np.where(measured, expected, 1.0))
+    counts, measured = counted(number)
     intensity = np.where(measured, counts, np.nan)
     volume = setting().volume.assign(intensity=(AXES, intensity), sigma=(AXES, np.sqrt(intensity)))
     return intervals_of(refine(setting().study.problem(volume, "counts"), setting().truth))
+
+
+def with_pooled_photons(number: int) -> dict:
+    """Point fit to the sums of the counts of equivalent voxels."""
+    counts, measured = counted(number)
+    grid = setting().problem.grid
+    total = np.bincount(grid.point_of_voxel[measured], counts[measured])
+    data = FitData(jnp.asarray(np.log(total / grid.multiplicity)), jnp.asarray(total), learned=False)
+    return intervals_of(refine(replace(setting().problem, data=data), setting().truth))
 
 
 def with_ensemble(number: int) -> dict:
@@ -267,6 +282,7 @@ REPLICATE: dict[str, Callable[[int], dict]] = {
     "log-normal": with_log_normal_noise,
     "photons": with_photons,
     "ensemble": with_ensemble,
+    "pooled": with_pooled_photons,
 }
 
 

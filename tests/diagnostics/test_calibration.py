@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+from dataclasses import replace
 from math import comb
 from pathlib import Path
 
@@ -209,14 +210,34 @@ def benchmark():
 def test_ranks_of_posteriors_are_uniform(benchmark):
     """A fifth of the benchmark, six ranks expected in each bin. Chance fails it once in a hundred seeds."""
     records = [benchmark.ranked(number) for number in range(60)]
-    found = np.array([record["ranks"] for record in records])
-    assert holm(uniformity(found, benchmark.THINNED, 10)).min() > 0.01
+    assert rank_test(benchmark, records).min() > 0.01
     told = sum(sum(record["claims"]["told"]) for record in records)
     assert sum(sum(record["claims"]["misled"]) for record in records) <= 0.05 * told
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("study", "replications"), [("photons", 100), ("ensemble", 25), ("log-normal", 25)])
+def test_ranks_of_overconfident_posteriors_are_not(benchmark, monkeypatch):
+    """Errors taken for half of what they are: half of the truths then lie in the outer fifth of ranks."""
+    right = benchmark.log_normal_data
+
+    def overconfident(*arguments):
+        data = right(*arguments)
+        return replace(data, weight=4 * data.weight)
+
+    monkeypatch.setattr(benchmark, "log_normal_data", overconfident)
+    records = [benchmark.ranked(number) for number in range(60)]
+    assert rank_test(benchmark, records).min() < 1e-3
+
+
+def rank_test(benchmark, records):
+    found = np.array([record["ranks"] for record in records])
+    return holm(uniformity(found, benchmark.THINNED, 10))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("study", "replications"), [
+    ("photons", 100), ("pooled", 100), ("ensemble", 25), ("log-normal", 25)
+])  # fmt: skip
 def test_intervals_hold_the_truth_as_often_as_they_say(benchmark, study, replications):
     """Chance fails it once in a hundred seeds."""
     records = [benchmark.REPLICATE[study](number) for number in range(replications)]
