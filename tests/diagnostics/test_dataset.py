@@ -1,6 +1,9 @@
 """Result files: what goes in comes out, and others can read it."""
 
+import re
+from contextlib import chdir
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -267,6 +270,18 @@ def test_plain_arviz_understands_it(posterior, tmp_path):
     assert len(table) == 5
     assert all("c1" in str(row) for row in table.index[-1:])
     assert reliability.n_data_points == N_STARS
+
+
+def test_three_lines_of_the_readme(posterior, tmp_path):
+    """Run as they are printed, on a posterior of random numbers."""
+    write_result(posterior, tmp_path / "cu_posterior.nc")
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    *lines, last = re.search(r"```python\n(import arviz.*?)```", readme, re.DOTALL)[1].splitlines()
+    names: dict[str, Any] = {}
+    with chdir(tmp_path):
+        exec("\n".join(lines), names)
+        table = eval(last, names)
+    assert [str(row) for row in table.index] == [f"ifcs[{name}]" for name in NAMES]
 
 
 def test_independent_draws_have_no_statistics(sampled):
