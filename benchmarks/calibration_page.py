@@ -39,6 +39,8 @@ from bayestds.io.atomic import atomic_path
 BINS = 20
 FAMILY_LEVEL = 0.01
 """Chance that correct ranks, or intervals, fail any test of one family."""
+UNMIXED = 1.05
+"""R-hat above which chains have not mixed."""
 
 PAGE = """# Calibration: are the error bars honest?
 
@@ -156,7 +158,8 @@ def mixed(records: list[dict]) -> str:
     return (
         f"Of the {n_draws:,} draws of a posterior the worst constant has an effective sample size of "
         f"{np.median(ess):.0f} in the median and {ess.min():.0f} at worst, and an R-hat of "
-        f"{np.median(r_hat):.3f} and {r_hat.max():.3f}; "
+        f"{np.median(r_hat):.3f} and {r_hat.max():.3f}; R-hat is above {UNMIXED} in "
+        f"{(r_hat > UNMIXED).sum()} of {len(records)} replications. "
         f"{sum(record['divergences'] for record in records)} of all {len(records) * n_draws:,} "
         "trajectories diverge."
     )
