@@ -26,7 +26,7 @@ def compare(paths: list[Path], as_json: bool) -> None:
     if as_json:
         print_json(record)
     else:
-        _print(record)
+        print_comparison(record)
 
 
 def _posterior(path: Path) -> xr.DataTree:
@@ -71,10 +71,17 @@ def _record(paths: list[Path], trees: list[xr.DataTree]) -> dict[str, Any]:
     # Among those that are not clearly worse, the simplest.
     equal = [name for name, r in results.items() if r["behind"] <= CLEAR * r["behind_se"]]
     supported = min(equal, key=lambda name: results[name]["n_irreducible"])
-    return {"results": results, "supported": supported, "n_stars": len(scores[0].log_density)}
+    reliable = not any(r["unreliable_stars"] for r in results.values())
+    return {
+        "results": results,
+        "supported": supported,
+        "reliable": reliable,
+        "n_stars": len(scores[0].log_density),
+    }
 
 
-def _print(record: dict[str, Any]) -> None:
+def print_comparison(record: dict[str, Any]) -> None:
+    """Print a comparison as a table and words."""
     rows = [
         (
             name,
@@ -90,9 +97,15 @@ def _print(record: dict[str, Any]) -> None:
     columns = ("result", "shells", "IFCs", "log density (nats)", "behind the best", "±", "largest k-hat")
     print_table(f"Prediction of {record['n_stars']} stars of k, each left out in turn", columns, rows)
     print(
-        f"The data support {record['supported']}: the fewest constants among the results that are less than "
-        f"{CLEAR:g} standard errors behind the best."
+        f"The data {'support' if record['reliable'] else 'seem to support'} {record['supported']}: the fewest "
+        f"constants among the results that are less than {CLEAR:g} standard errors behind the best."
     )
-    doubtful = [name for name, r in record["results"].items() if r["unreliable_stars"]]
+    doubtful = [
+        f"{name} ({r['unreliable_stars']})" for name, r in record["results"].items() if r["unreliable_stars"]
+    ]
     if doubtful:
-        print(f"Some k-hat of {', '.join(doubtful)} exceed {LARGEST_K}: there the prediction is rough.")
+        print(
+            f"This is no verdict: for some stars of {', '.join(doubtful)} k-hat exceeds {LARGEST_K}, so one "
+            "star alone moves the constants by more than their errors. The noise model then misses "
+            "something, such as anharmonicity."
+        )

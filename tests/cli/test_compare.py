@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bayestds.cli.comparison import print_comparison
 from tests.cli.tiny import MODEL, call
 
 WORDS = ("--method", "laplace", "--chains", 1, "--draws", 400)
@@ -33,6 +34,19 @@ def test_data_support_the_shells_they_were_made_with(folder):
     assert results[paths[1]]["behind"] > 2 * results[paths[1]]["behind_se"]
     assert record["supported"] == paths[2]
     assert min(result["behind"] for result in results.values()) == 0
+    assert record["reliable"] == all(result["largest_k"] <= 0.7 for result in results.values())
+
+
+def test_no_verdict_from_rough_predictions(capsys):
+    result = {"shells": 1, "n_irreducible": 3, "log_density": 5.0, "behind": 0.0, "behind_se": 0.0}
+    results = {
+        "a.nc": result | {"largest_k": 0.9, "unreliable_stars": 2},
+        "b.nc": result | {"largest_k": 0.2, "unreliable_stars": 0},
+    }
+    print_comparison({"results": results, "supported": "a.nc", "reliable": False, "n_stars": 7})
+    printed = capsys.readouterr().out
+    assert "seem to support a.nc" in printed
+    assert "no verdict: for some stars of a.nc (2) k-hat exceeds 0.7" in printed
 
 
 def test_in_words(folder):
