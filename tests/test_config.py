@@ -5,8 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from bayestds import config
-from bayestds.config import available_models, load_model, model_folder, parse_model
+from bayestds.config import available_models, files, load_model, model_folder, parse_model
 from bayestds.crystal.structure import build_crystal
 from bayestds.errors import ModelError
 from bayestds.force_constants.irreducible import irreducible_force_constants
@@ -236,6 +235,6 @@ def test_files_beside_the_model_are_found(tmp_path):
 def test_installed_models_are_found_inside_the_package(tmp_path, monkeypatch):
     (tmp_path / "_models").mkdir()
     (tmp_path / "_models" / "some.toml").write_text(GOOD)
-    monkeypatch.setattr(config, "__file__", str(tmp_path / "config.py"))
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "config" / "files.py"))
     assert available_models() == ["some"]
     assert load_model("some").title == "test"

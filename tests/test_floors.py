@@ -137,7 +137,7 @@ def side_doors(source: Source) -> list[str]:
         for module, names in source.imports.items()
         for imported in names
         for guarded, door in DOORS.items()
-        if within(imported, guarded) and not within(module, door)
+        if within(imported, guarded) and not (within(module, door) or within(module, guarded))
     )
 
 

@@ -1,0 +1,120 @@
+"""Finding, reading and checking model files."""
+
+import difflib
+import os.path
+import tomllib
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from bayestds.config.messages import describe
+from bayestds.config.tables import Model, ModelFile
+from bayestds.config.values import listed
+from bayestds.errors import ModelError
+
+
+def model_folder() -> Path:
+    """Where the shipped models lie: inside the package when installed, beside it in a checkout."""
+    installed = Path(__file__).parents[1] / "_models"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "models"
+
+
+def available_models() -> list[str]:
+    """Names of the shipped models."""
+    return sorted(path.stem for path in model_folder().glob("*.toml"))
+
+
+def load_model(name_or_path: str | Path) -> Model:
+    """Read a model from a path, or from a bare name: current folder first, then the shipped models.
+
+    Raises:
+        ModelError: the file is missing, unreadable, or says something that cannot be meant.
+    """
+    path = _find(name_or_path)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ModelError(
+            f"The model file {path} is not UTF-8 text.",
+            f"Byte {error.start} cannot be decoded; TOML files are UTF-8.",
+            "Save the file as UTF-8, or check that it is a model file at all.",
+        ) from None
+    except OSError as error:
+        raise ModelError(
+            f"The model file {path} cannot be read.",
+            f"The system says: {error.strerror}.",
+            "Check the permissions of the file.",
+        ) from None
+    return parse_model(text, path)
+
+
+def parse_model(text: str, path: Path) -> Model:
+    """Check the text of a model file; `path` places the files it names and appears in messages."""
+    try:
+        data = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ModelError(
+            f"The model file {path} is not valid TOML.",
+            f"{error}.",
+            "Correct this line; texts need quotes, tables a header such as [crystal].",
+        ) from None
+    try:
+        checked = ModelFile.model_validate(data)
+    except ValidationError as error:
+        raise _model_error(path, [describe(detail) for detail in error.errors()]) from None
+    model = Model.model_construct(**dict(checked), path=path, text=text)
+    if problems := _inconsistencies(model):
+        raise _model_error(path, problems)
+    return model
+
+
+def _find(name_or_path: str | Path) -> Path:
+    given = Path(name_or_path)
+    candidates = [given]
+    if given.suffix != ".toml" and given.name == str(name_or_path):
+        candidates = [Path(f"{given}.toml"), model_folder() / f"{given}.toml", given]
+    for candidate in candidates:
+        if os.path.isfile(candidate):  # unlike Path.is_file, never raises
+            return candidate
+    known = available_models()
+    close = difflib.get_close_matches(given.stem, known, n=1)
+    raise ModelError(
+        f"There is no model {str(name_or_path)!r}.",
+        f"It is neither a file nor one of the shipped models: {', '.join(known)}.",
+        f"Did you mean {close[0]}?" if close else "Give the path of a TOML file or one of these names.",
+    )
+
+
+def _model_error(path: Path, problems: list[str]) -> ModelError:
+    return ModelError(
+        f"The model file {path} has {len(problems)} problem{'s' if len(problems) > 1 else ''}.",
+        "\n".join(problems),
+        "Correct the file; the shipped model ni_fcc_paper is a complete example.",
+    )
+
+
+def _inconsistencies(model: Model) -> list[str]:
+    """What no table of the file can know alone."""
+    problems = []
+    measurement = model.measurement
+    names = {
+        "measurement.ifcs": measurement.ifcs if measurement else None,
+        "fit.start": model.fit.start,
+        "fit.reference": model.fit.reference,
+    }
+    for key, name in names.items():
+        if name is not None and name not in model.ifcs:
+            known = listed(model.ifcs) if model.ifcs else "none"
+            problems.append(f"{key}: there is no IFC set {name!r}; this file defines {known}")
+    data_file = measurement.file if measurement else None
+    for key, file in {"crystal.file": model.crystal.file, "measurement.file": data_file}.items():
+        if file is not None and not os.path.isfile(model.resolve(file)):
+            problems.append(f"{key}: {model.resolve(file)} is not a file")
+    scales, shells = model.priors.scales, model.force_constants.shells
+    if scales is not None and len(scales) != shells:
+        problems.append(f"priors.scales: expected {shells} numbers, one per shell, found {len(scales)}")
+    species = {site.species for site in model.crystal.sites}
+    for name in model.scattering.factors:
+        if species and name not in species:
+            problems.append(f"scattering.factors.{name}: the crystal has only {listed(species)}")
+    return problems

@@ -1,0 +1,183 @@
+"""The tables of a model file."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from bayestds.config.values import (
+    Family,
+    GridAxis,
+    IFCName,
+    Integer,
+    Lattice,
+    Miller,
+    Noise,
+    NotNegative,
+    Number,
+    Positive,
+    SpaceGroup,
+    Species,
+    Supercell,
+    Wedge,
+    listed,
+)
+
+
+class Section(BaseModel):
+    """A table of the file; the description of a field is what an error message says was expected."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Site(Section):
+    """One atom of the cell, or of the asymmetric unit."""
+
+    species: Species = Field(description='a chemical symbol such as "Ni"')
+    position: tuple[Number, Number, Number] = Field(description="three fractional coordinates")
+    mass: Positive | None = Field(default=None, description="a positive mass in amu")
+
+
+class Crystal(Section):
+    """A structure file, or the conventional cell with its sites.
+
+    With `space_group` the sites are the asymmetric unit; without it they are all atoms of the cell.
+    """
+
+    file: str | None = Field(default=None, description="a CIF or POSCAR file, relative to the model file")
+    lattice: Lattice | None = Field(default=None, description="a, b, c in Å and three angles in degrees")
+    space_group: SpaceGroup | None = Field(default=None, description="a number from 1 to 230 or a symbol")
+    sites: tuple[Site, ...] = Field(default=(), description="a list of tables {species, position}")
+
+    @model_validator(mode="after")
+    def _one_way_to_say_it(self) -> "Crystal":
+        inline = {"lattice", "space_group", "sites"} & self.model_fields_set
+        if self.file is not None and inline:
+            raise ValueError(f"give either `file` or {listed(inline)}, not both")
+        if self.file is None and not (self.lattice and self.sites):
+            raise ValueError("give either `file`, or `lattice` and at least one of `sites`")
+        return self
+
+
+class ForceConstants(Section):
+    """How far the force constants reach."""
+
+    shells: Annotated[Integer, Field(gt=0)] = Field(description="a positive number of neighbour shells")
+    shell_tolerance: Positive = Field(default=1e-3, description="a positive difference of distances in Å")
+
+
+class IFCSet(Section):
+    """Named values of the irreducible force constants."""
+
+    source: str = Field(description="a text that says where the values come from")
+    values: dict[IFCName, Number] = Field(
+        min_length=1,
+        description="finite numbers in eV/Å², named by shell and index: {b0 = -1.5, b1 = 0.1} "
+        "(self terms such as a0 follow from the sum rule)",
+    )
+
+
+class Grid(Section):
+    """The points of a volume."""
+
+    h: GridAxis
+    k: GridAxis
+    l: GridAxis  # noqa: E741
+
+
+class Measurement(Section):
+    """What `fit` and `simulate` use when no volume is given, and the state of the measured crystal."""
+
+    supercell: Supercell = Field(description="three positive integers or a 3x3 integer matrix")
+    temperature: Positive = Field(description="a positive temperature in K")
+    ifcs: str | None = Field(default=None, description="the name of the IFC set to simulate")
+    file: str | None = Field(default=None, description="a data file, relative to the model file")
+    grid: Grid | None = Field(default=None, description="a table with h, k and l")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "Measurement":
+        if self.ifcs is not None and self.file is not None:
+            raise ValueError("give either `ifcs` (simulated) or `file` (measured), not both")
+        if self.file is None and self.grid is None:
+            raise ValueError("give a `grid`, or a data `file` that brings its own")
+        return self
+
+
+class Scattering(Section):
+    """Scattering factors of point atoms; 1 for a species that is not named."""
+
+    factors: dict[Species, Number] = Field(default={}, description="numbers by species, {Ni = 1.0}")
+
+
+class Mask(Section):
+    """The part of reciprocal space that is used."""
+
+    q_min: NotNegative = Field(default=0.0, description="the smallest |Q| in Å^-1, not negative")
+    q_max: Positive | None = Field(default=None, description="the largest |Q| in Å^-1, above q_min")
+    wedge: Wedge | None = Field(default=None, description="degrees above the plane, over 0 and at most 90")
+    plane: Miller | None = Field(default=None, description="h k l of the normal of a plane through Γ")
+    bragg_radius: NotNegative = Field(default=0.0, description="a radius around Bragg peaks in r.l.u.")
+
+    @model_validator(mode="after")
+    def _something_left(self) -> "Mask":
+        if self.q_max is not None and self.q_max <= self.q_min:
+            raise ValueError(f"q_max = {self.q_max:g} must be larger than q_min = {self.q_min:g}")
+        if self.plane == (0, 0, 0):
+            raise ValueError("plane = [0, 0, 0] has no direction")
+        return self
+
+
+class Priors(Section):
+    """Scales of the priors: `scales` by shell or `scale` times `decay` per shell (normal in a point fit)."""
+
+    family: Family = Field(default="normal", description="normal, student_t or shrinkage")
+    scales: tuple[Positive, ...] | None = Field(default=None, description="positive numbers by shell, eV/Å²")
+    scale: Positive = Field(default=1.0, description="a positive number in eV/Å², for the first shell")
+    decay: Positive = Field(default=0.4, description="a positive factor from one shell to the next")
+
+    @model_validator(mode="after")
+    def _one_way_to_say_it(self) -> "Priors":
+        other = {"scale", "decay"} & self.model_fields_set
+        if self.scales is not None and other:
+            raise ValueError(f"give either `scales` or {listed(other)}, not both")
+        return self
+
+    def by_shell(self, shells: int) -> tuple[float, ...]:
+        """Prior standard deviation of each shell in eV/Å²."""
+        return self.scales or tuple(self.scale * self.decay**shell for shell in range(shells))
+
+
+class Fit(Section):
+    """Where a fit starts, what it is compared with, and how accurate it is."""
+
+    start: str | None = Field(default=None, description="the name of an IFC set")
+    reference: str | None = Field(default=None, description="the name of an IFC set to compare with")
+    noise: Noise | None = Field(default=None, description='a relative standard deviation, or "learned"')
+    noise_floor: bool = Field(default=False, strict=True, description="true to learn one on top of errors")
+    degrees_of_freedom: Positive | None = Field(default=None, description="a positive number (Student-t)")
+    tolerance: Positive = Field(default=1e-4, description="a positive tolerance of log-intensity")
+
+
+class ModelFile(Section):
+    """All tables of a model file."""
+
+    title: str = Field(description="a text")
+    crystal: Crystal
+    force_constants: ForceConstants
+    ifcs: dict[str, IFCSet] = {}
+    measurement: Measurement | None = None
+    scattering: Scattering = Scattering()
+    mask: Mask = Mask()
+    priors: Priors = Priors()
+    fit: Fit = Fit()
+
+
+class Model(ModelFile):
+    """A checked model file; `path` and `text` are the file itself, kept for reproducibility."""
+
+    path: Path
+    text: str
+
+    def resolve(self, file: str) -> Path:
+        """The path of a file that the model names."""
+        return self.path.parent / file
