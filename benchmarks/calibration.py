@@ -209,7 +209,8 @@ def claims(
         irreducible.names, irreducible.shells, constants, covariance, prior_sd, stiffness
     )
     shell_of = [shells[shell] for shell in irreducible.shells.tolist()]
-    made = [claim(*row) for row in zip(constants, shell_of, truth, prior_sd, strict=True)]
+    numbers = truth.tolist(), prior_sd.tolist()
+    made = [claim(*row) for row in zip(constants, shell_of, *numbers, strict=True)]
     return {field.name: [getattr(one, field.name) for one in made] for field in fields(Claim)}
 
 
