@@ -226,6 +226,8 @@ def _dataset(
     used = {name for names in dims.values() for name in names}
     kept = {name: values for name, values in coordinates.items() if name in used}
     dataset = dict_to_dataset(data, coords=kept, dims={**dims}, sample_dims=[], attrs={"units": units})
+    # ArviZ 1 notes the dimensions above as those of its plots, which look for chains and draws by themselves.
+    dataset.attrs.pop("sample_dims", None)
     # Dimensions without labels get none: a running number is no information.
     return dataset.drop_vars([name for name in dataset.coords if name not in kept])
 

@@ -272,6 +272,16 @@ def test_plain_arviz_understands_it(posterior, tmp_path):
     assert reliability.n_data_points == N_STARS
 
 
+def test_arviz_draws_it(posterior, tmp_path):
+    """Its plots find chains and draws by themselves."""
+    write_result(posterior, tmp_path / "r.nc")
+    import arviz_plots as azp
+
+    with xr.open_datatree(tmp_path / "r.nc") as tree:
+        panels = azp.plot_rank(tree, var_names=["ifcs"], backend="none")
+    assert panels.viz["plot"]["ifcs"].sizes == {"irreducible": 5}
+
+
 def test_three_lines_of_the_readme(posterior, tmp_path):
     """Run as they are printed, on a posterior of random numbers."""
     write_result(posterior, tmp_path / "cu_posterior.nc")
