@@ -5,7 +5,6 @@ Usage: python benchmarks/calibration_page.py [--results FOLDER] [-o docs/calibra
 
 import argparse
 from pathlib import Path
-from textwrap import fill
 
 import jax
 import numpy as np
@@ -23,6 +22,7 @@ from calibration import (
     results_of,
     setting,
 )
+from pages import table, wrapped
 from scipy.stats import chi2, norm
 
 from bayestds.diagnostics.calibration import (
@@ -117,12 +117,6 @@ Sampled atom by atom; intervals of the point fit with the noise of configuration
 
 def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """A table in Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def family(adjusted: np.ndarray) -> str:
@@ -273,13 +267,6 @@ def page(folder: Path) -> str:
         ensemble=coverage_section(found["ensemble"], "normal"),
     )
     return "\n\n".join(map(wrapped, text.split("\n\n")))
-
-
-def wrapped(paragraph: str) -> str:
-    """A paragraph in lines of moderate length; tables and the like as they are."""
-    return (
-        paragraph if paragraph.startswith(("|", "#", "`")) else fill(paragraph, 115, break_on_hyphens=False)
-    )
 
 
 def main() -> None:
