@@ -1,7 +1,8 @@
 """Reading HDF5 with errors that a user can act on; shared by all formats, which are HDF5 underneath."""
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,12 @@ from bayestds.errors import VolumeError
 
 EXTRAS = "bayestds"
 """Group for what a format has no place for; readers of that format ignore it."""
+
+COPIES = 3
+"""Arrays of float64 while a volume is read: from the file, in the order h k l, and checked."""
+
+INVERSE_LENGTH = re.compile(r"(å|a|angstroms?|nm)(\^-1|\*\*-1|-1|⁻¹)|1/(å|a|angstroms?|nm)")
+"""Units, lower case and without blanks, of axes that are no Miller indices."""
 
 
 @contextmanager
@@ -30,7 +37,7 @@ def open_for_reading(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
         if not h5py.is_hdf5(path):
             raise VolumeError(
                 f"{path}: this is not an HDF5 file.",
-                "Every supported volume format (NeXus, Yell, netCDF-4) is HDF5 underneath.",
+                "Every supported volume format (NeXus, Mantid, DISCUS, Yell, netCDF-4) is HDF5 underneath.",
                 "Convert the data to one of them.",
             )
         file = h5py.File(path, "r")
@@ -79,13 +86,30 @@ def required(group: h5py.Group, name: str) -> Any:
     return member
 
 
+def subgroup(group: h5py.Group, name: str) -> h5py.Group:
+    """Member `name` of a group, itself a group; VolumeError if it is missing or a dataset."""
+    member = required(group, name)
+    if not isinstance(member, h5py.Group):
+        raise VolumeError(
+            f"{group.file.filename}: '{name}' in {group.name} is a dataset.",
+            "A group is expected.",
+            "Write the file again in its format.",
+        )
+    return member
+
+
 def numbers(group: h5py.Group, name: str) -> np.ndarray:
-    """Dataset `name` as a float64 array; VolumeError if missing, not a dataset, not real, unreadable."""
+    """Dataset `name` as a float64 array.
+
+    Raises:
+        VolumeError: it is missing, no dataset, not real, too large for this computer, or unreadable.
+    """
     dataset = required(group, name)
     where = f"{group.file.filename}: '{name}' in {group.name}"
     found = f"of type {dataset.dtype}" if isinstance(dataset, h5py.Dataset) else "not a dataset"
     if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "biuf" or dataset.shape is None:
         raise VolumeError(f"{where} is {found}.", "Real numbers are expected.", "Store float64 values.")
+    check_readable(dataset)
     try:
         return np.asarray(dataset[()], dtype=np.float64)
     except OSError as error:
@@ -94,6 +118,57 @@ def numbers(group: h5py.Group, name: str) -> np.ndarray:
             f"HDF5 says: {error}.",
             "The file may be damaged, or need a compression filter: rewrite it without, e.g. with h5repack.",
         ) from error
+
+
+def check_readable(dataset: h5py.Dataset) -> None:
+    """Refuse, before anything is allocated, what HDF5 would not refuse itself.
+
+    A file of some kilobytes may declare any dimensions: chunks that were never written take no space. A
+    virtual dataset without the files that it is made of reads as zeros.
+
+    Raises:
+        VolumeError: a dataset does not fit into memory as float64, or files that it is made of are missing.
+    """
+    memory, needed = physical_memory(), COPIES * 8 * dataset.size
+    if needed > memory:
+        raise VolumeError(
+            f"{dataset.file.filename}: {dataset.name} has the dimensions {dataset.shape}.",
+            f"To read it takes {needed / 2**30:,.1f} GiB, and this computer has {memory / 2**30:,.1f} GiB.",
+            "Rebin the volume or cut it down, or use a computer with more memory.",
+        )
+    folder = Path(dataset.file.filename).parent
+    for source in dataset.virtual_sources() if dataset.is_virtual else ():
+        if source.file_name != "." and not (folder / source.file_name).exists():
+            raise VolumeError(
+                f"{dataset.file.filename}: {dataset.name} is put together from other files.",
+                f"{source.file_name} is not there.",
+                "Put these files beside this one, or copy the data into one file.",
+            )
+
+
+def physical_memory() -> float:
+    """Bytes of memory of this computer; infinite where the system does not tell."""
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError, OSError):
+        return float("inf")
+
+
+def check_miller_indices(axis: Any, group: h5py.Group) -> None:
+    """VolumeError if an axis says that its unit is an inverse length; no unit, or any other, will do."""
+    units = text(axis.attrs.get("units")) if isinstance(axis, h5py.Dataset) else None
+    if units and INVERSE_LENGTH.fullmatch(re.sub(r"\s", "", units.lower().replace("^{-1}", "^-1"))):
+        raise VolumeError(
+            f"{group.file.filename}: the axis {axis.name} is in '{units}'.",
+            "Axes are Miller indices, in reciprocal lattice units of the conventional cell.",
+            "Convert the axes to r.l.u., or correct their attribute 'units'.",
+        )
+
+
+def with_order(volume: xr.Dataset, order: Sequence[str]) -> xr.Dataset:
+    """The volume, which remembers in which order its file had the axes; for people, not for computing."""
+    volume.encoding["order"] = " ".join(order)
+    return volume
 
 
 def vector(group: h5py.Group, name: str, size: int) -> np.ndarray:
@@ -116,7 +191,8 @@ def text(value: Any) -> str | None:
         value = value.item()
     if isinstance(value, bytes):
         value = value.decode("utf-8", errors="replace")
-    return value if isinstance(value, str) else None
+    # Fortran pads text with blanks, C with zeros.
+    return value.rstrip("\0 ") if isinstance(value, str) else None
 
 
 def write_extras(

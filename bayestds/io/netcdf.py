@@ -7,9 +7,11 @@ import h5py
 import xarray as xr
 
 from bayestds.errors import VolumeError
+from bayestds.io import hdf5
 from bayestds.scattering.volume import AXES, COMPANIONS, make_volume
 
-RESERVED = {"name", "mask", "intensity", *AXES, *COMPANIONS}
+VARIABLES = ("intensity", *COMPANIONS, "mask", *AXES)
+RESERVED = {"name", *VARIABLES}
 """Names of arguments of make_volume, under which a foreign file may have attributes of its own."""
 
 
@@ -25,8 +27,14 @@ def read(file: h5py.File) -> xr.Dataset:
         VolumeError: dimensions other than h, k, l, or values that `make_volume` refuses.
     """
     name = file.filename
-    dataset = xr.load_dataset(name, engine="h5netcdf")
-    arrays = {key: dataset[key] for key in ("intensity", *COMPANIONS, "mask") if key in dataset}
+    for key in VARIABLES:
+        member = hdf5.find(file, key)
+        if isinstance(member, h5py.Dataset):
+            hdf5.check_readable(member)
+            hdf5.check_miller_indices(member, file)
+    with xr.open_dataset(name, engine="h5netcdf") as opened:
+        dataset = opened[[key for key in VARIABLES if key in opened]].load()
+    arrays = {str(key): array for key, array in dataset.data_vars.items() if key not in AXES}
     for key, array in arrays.items():
         if sorted(map(str, array.dims)) != list(AXES):
             raise VolumeError(
@@ -37,7 +45,8 @@ def read(file: h5py.File) -> xr.Dataset:
     axes = {axis: dataset[axis].values for axis in AXES}
     values: dict[str, Any] = {key: array.transpose(*AXES).values for key, array in arrays.items()}
     attributes = {key: value for key, value in dataset.attrs.items() if key not in RESERVED}
-    return make_volume(name=name, **axes | values | attributes)
+    volume = make_volume(name=name, **axes | values | attributes)
+    return hdf5.with_order(volume, tuple(map(str, arrays["intensity"].dims)))
 
 
 def write(volume: xr.Dataset, path: Path) -> None:

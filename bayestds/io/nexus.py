@@ -4,6 +4,10 @@ Layout: https://github.com/nexpy/nxrefine, src/nxrefine/nxreduce.py. The data ar
 A per-rotation transform (entries f1, f2, ...) is a sum and has a member `weights`: the intensity is
 data / weights. The combined transform (entry `entry`) is normalised and has none; the symmetrised one
 has `data_weights`, a window for Fourier transforms, which is no part of the intensity.
+
+nxs-analysis-tools and CHESS (https://github.com/stevenjgomez/nxs_analysis_tools, datareduction.py) have an
+NXdata `data` with the axes H, K, L, and an intensity that is called `counts` although it is scaled. In old
+files the signal and its axes are named by attributes of the dataset itself.
 """
 
 import re
@@ -19,6 +23,9 @@ from bayestds.io import hdf5
 from bayestds.scattering.volume import AXES, make_volume
 
 CELL = ("a", "b", "c", "alpha", "beta", "gamma")
+LENGTH = ("angstrom", "angstroms", "å", "a")
+ANGLE = ("degree", "degrees", "deg", "°")
+KELVIN = ("K", "kelvin")
 LABELS = {"qh": "h", "qk": "k", "ql": "l", "h": "h", "k": "k", "l": "l"}
 COMBINED = "/entry/transform"
 DATASETS = {"intensity": "data", "sigma": "data_errors", "counts": "counts", "mask": "mask"}
@@ -42,7 +49,7 @@ def read(file: h5py.File) -> xr.Dataset:
     entry, data = _choose(file)
     name = f"{file.filename}: {data.name}"
     labels = _labels(data)
-    signal = hdf5.text(data.attrs.get("signal"))
+    signal = _signal(data)
     if signal is None:
         raise VolumeError(f"{name} has no attribute 'signal'.", "It names the intensity.", "Add it.")
 
@@ -50,7 +57,9 @@ def read(file: h5py.File) -> xr.Dataset:
     if not hdf5.has(data, names["sigma"]):
         names["sigma"] = "errors"
     present = {
-        key: dataset for key, dataset in names.items() if key == "intensity" or hdf5.has(data, dataset)
+        key: dataset
+        for key, dataset in names.items()
+        if key == "intensity" or (hdf5.has(data, dataset) and dataset != signal)
     }
     arrays = {key: _array(data, dataset, labels) for key, dataset in present.items()}
     if hdf5.has(data, "weights"):
@@ -60,8 +69,9 @@ def read(file: h5py.File) -> xr.Dataset:
         "title": hdf5.text(hdf5.find(entry, "title")),
         "intensity_units": hdf5.text(data[signal].attrs.get("units")),
     }
-    axes = {axis: hdf5.numbers(data, labels[axis]) for axis in AXES}
-    return make_volume(name=name, **axes | arrays | attributes | hdf5.read_extras(entry, ()))
+    axes = {axis: _axis(data, labels[axis]) for axis in AXES}
+    volume = make_volume(name=name, **axes | arrays | attributes | hdf5.read_extras(entry, ()))
+    return hdf5.with_order(volume, tuple(labels))
 
 
 def write(volume: xr.Dataset, path: Path) -> None:
@@ -154,9 +164,29 @@ def _members(parent: h5py.Group, nx_class: str) -> list[h5py.Group]:
     return groups
 
 
+def _signal(data: h5py.Group) -> str | None:
+    """Name of the intensity: the attribute `signal` or, in old files, the dataset whose `signal` is 1."""
+    if "signal" in data.attrs:
+        return hdf5.text(data.attrs["signal"])
+    for key in data:
+        member = data.get(key) if isinstance(data.get(key, getlink=True), h5py.HardLink) else None
+        if isinstance(member, h5py.Dataset) and str(member.attrs.get("signal")) in ("1", "b'1'"):
+            return str(key)
+    return None
+
+
+def _axis(data: h5py.Group, label: str) -> np.ndarray:
+    """Bin centres of an axis, which must not be an inverse length."""
+    hdf5.check_miller_indices(hdf5.find(data, label), data)
+    return hdf5.numbers(data, label)
+
+
 def _axis_names(data: h5py.Group) -> list[str]:
-    """The attribute `axes`: a list of names or, in old files, one text with separators."""
+    """The attribute `axes`, of the group or its signal: names or, in old files, one text with separators."""
     axes = data.attrs.get("axes", ())
+    signal = None if "axes" in data.attrs else _signal(data)
+    if signal is not None and isinstance(data.get(signal), h5py.Dataset):
+        axes = data[signal].attrs.get("axes", ())
     joined = hdf5.text(axes)
     if joined is not None:
         return re.split(r"[:,\s]+", joined.strip("[] "))
@@ -204,29 +234,37 @@ def _sample(entry: h5py.Group) -> dict[str, Any]:
         return {}
     sample = samples[0]
     attributes: dict[str, Any] = {"lattice": _lattice(sample)}
-    temperature = hdf5.find(sample, "temperature")
-    if temperature is not None:
+    if hdf5.has(sample, "temperature"):
+        _check_units(sample, "temperature", KELVIN)
         attributes["temperature"] = hdf5.vector(sample, "temperature", 1)[0]
-        units = hdf5.text(temperature.attrs.get("units")) or "K"
-        if units.lower() not in ("k", "kelvin"):
-            raise VolumeError(
-                f"{entry.file.filename}: the sample temperature is given in '{units}'.",
-                "Kelvin is expected.",
-                f"Correct {sample.name}/temperature and its attribute 'units'.",
-            )
     return attributes
 
 
 def _lattice(sample: h5py.Group) -> np.ndarray | None:
     """The cell from NXrefine's six datasets, or from the one or two of the NeXus definition NXsample."""
     if any(hdf5.has(sample, f"unitcell_{parameter}") for parameter in CELL):
+        for number, parameter in enumerate(CELL):
+            _check_units(sample, f"unitcell_{parameter}", LENGTH if number < 3 else ANGLE)
         return np.concatenate([hdf5.vector(sample, f"unitcell_{parameter}", 1) for parameter in CELL])
     if hdf5.has(sample, "unit_cell"):
         return hdf5.vector(sample, "unit_cell", 6)
     if hdf5.has(sample, "unit_cell_abc"):
-        keys = ("unit_cell_abc", "unit_cell_alphabetagamma")
+        keys = {"unit_cell_abc": LENGTH, "unit_cell_alphabetagamma": ANGLE}
+        for key, units in keys.items():
+            _check_units(sample, key, units)
         return np.concatenate([hdf5.vector(sample, key, 3) for key in keys])
     return None
+
+
+def _check_units(sample: h5py.Group, key: str, expected: tuple[str, ...]) -> None:
+    """VolumeError if a dataset states another unit; where it states none, the expected one is meant."""
+    units = hdf5.text(hdf5.required(sample, key).attrs.get("units")) or expected[0]
+    if units.lower() not in map(str.lower, expected):
+        raise VolumeError(
+            f"{sample.file.filename}: {sample.name}/{key} is in '{units}'.",
+            f"'{expected[0]}' is expected.",
+            "Convert it, or correct its attribute 'units'.",
+        )
 
 
 def _group(parent: h5py.Group, name: str, nx_class: str) -> h5py.Group:

@@ -9,7 +9,7 @@ import h5py
 import xarray as xr
 
 from bayestds.errors import VolumeError
-from bayestds.io import netcdf, nexus, yell
+from bayestds.io import discus, mdhisto, netcdf, nexus, yell
 from bayestds.io.atomic import atomic_path
 from bayestds.io.hdf5 import open_for_reading
 from bayestds.scattering.volume import check_volume
@@ -25,7 +25,10 @@ class VolumeFormat:
     suffixes: tuple[str, ...]
 
 
+# The first that recognises a file reads it: those of special content before NeXus, which is a general one.
 FORMATS = {
+    "mdhisto": VolumeFormat(mdhisto.recognises, mdhisto.read, mdhisto.write, (".md.nxs",)),
+    "discus": VolumeFormat(discus.recognises, discus.read, discus.write, (".discus.h5",)),
     "nexus": VolumeFormat(nexus.recognises, nexus.read, nexus.write, (".nxs", ".nx.h5")),
     "yell": VolumeFormat(yell.recognises, yell.read, yell.write, (".h5", ".hdf5")),
     "netcdf": VolumeFormat(netcdf.recognises, netcdf.read, netcdf.write, (".nc",)),
@@ -36,16 +39,20 @@ def read_volume(path: str | os.PathLike[str]) -> xr.Dataset:
     """Read a scattering volume; the format is detected from the content, not from the suffix.
 
     Returns:
-        The volume, as `bayestds.scattering.volume.make_volume` describes it.
+        The volume, as `bayestds.scattering.volume.make_volume` describes it. Its `encoding` says, for people,
+        the `format` of the file and the `order` of the axes in it.
 
     Raises:
         VolumeError: the file is missing, damaged, of no known layout, or holds no valid volume.
     """
     with open_for_reading(path) as file:
         try:
-            for volume_format in FORMATS.values():
+            for name, volume_format in FORMATS.items():
                 if volume_format.recognises(file):
-                    return volume_format.read(file)
+                    volume = volume_format.read(file)
+                    volume.encoding["format"] = name
+                    return volume
+            found = ", ".join(sorted(file)) or "nothing"
         except VolumeError:
             raise
         # HDF5 and netCDF promise no set of exceptions for files whose inner structure is broken.
@@ -55,7 +62,6 @@ def read_volume(path: str | os.PathLike[str]) -> xr.Dataset:
                 f"{type(error).__name__}: {error}.",
                 "It may be damaged, or written in a way its format does not allow: write it again.",
             ) from error
-        found = ", ".join(sorted(file)) or "nothing"
     raise VolumeError(
         f"{path}: this HDF5 file has an unknown layout.",
         f"Its root holds: {found}. Known formats: {', '.join(FORMATS)}.",
@@ -69,8 +75,9 @@ def write_volume(dataset: xr.Dataset, path: str | os.PathLike[str], format: str 
     Args:
         dataset: the volume.
         path: the file; an existing one is replaced.
-        format: "nexus", "yell" or "netcdf"; without it the suffix decides: `.nxs` and `.nx.h5` for
-            nexus, `.h5` and `.hdf5` for yell, `.nc` for netcdf.
+        format: "nexus", "mdhisto", "discus", "yell" or "netcdf"; without it the suffix decides: `.nxs` and
+            `.nx.h5` for nexus, `.md.nxs` for mdhisto, `.discus.h5` for discus, `.h5` and `.hdf5` for yell,
+            `.nc` for netcdf.
 
     Raises:
         VolumeError: the dataset is no valid volume, the format is unknown, or writing fails.

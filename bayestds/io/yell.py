@@ -7,6 +7,9 @@ Layouts: Yell's src/IntensityMap.cpp (https://github.com/YellProgram/Yell) and M
 - "Yell 0.9": rebinned_data[h,k,l] / number_of_pixels_rebinned[h,k,l], no pixels = unmeasured.
 - Either may lack `format` (older Meerkat), call `step_sizes` step_size, and give `maxind`, the upper
   limit of axes that are symmetric about zero, for `lower_limits`.
+- DISCUS writes Yell 1.0 with data[abscissa, ordinate, top axis] and, for each of these dimensions, its step
+  as a vector in hkl: step_sizes_abs, step_sizes_ord, step_sizes_top (DiffuseCode's hdf5_def_mod). step_sizes
+  are then in the order of the dimensions, lower_limits in that of h, k, l.
 """
 
 from pathlib import Path
@@ -17,10 +20,12 @@ import xarray as xr
 
 from bayestds.errors import VolumeError
 from bayestds.io import hdf5
+from bayestds.scattering.reindex import onto_axes, order_of_axes
 from bayestds.scattering.volume import AXES, make_volume
 
 FORMATS = ("Yell 1.0", "Yell 0.9")
 EXTRA_VARIABLES = ("sigma", "counts", "mask")
+VECTORS = ("step_sizes_abs", "step_sizes_ord", "step_sizes_top")
 METRIC_TOLERANCE = 1e-2
 
 
@@ -54,10 +59,16 @@ def read(file: h5py.File) -> xr.Dataset:
     step = hdf5.vector(file, "step_size" if hdf5.has(file, "step_size") else "step_sizes", 3)
     if not (step > 0).all():
         raise VolumeError(f"{name}: the step sizes are {step}.", "They must be positive.", "Correct them.")
-    h, k, l = (lower[i] + step[i] * np.arange(intensity.shape[i]) for i in range(3))  # noqa: E741
+    steps = np.diag(step)
+    if any(hdf5.has(file, key) for key in VECTORS):
+        steps = np.array([hdf5.vector(file, key, 3) for key in VECTORS])
+    order, factors = order_of_axes(steps, intensity.shape, name)
+    axes = [lower[i] + factors[i] * np.arange(intensity.shape[order[i]]) for i in range(3)]
     lattice = hdf5.vector(file, "unit_cell", 6)
     extras = hdf5.read_extras(file, EXTRA_VARIABLES)
-    volume = make_volume(h, k, l, intensity, lattice=lattice, name=name, **extras)
+    arrays = {"intensity": intensity} | {key: extras.pop(key) for key in EXTRA_VARIABLES if key in extras}
+    volume = make_volume(lattice=lattice, name=name, **onto_axes(axes, arrays, order) | extras)
+    hdf5.with_order(volume, [AXES[order.index(dimension)] for dimension in range(3)])
     if hdf5.has(file, "metric_tensor"):
         _check_metric(hdf5.vector(file, "metric_tensor", 9).reshape(3, 3), volume.attrs["lattice"], name)
     return volume

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import h5py
 import nexusformat.nexus as nx
 import numpy as np
@@ -166,6 +168,59 @@ def test_we_read_what_nexusformat_writes(tmp_path):
     volume = read_volume(tmp_path / "v.nxs")
     np.testing.assert_array_equal(volume["intensity"], DATA.transpose())
     np.testing.assert_array_equal(volume["sigma"], np.sqrt(DATA.transpose()))
+
+
+def test_the_layout_of_nxs_analysis_tools_and_chess():
+    volume = read_volume(Path(__file__).parents[1] / "data" / "nxs_analysis_tools.nxs")
+    np.testing.assert_array_equal(volume["intensity"], DATA.transpose())
+    for axis in "hkl":
+        np.testing.assert_array_equal(volume[axis], AXES[f"Q{axis}"])
+    # What that layout calls counts is a scaled intensity.
+    assert list(volume.data_vars) == ["intensity"]
+    assert volume.attrs["lattice"] == tuple(CELL.values())
+    assert volume.encoding["order"] == "h k l"
+
+
+def test_negative_intensities_called_counts(tmp_path):
+    with h5py.File(tmp_path / "v.nxs", "w") as file:
+        made = transform(group(file, "entry", "NXentry"), "data", DATA - 50)
+        made.move("data", "counts")
+        made.attrs["signal"] = "counts"
+    volume = read_volume(tmp_path / "v.nxs")
+    np.testing.assert_array_equal(volume["intensity"], DATA.transpose() - 50)
+    assert volume.encoding["order"] == "l k h"
+
+
+def test_old_files_name_signal_and_axes_on_the_dataset(tmp_path):
+    with h5py.File(tmp_path / "v.nxs", "w") as file:
+        made = transform(group(file, "entry", "NXentry"), "data", DATA)
+        made.move("data", "something")
+        del made.attrs["signal"], made.attrs["axes"]
+        made["something"].attrs.update({"signal": 1, "axes": "Ql:Qk:Qh"})
+        made["broken"] = h5py.SoftLink("/nowhere")
+    np.testing.assert_array_equal(read_volume(tmp_path / "v.nxs")["intensity"], DATA.transpose())
+
+
+@pytest.mark.parametrize("units", ["A^-1", b"1/angstrom"])
+def test_an_axis_in_another_unit_than_the_others_is_refused(nxrefine, refused, units):
+    with h5py.File(nxrefine, "a") as file:
+        file["entry/transform/Qk"].attrs["units"] = units
+    refused(nxrefine, "Qk is in", "Miller indices")
+
+
+@pytest.mark.parametrize("units", ["nm", "radian"])
+def test_a_cell_in_other_units_is_refused(nxrefine, refused, units):
+    parameter = {"nm": "unitcell_b", "radian": "unitcell_beta"}[units]
+    with h5py.File(nxrefine, "a") as file:
+        file[f"entry/sample/{parameter}"].attrs["units"] = units
+    refused(nxrefine, f"{parameter} is in '{units}'")
+
+
+def test_a_cell_in_the_expected_units(nxrefine):
+    with h5py.File(nxrefine, "a") as file:
+        file["entry/sample/unitcell_a"].attrs["units"] = "Angstrom"
+        file["entry/sample/unitcell_alpha"].attrs["units"] = "degrees"
+    assert read_volume(nxrefine).attrs["lattice"] == tuple(CELL.values())
 
 
 def put(path, value):

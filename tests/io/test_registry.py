@@ -14,7 +14,7 @@ from bayestds.errors import VolumeError
 from bayestds.io import read_volume, registry, write_volume
 from bayestds.scattering.volume import make_volume
 
-FORMATS = ("nexus", "yell", "netcdf")
+FORMATS = ("mdhisto", "discus", "nexus", "yell", "netcdf")
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -22,7 +22,7 @@ FORMATS = ("nexus", "yell", "netcdf")
 def test_the_content_decides_the_format(tmp_path, volume, format, suffix):
     path = tmp_path / f"volume{suffix}"
     write_volume(volume, path, format)
-    # The axes of a Yell file come from a corner and a step, so they agree to rounding only.
+    # Axes from a corner and a step, or from edges, and roots of squares agree to rounding only.
     xr.testing.assert_allclose(read_volume(path), volume, rtol=1e-15, atol=1e-15)
     assert read_volume(path).attrs == volume.attrs
 
@@ -33,6 +33,8 @@ def test_the_content_decides_the_format(tmp_path, volume, format, suffix):
         ("a.nxs", "entry"),
         ("a.nx.h5", "entry"),
         ("a.NXS", "entry"),
+        ("a.md.nxs", "MDHistoWorkspace"),
+        ("a.discus.h5", "entry/data/data_values"),
         ("a.h5", "lower_limits"),
         ("a.hdf5", "lower_limits"),
         ("a.nc", "intensity"),
@@ -46,7 +48,7 @@ def test_the_suffix_selects_the_format_to_write(tmp_path, volume, name, root):
 
 @pytest.mark.parametrize(("name", "format"), [("a.txt", None), ("a", None), ("a.nc", "csv")])
 def test_unknown_formats_to_write_are_refused(tmp_path, volume, name, format):
-    with pytest.raises(VolumeError, match="nexus, yell, netcdf") as caught:
+    with pytest.raises(VolumeError, match="mdhisto, discus, nexus, yell, netcdf") as caught:
         write_volume(volume, tmp_path / name, format)
     assert name in caught.value.summary
     assert os.listdir(tmp_path) == []
@@ -89,11 +91,12 @@ def test_round_trips_are_exact(format, content):
     xr.testing.assert_identical(written_and_read(volume, format), volume)
 
 
+@pytest.mark.parametrize("format", ["yell", "discus"])
 @settings(max_examples=20)
 @given(content=contents())
-def test_a_yell_round_trip_is_exact_but_for_the_rounding_of_axes(content):
+def test_round_trips_are_exact_but_for_the_rounding_of_axes(format, content):
     volume = make_volume(**content)
-    back = written_and_read(volume, "yell")
+    back = written_and_read(volume, format)
     for axis in volume.coords:
         np.testing.assert_allclose(back[axis], volume[axis], rtol=0, atol=1e-14)
     xr.testing.assert_identical(back.assign_coords(volume.coords), volume)
@@ -139,7 +142,7 @@ def _rootless(path):
         (_folder, "folder"),
         (_empty, "empty"),
         (_text, "not an HDF5 file"),
-        (_unknown, "posterior, sample_stats. Known formats: nexus, yell, netcdf"),
+        (_unknown, "posterior, sample_stats. Known formats: mdhisto, discus, nexus, yell, netcdf"),
         (_rootless, "root holds: nothing"),
     ],
 )

@@ -74,6 +74,19 @@ def test_old_meerkat_files_are_symmetric_about_zero(tmp_path):
     assert volume["intensity"].sel(h=2, k=0, l=-4) == content["rebinned_data"][2, 1, 0] / 2
 
 
+def test_the_step_vectors_of_discus_say_which_axis_is_which(tmp_path):
+    # data[abscissa along -l, ordinate along h, top axis along k]; lower limits are its first hkl.
+    vectors = {"step_sizes_abs": [0, 0, -0.1], "step_sizes_ord": [0.5, 0, 0], "step_sizes_top": [0, 0.25, 0]}
+    content = YELL_1_0 | vectors | {"step_sizes": [0.1, 0.5, 0.25], "lower_limits": [-1.0, 0.0, 2.3]}
+    store(tmp_path / "v.h5", content | {"data": DATA.transpose(2, 0, 1)[::-1].copy(), "is_direct": 0})
+    volume = read_volume(tmp_path / "v.h5")
+    np.testing.assert_array_equal(volume["intensity"], DATA)
+    np.testing.assert_allclose(volume["h"], [-1, -0.5])
+    np.testing.assert_allclose(volume["k"], [0, 0.25, 0.5])
+    np.testing.assert_allclose(volume["l"], [2, 2.1, 2.2, 2.3])
+    assert volume.encoding["order"] == "l h k"
+
+
 def test_what_we_write_is_yell_1_0(tmp_path, volume):
     write_volume(volume, tmp_path / "v.h5")
     with h5py.File(tmp_path / "v.h5") as file:
@@ -113,6 +126,8 @@ def test_writing_needs_a_cell(tmp_path, volume):
         ({"data": h5py.ExternalLink("gone.h5", "/data")}, "gone.h5"),
         ({"step_sizes": [0.1, 0.0, 0.1]}, "must be positive"),
         ({"step_sizes": [0.1, 0.1]}, "3 are expected"),
+        ({"step_sizes_abs": [0.1, 0.1, 0.0]}, "'step_sizes_ord' is missing"),
+        ({f"step_sizes_{axis}": [0.1, 0.1, 0.0] for axis in ("abs", "ord", "top")}, "(0.1 0.1 0)"),
         ({"lower_limits": [0.0, np.nan, 0.0]}, "axis k is empty or not finite"),
         ({"unit_cell": [4.0, 5.0, 6.0]}, "6 are expected"),
         ({"unit_cell": [4.0, 5.0, -6.0, 90.0, 90.0, 90.0]}, "Lengths must be positive"),

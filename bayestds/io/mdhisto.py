@@ -1,0 +1,200 @@
+"""Mantid's MDHistoWorkspace, as SaveMD (version 2) writes it.
+
+Layout: https://github.com/mantidproject/mantid, Framework/MDAlgorithms/src/SaveMD2.cpp. In
+MDHistoWorkspace/data lie signal[D2, D1, D0], errors_squared, num_events and mask, alike, and D0, D1, D2: bin
+*edges*, whose `long_name` is the direction in hkl, such as [H,0,0] or [0,-K,0] (MDNorm.cpp, QDimensionName).
+The cell is in experiment0/sample/oriented_lattice (OrientedLattice.cpp).
+
+Unmeasured are voxels without signal (NaN) and without events; voxels that Mantid masks are masked. The signal
+is taken as it is, as Mantid's `visual_normalization` is only for display. Numbers of events are not read as
+counts: the signal may be normalised, or its bins filled by symmetry. What Mantid has no place for
+(temperature, counts) goes to the group `bayestds`.
+"""
+
+import re
+from pathlib import Path
+
+import h5py
+import numpy as np
+import xarray as xr
+from ase.geometry import cellpar_to_cell
+
+from bayestds.errors import VolumeError
+from bayestds.io import hdf5
+from bayestds.scattering.reindex import onto_axes, order_of_axes
+from bayestds.scattering.volume import AXES, make_volume
+
+ROOT = "MDHistoWorkspace"
+EVENTS = "MDEventWorkspace"
+LATTICE = "experiment0/sample/oriented_lattice"
+CELL = tuple(f"unit_cell_{parameter}" for parameter in ("a", "b", "c", "alpha", "beta", "gamma"))
+DIMENSIONS = ("D0", "D1", "D2")
+LONG_NAMES = ("[H,0,0]", "[0,K,0]", "[0,0,L]")
+COMPONENT = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)?)\*?([a-z]*)")
+HKL = 3
+"""Mantid's SpecialCoordinateSystem of Miller indices."""
+
+
+def recognises(file: h5py.File) -> bool:
+    """True for files that SaveMD wrote, of histograms or events."""
+    return hdf5.has(file, ROOT) or hdf5.has(file, EVENTS)
+
+
+def read(file: h5py.File) -> xr.Dataset:
+    """The volume in a file of SaveMD, version 2.
+
+    Raises:
+        VolumeError: events instead of a histogram, other axes than h, k, l, centres instead of edges, missing
+            or inconsistent datasets.
+    """
+    name = file.filename
+    if not hdf5.has(file, ROOT):
+        raise VolumeError(
+            f"{name}: it holds the events of an MDEventWorkspace.",
+            "A volume is a histogram of them.",
+            "Bin them in Mantid, with MDNorm or BinMD, and save the result with SaveMD.",
+        )
+    workspace = hdf5.subgroup(file, ROOT)
+    data = hdf5.subgroup(workspace, "data")
+    dimensions = _dimensions(data)
+    signal = hdf5.numbers(data, "signal")
+    _check_three(signal, dimensions, name)
+    order, factors = order_of_axes([_direction(data, key) for key in dimensions], signal.shape, name)
+    centres = [_centres(data, key, size) for key, size in zip(dimensions, signal.shape, strict=True)]
+    axes = [factors[i] * centres[order[i]] for i in range(3)]
+    extras = hdf5.read_extras(file, ("counts",))
+    arrays = _arrays(data, signal)
+    if "counts" in extras:
+        arrays["counts"] = extras.pop("counts").transpose()
+    if hdf5.has(workspace, LATTICE):
+        lattice = hdf5.subgroup(workspace, LATTICE)
+        extras["lattice"] = np.concatenate([hdf5.vector(lattice, key, 1) for key in CELL])
+    volume = make_volume(name=name, **onto_axes(axes, arrays, order) | extras)
+    return hdf5.with_order(volume, [AXES[order.index(dimension)] for dimension in range(3)])
+
+
+def write(volume: xr.Dataset, path: Path) -> None:
+    """Write SaveMD's layout; standard errors that are not known are written as NaN."""
+    intensity = volume["intensity"].values
+    nothing = np.full(intensity.shape, np.nan)
+    with h5py.File(path, "w") as file:
+        workspace = file.create_group(ROOT)
+        workspace.attrs.update({"NX_class": "NXentry", "SaveMDVersion": 2})
+        workspace["coordinate_system"] = np.array([HKL], dtype=np.uint32)
+        workspace["visual_normalization"] = np.array([0], dtype=np.uint32)
+        data = workspace.create_group("data")
+        data.attrs["NX_class"] = "NXdata"
+        for key, long_name, axis in zip(DIMENSIONS, LONG_NAMES, AXES, strict=True):
+            data[key] = _edges(volume[axis].values)
+            data[key].attrs.update({"units": "r.l.u.", "long_name": long_name, "frame": "HKL"})
+        data["signal"] = intensity.transpose()
+        data["signal"].attrs.update({"signal": 1, "axes": "D2:D1:D0"})
+        sigma = volume["sigma"].values if "sigma" in volume else nothing
+        data["errors_squared"] = sigma.transpose() ** 2
+        data["num_events"] = np.isfinite(intensity).transpose().astype(float)
+        mask = volume["mask"].values if "mask" in volume else np.isnan(nothing) & False
+        data["mask"] = mask.transpose().astype(np.int8)
+        if "lattice" in volume.attrs:
+            _write_lattice(workspace, volume.attrs["lattice"])
+        hdf5.write_extras(file, volume, ("counts",), known={"lattice"})
+
+
+def _dimensions(data: h5py.Group) -> list[str]:
+    """Names of the bin edges, in the order of the dimensions of the signal."""
+    axes = hdf5.text(hdf5.required(data, "signal").attrs.get("axes"))
+    return re.split(r"[:,\s]+", axes.strip("[] ")) if axes else list(reversed(DIMENSIONS))
+
+
+def _check_three(signal: np.ndarray, dimensions: list[str], name: str) -> None:
+    if signal.ndim != 3 or len(dimensions) != 3:
+        raise VolumeError(
+            f"{name}: the signal has {signal.ndim} dimensions and the axes {', '.join(dimensions)}.",
+            "A volume has three: h, k, l.",
+            "Bin the data in Mantid in these alone, integrated over all others such as the energy.",
+        )
+
+
+def _direction(data: h5py.Group, key: str) -> list[float]:
+    """The hkl of an axis, read from its long_name: [0,2K,0] is 0 2 0, K is 0 1 0."""
+    axis = hdf5.required(data, key)
+    name = hdf5.text(axis.attrs.get("long_name")) or ""
+    frame = hdf5.text(axis.attrs.get("frame")) or ""
+    if frame != "HKL":
+        hdf5.check_miller_indices(axis, data)
+    parts = re.sub(r"[\s\[\]()'\"]", "", name.lower()).split(",")
+    if parts in (["h"], ["k"], ["l"]):
+        return [float(parts == [letter]) for letter in AXES]
+    matches = [COMPONENT.fullmatch(part) for part in parts]
+    if frame in ("QSample", "QLab") or len(parts) != 3 or not all(parts) or not all(matches):
+        raise VolumeError(
+            f"{data.file.filename}: the axis {axis.name} is called '{name}', in the frame '{frame}'.",
+            "Its direction in hkl is expected, such as [H,0,0].",
+            "Bin the workspace in Miller indices (MDNorm, or ConvertToMD with Q3DFrames HKL) and save that.",
+        )
+    return [_coefficient(*match.groups()) for match in matches if match]
+
+
+def _coefficient(number: str, letter: str) -> float:
+    """Of h, h and k in [H,-K,0]: a letter alone counts once, a number alone is an offset along the axis."""
+    if not letter:
+        return float("nan") if number in ("", "+", "-") or float(number) else 0.0
+    return float(number + "1" if number in ("", "+", "-") else number)
+
+
+def _centres(data: h5py.Group, key: str, size: int) -> np.ndarray:
+    edges = hdf5.numbers(data, key)
+    if edges.shape != (size + 1,):
+        guess = " Are these their centres?" if edges.shape == (size,) else ""
+        raise VolumeError(
+            f"{data.file.filename}: the axis {key} has {edges.size} values for {size} bins.{guess}",
+            "Axes are the edges of the bins, one more than there are bins, and the signal has the dimensions "
+            "D2, D1, D0.",
+            "Save the workspace again with SaveMD, or store the edges.",
+        )
+    return np.asarray((edges[:-1] + edges[1:]) / 2)
+
+
+def _edges(centres: np.ndarray) -> np.ndarray:
+    # A single bin has no width of its own: any will do.
+    step = (centres[-1] - centres[0]) / (centres.size - 1) if centres.size > 1 else 1.0
+    return np.append(centres - step / 2, centres[-1] + step / 2)
+
+
+def _arrays(data: h5py.Group, signal: np.ndarray) -> dict[str, np.ndarray]:
+    """Intensity, sigma and mask as they lie in the file; the last two only where they say something."""
+    alike = {
+        key: hdf5.numbers(data, key)
+        for key in ("errors_squared", "num_events", "mask")
+        if hdf5.has(data, key)
+    }
+    for key, array in alike.items():
+        if array.shape != signal.shape:
+            raise VolumeError(
+                f"{data.file.filename}: {key} has the shape {array.shape}, the signal {signal.shape}.",
+                "There must be one value for every bin.",
+                "Save the workspace again with SaveMD.",
+            )
+    unmeasured = alike.get("num_events", np.ones_like(signal)) == 0
+    arrays = {"intensity": np.where(unmeasured, np.nan, signal)}
+    if alike.get("mask", np.zeros(1)).any():
+        arrays["mask"] = alike["mask"] != 0
+    variance = alike.get("errors_squared", np.zeros(1))
+    if (variance < 0).any():
+        raise VolumeError(
+            f"{data.file.filename}: errors_squared is negative at {(variance < 0).sum()} voxels.",
+            "It is the variance of the signal.",
+            "Save the workspace again, or mask these voxels in it.",
+        )
+    if (np.nan_to_num(variance) > 0).any():
+        arrays["sigma"] = np.sqrt(variance)
+    return arrays
+
+
+def _write_lattice(workspace: h5py.Group, lattice: tuple[float, ...]) -> None:
+    group = workspace.create_group(LATTICE)
+    for key in ("experiment0", "experiment0/sample", LATTICE):
+        workspace[key].attrs["NX_class"] = "NXcrystal" if key == LATTICE else "NXgroup"
+    for key, value in zip(CELL, lattice, strict=True):
+        group[key] = [value]
+    # Mantid takes the cell from here; the orientation of the crystal is none that was measured.
+    group["orientation_matrix"] = np.linalg.inv(cellpar_to_cell(lattice))
