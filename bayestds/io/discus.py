@@ -71,7 +71,7 @@ def read(file: h5py.File) -> xr.Dataset:
     extras = hdf5.read_extras(file, EXTRA_VARIABLES)
     arrays = {"intensity": values} | {key: extras.pop(key) for key in EXTRA_VARIABLES if key in extras}
     lattice = np.concatenate([lengths, angles])
-    volume = make_volume(name=name, lattice=lattice, **onto_axes(axes, arrays, order) | extras)
+    volume = make_volume(name=name, lattice=lattice, **onto_axes(axes, arrays, order, name) | extras)
     return hdf5.with_order(volume, [AXES[order.index(dimension)] for dimension in range(3)])
 
 

@@ -104,23 +104,29 @@ def numbers(group: h5py.Group, name: str) -> np.ndarray:
     Raises:
         VolumeError: it is missing, no dataset, not real, too large for this computer, or unreadable.
     """
-    dataset = required(group, name)
-    where = f"{group.file.filename}: '{name}' in {group.name}"
-    found = f"of type {dataset.dtype}" if isinstance(dataset, h5py.Dataset) else "not a dataset"
-    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "biuf" or dataset.shape is None:
-        raise VolumeError(f"{where} is {found}.", "Real numbers are expected.", "Store float64 values.")
-    check_readable(dataset)
+    dataset = real_dataset(group, name)
     try:
         return np.asarray(dataset[()], dtype=np.float64)
     except OSError as error:
         raise VolumeError(
-            f"{where} cannot be read.",
+            f"{group.file.filename}: '{name}' in {group.name} cannot be read.",
             f"HDF5 says: {error}.",
             "The file may be damaged, or need a compression filter: rewrite it without, e.g. with h5repack.",
         ) from error
 
 
-def check_readable(dataset: h5py.Dataset) -> None:
+def real_dataset(group: h5py.Group, name: str) -> h5py.Dataset:
+    """Dataset `name`, of real numbers and fit to be read; VolumeError otherwise."""
+    dataset = required(group, name)
+    where = f"{group.file.filename}: '{name}' in {group.name}"
+    found = f"of type {dataset.dtype}" if isinstance(dataset, h5py.Dataset) else "not a dataset"
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "biuf" or dataset.shape is None:
+        raise VolumeError(f"{where} is {found}.", "Real numbers are expected.", "Store float64 values.")
+    _check_readable(dataset)
+    return dataset
+
+
+def _check_readable(dataset: h5py.Dataset) -> None:
     """Refuse, before anything is allocated, what HDF5 would not refuse itself.
 
     A file of some kilobytes may declare any dimensions: chunks that were never written take no space. A

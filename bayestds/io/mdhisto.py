@@ -69,7 +69,7 @@ def read(file: h5py.File) -> xr.Dataset:
     if hdf5.has(workspace, LATTICE):
         lattice = hdf5.subgroup(workspace, LATTICE)
         extras["lattice"] = np.concatenate([hdf5.vector(lattice, key, 1) for key in CELL])
-    volume = make_volume(name=name, **onto_axes(axes, arrays, order) | extras)
+    volume = make_volume(name=name, **onto_axes(axes, arrays, order, name) | extras)
     return hdf5.with_order(volume, [AXES[order.index(dimension)] for dimension in range(3)])
 
 

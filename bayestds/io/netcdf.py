@@ -27,13 +27,19 @@ def read(file: h5py.File) -> xr.Dataset:
         VolumeError: dimensions other than h, k, l, or values that `make_volume` refuses.
     """
     name = file.filename
-    for key in VARIABLES:
-        member = hdf5.find(file, key)
-        if isinstance(member, h5py.Dataset):
-            hdf5.check_readable(member)
-            hdf5.check_miller_indices(member, file)
+    present = [key for key in VARIABLES if hdf5.has(file, key)]
+    for key in present:
+        variable = hdf5.real_dataset(file, key)
+        hdf5.check_miller_indices(variable, file)
+        # h5netcdf would give them the names of any others.
+        if key not in AXES and not all(len(dimension) for dimension in variable.dims):
+            raise VolumeError(
+                f"{name}: the dimensions of '{key}' have no names.",
+                "netCDF names the dimensions of every variable.",
+                f"Write the file again with xarray or netCDF4, with the dimensions {AXES}.",
+            )
     with xr.open_dataset(name, engine="h5netcdf") as opened:
-        dataset = opened[[key for key in VARIABLES if key in opened]].load()
+        dataset = opened[present].load()
     arrays = {str(key): array for key, array in dataset.data_vars.items() if key not in AXES}
     for key, array in arrays.items():
         if sorted(map(str, array.dims)) != list(AXES):

@@ -67,7 +67,7 @@ def read(file: h5py.File) -> xr.Dataset:
     lattice = hdf5.vector(file, "unit_cell", 6)
     extras = hdf5.read_extras(file, EXTRA_VARIABLES)
     arrays = {"intensity": intensity} | {key: extras.pop(key) for key in EXTRA_VARIABLES if key in extras}
-    volume = make_volume(lattice=lattice, name=name, **onto_axes(axes, arrays, order) | extras)
+    volume = make_volume(lattice=lattice, name=name, **onto_axes(axes, arrays, order, name) | extras)
     hdf5.with_order(volume, [AXES[order.index(dimension)] for dimension in range(3)])
     if hdf5.has(file, "metric_tensor"):
         _check_metric(hdf5.vector(file, "metric_tensor", 9).reshape(3, 3), volume.attrs["lattice"], name)

@@ -59,7 +59,7 @@ def order_of_axes(
 
 
 def onto_axes(
-    axes: Sequence[np.ndarray], arrays: dict[str, np.ndarray], order: tuple[int, int, int]
+    axes: Sequence[np.ndarray], arrays: dict[str, np.ndarray], order: tuple[int, int, int], name: str
 ) -> dict[str, np.ndarray]:
     """Arguments of `make_volume`: axes that increase, arrays with their dimensions in the order h, k, l.
 
@@ -67,7 +67,18 @@ def onto_axes(
         axes: of h, k, l; each may decrease.
         arrays: three-dimensional, in the order of the file.
         order: the dimensions of `arrays` that run along h, k, l.
+        name: what error messages call the volume.
+
+    Raises:
+        VolumeError: an array has other than three dimensions.
     """
+    for key, array in arrays.items():
+        if array.ndim != 3:
+            raise VolumeError(
+                f"{name}: {key} has {array.ndim} dimensions.",
+                "A volume has three, one for every axis.",
+                "Store a single plane with an axis of length 1.",
+            )
     flips = tuple(slice(None, None, -1 if axis.size > 1 and axis[0] > axis[-1] else 1) for axis in axes)
     turned = {
         axis: values[flip] + 0.0  # never -0
@@ -111,7 +122,7 @@ def reindex(volume: xr.Dataset, matrix: Numbers, name: str = "volume") -> xr.Dat
     attributes: dict[str, Any] = {str(key): value for key, value in volume.attrs.items()}
     if "lattice" in attributes:
         attributes["lattice"] = _lattice(attributes["lattice"], order, factors)
-    return make_volume(name=name, **onto_axes(axes, arrays, order) | attributes)
+    return make_volume(name=name, **onto_axes(axes, arrays, order, name) | attributes)
 
 
 def _is_monomial(used: np.ndarray) -> bool:

@@ -1,5 +1,7 @@
+import h5netcdf
 import h5py
 import numpy as np
+import pytest
 import xarray as xr
 
 from bayestds.io import read_volume, write_volume
@@ -25,6 +27,32 @@ def test_dimensions_are_found_by_name(tmp_path, volume):
 def test_other_dimensions_are_refused(tmp_path, volume, refused):
     volume[["intensity"]].isel(l=0).to_netcdf(tmp_path / "v.nc", engine="h5netcdf")
     refused(tmp_path / "v.nc", "intensity has the dimensions ('h', 'k')")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda file: file.create_group("sigma"), "'sigma' in / is not a dataset"),
+        (lambda file: file.create_dataset("sigma", data="text"), "Real numbers"),
+        (
+            lambda file: file.create_dataset("sigma", data=np.ones((4, 3, 2))),
+            "the dimensions of 'sigma' have no names",
+        ),
+    ],
+)
+def test_variables_that_are_none_are_refused(tmp_path, volume, refused, change, words):
+    write_volume(volume.drop_vars("sigma"), tmp_path / "v.nc")
+    with h5py.File(tmp_path / "v.nc", "a") as file:
+        change(file)
+    refused(tmp_path / "v.nc", words)
+
+
+def test_other_variables_are_not_even_loaded(tmp_path, volume):
+    write_volume(volume, tmp_path / "v.nc")
+    with h5netcdf.File(tmp_path / "v.nc", "a") as file:
+        file.dimensions["x"] = file.dimensions["y"] = 10**6
+        file.create_variable("huge", ("x", "y"), "f8", chunks=(10, 10))
+    xr.testing.assert_identical(read_volume(tmp_path / "v.nc"), volume)
 
 
 def test_values_that_make_no_volume_are_refused(tmp_path, volume, refused):
