@@ -137,14 +137,19 @@ def convert(
     volume: VolumeFile,
     output: Annotated[Path, typer.Argument(metavar="OUT", help="File to write; its suffix says the format.")],
     format: Annotated[
-        str | None, typer.Option("--format", help="nexus, yell or netcdf, whatever the suffix.")
+        str | None,
+        typer.Option("--format", help="nexus, mdhisto, discus, yell or netcdf, whatever the suffix."),
+    ] = None,
+    reindex: Annotated[
+        str | None,
+        typer.Option(help='Matrix of new h, k, l from the old: "0 1 0 / 0 0 1 / 1 0 0" makes k the first.'),
     ] = None,
     json: AsJson = False,
 ) -> None:
-    """Write a volume in another format: .nxs (NeXus), .h5 (Yell 1.0) or .nc (netCDF)."""
+    """Write a volume in another format: .nxs, .md.nxs (Mantid), .discus.h5, .h5 (Yell 1.0) or .nc."""
     from bayestds.cli.volumes import convert as run
 
-    run(volume, output, format, json)
+    run(volume, output, format, reindex, json)
 
 
 @app.command()

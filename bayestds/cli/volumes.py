@@ -1,33 +1,61 @@
 """Commands that read and write volumes."""
 
+import re
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 from bayestds.cli.output import check_output, print_json, print_table, words
+from bayestds.errors import VolumeError
 from bayestds.io import format_name, read_volume, write_volume
+from bayestds.scattering.reindex import reindex
 
-STATED = ("noise", "configurations", "snapshots", "title")
+STATED = ("noise", "statistics", "configurations", "snapshots", "title")
 """Attributes that are described where a volume has them."""
 
 
 def info(path: Path, as_json: bool) -> None:
     """Print what a volume holds."""
-    record = describe(read_volume(path))
+    volume = read_volume(path)
+    found = {"format": volume.encoding["format"], "order_in_file": volume.encoding["order"]}
+    record = found | describe(volume)
     if as_json:
         print_json({"file": str(path), **record})
     else:
         print_table(str(path), ("", ""), [(key.replace("_", " "), _text(v)) for key, v in record.items()])
 
 
-def convert(path: Path, output: Path, file_format: str | None, as_json: bool) -> None:
-    """Write a volume in another format."""
+def convert(path: Path, output: Path, file_format: str | None, matrix: str | None, as_json: bool) -> None:
+    """Write a volume in another format and, where a matrix is given, with other Miller indices."""
     format_name(output, file_format)
+    entries = None if matrix is None else read_matrix(matrix)
     check_output(output)
     volume = read_volume(path)
+    if entries is not None:
+        volume = reindex(volume, entries, str(path))
     write_volume(volume, output, file_format)
     tell_written(describe(volume), output, as_json)
+
+
+def read_matrix(text: str) -> np.ndarray:
+    """A (3, 3) matrix of integers or fractions, written row by row as "0 1 0 / 0 0 1 / 1/2 0 0".
+
+    Raises:
+        VolumeError: it is written in another way.
+    """
+    try:
+        rows = [[float(Fraction(entry)) for entry in row.split()] for row in re.split(r"\s/\s", text.strip())]
+    except (ValueError, ZeroDivisionError, OverflowError):
+        rows = []
+    if [len(row) for row in rows] != [3, 3, 3]:
+        raise VolumeError(
+            f"The matrix '{text}' cannot be read.",
+            "Three rows of three integers or fractions are expected, the rows parted by ' / ' with blanks.",
+            'Write it like "0 1 0 / 0 0 1 / 1/2 0 0".',
+        )
+    return np.array(rows)
 
 
 def describe(volume: xr.Dataset) -> dict[str, object]:
@@ -50,6 +78,7 @@ def describe(volume: xr.Dataset) -> dict[str, object]:
         **axes,
         "voxels": intensity.size,
         "measured": int(measured.sum()),
+        "coverage": float(measured.mean()),
         "not_positive": int((values <= 0).sum()),
         "intensity_range": [float(values.min()), float(values.max())] if values.size else None,
         "intensity_units": volume.attrs.get("intensity_units", "arbitrary"),
@@ -68,6 +97,8 @@ def _text(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, dict):
         return "{first:g} to {last:g} {unit}, {points} points".format(**value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
     if isinstance(value, list):
         return " ".join(f"{item:.6g}" for item in value)
     return str(value)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bayestds.io import read_volume, write_volume
+from bayestds.scattering.volume import make_volume
 from tests.cli.tiny import LATTICE, POINTS, call, tiny_volume
 
 # All even or all odd within -2..2.
@@ -80,6 +81,8 @@ def test_info_of_a_simulation(shared):
     axis = {"first": -2, "last": 2, "points": POINTS, "unit": "r.l.u."}
     assert record["axis_h"] == record["axis_k"] == record["axis_l"] == axis
     assert (record["voxels"], record["measured"], record["not_positive"]) == (POINTS**3, MEASURED, 0)
+    assert record["coverage"] == pytest.approx(MEASURED / POINTS**3)
+    assert (record["format"], record["order_in_file"]) == ("nexus", "l k h")
     assert record["lattice"] == pytest.approx(LATTICE)
     assert (record["temperature_K"], record["noise"], record["title"]) == (300, "none", "tiny fcc")
     assert (record["file"], outcome.err) == (str(shared.volume), "")
@@ -104,6 +107,7 @@ def test_info_in_words(folder):
     write_volume(tiny_volume(), "v.nc")
     outcome = call("info", "v.nc")
     assert "-2 to 2 r.l.u., 13 points" in outcome.out
+    assert "h k l" in outcome.out
     assert "3.52 3.52 3.52 90 90 90" in outcome.out
     assert "not stated" in outcome.out
 
@@ -125,13 +129,65 @@ def test_convert_round_trip(folder):
         title="a title",
     )
     write_volume(given, "a.nxs")
-    for source, target in itertools.pairwise(["a.nxs", "b.h5", "c.nc", "d.nxs"]):
+    path = ["a.nxs", "b.md.nxs", "c.h5", "d.discus.h5", "e.nc", "f.discus.h5", "g.md.nxs", "h.nc", "i.nxs"]
+    for source, target in itertools.pairwise(path):
         assert call("convert", source, target).code == 0
-    found = read_volume("d.nxs")
-    for key in ("intensity", "sigma"):
-        np.testing.assert_array_equal(found[key], given[key])
+    found = read_volume("i.nxs")
+    np.testing.assert_array_equal(found["intensity"], given["intensity"])
+    # Mantid keeps variances; the axes went through corners, steps and edges.
+    np.testing.assert_allclose(found["sigma"], given["sigma"], rtol=1e-15)
     np.testing.assert_allclose(found["h"], given["h"], atol=1e-12)
     assert found.attrs == given.attrs
+
+
+def asymmetric():
+    """Three axes of different lengths, and a cell of different edges and angles."""
+    axes = np.linspace(-1, 0.5, 4), np.linspace(0, 0.2, 3), np.array([2.0, 3.0])
+    values = np.arange(24.0).reshape(4, 3, 2)
+    return make_volume(*axes, values, lattice=(3.0, 4.0, 5.0, 80.0, 85.0, 95.0))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "name", "order"),
+    [("nxs", "nexus", "l k h"), ("md.nxs", "mdhisto", "l k h"), ("discus.h5", "discus", "h k l")],
+)
+def test_info_says_in_which_order_the_axes_were(folder, suffix, name, order):
+    write_volume(asymmetric(), f"v.{suffix}")
+    record = json.loads(call("info", f"v.{suffix}", "--json").out)
+    assert (record["format"], record["order_in_file"]) == (name, order)
+    assert [record[f"axis_{axis}"]["points"] for axis in "hkl"] == [4, 3, 2]
+    assert record["lattice"] == [3, 4, 5, 80, 85, 95]
+
+
+def test_convert_reindexes(folder):
+    given = asymmetric()
+    write_volume(given, "a.nxs")
+    outcome = call("convert", "a.nxs", "b.nc", "--reindex", "0 1 0 / 0 0 -1 / 1/2 0 0", "--json")
+    # b, -c, a/2: their angles are 180 - beta, gamma and 180 - alpha.
+    assert json.loads(outcome.out)["lattice"] == [4, 5, 1.5, 95, 95, 100]
+    found = read_volume("b.nc")
+    for h, k, l in itertools.product(given["h"].values, given["k"].values, given["l"].values):  # noqa: E741
+        there = found["intensity"].sel(h=k, k=-l, l=h / 2, method="nearest", tolerance=1e-9)
+        assert there == given["intensity"].sel(h=h, k=k, l=l)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "words"),
+    [
+        ("1 1 0 / 0 1 0 / 0 0 1", "interpolation"),
+        ("1 0 0 / 0 1 0", "Three rows"),
+        ("1 0 0/0 1 0/0 0 1", "Three rows"),
+        ("1 0 0 / 0 x 0 / 0 0 1", "Three rows"),
+        ("1 0 0 / 0 1/0 0 / 0 0 1", "Three rows"),
+        ("", "Three rows"),
+    ],
+)
+def test_matrices_that_cannot_be_used(folder, matrix, words):
+    write_volume(asymmetric(), "a.nxs")
+    outcome = call("convert", "a.nxs", "b.nc", "--reindex", matrix)
+    assert outcome.code == 2
+    assert words in outcome.err
+    assert not (folder / "b.nc").exists()
 
 
 def test_format_overrides_the_suffix(folder):
