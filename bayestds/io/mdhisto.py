@@ -102,7 +102,7 @@ def write(volume: xr.Dataset, path: Path) -> None:
 def _dimensions(data: h5py.Group) -> list[str]:
     """Names of the bin edges, in the order of the dimensions of the signal."""
     axes = hdf5.text(hdf5.required(data, "signal").attrs.get("axes"))
-    return re.split(r"[:,\s]+", axes.strip("[] ")) if axes else list(reversed(DIMENSIONS))
+    return axes.split(":") if axes else list(reversed(DIMENSIONS))
 
 
 def _check_three(signal: np.ndarray, dimensions: list[str], name: str) -> None:
@@ -192,8 +192,9 @@ def _arrays(data: h5py.Group, signal: np.ndarray) -> dict[str, np.ndarray]:
 
 def _write_lattice(workspace: h5py.Group, lattice: tuple[float, ...]) -> None:
     group = workspace.create_group(LATTICE)
-    for key in ("experiment0", "experiment0/sample", LATTICE):
-        workspace[key].attrs["NX_class"] = "NXcrystal" if key == LATTICE else "NXgroup"
+    classes = {"experiment0": "NXgroup", "experiment0/sample": "NXsample", LATTICE: "NXcrystal"}
+    for key, nx_class in classes.items():
+        workspace[key].attrs["NX_class"] = nx_class
     for key, value in zip(CELL, lattice, strict=True):
         group[key] = [value]
     # Mantid takes the cell from here; the orientation of the crystal is none that was measured.

@@ -119,6 +119,15 @@ def test_a_file_without_sample_or_axes_attribute(tmp_path):
     np.testing.assert_array_equal(volume["intensity"], SIGNAL.transpose())
 
 
+def test_axes_may_have_any_names(tmp_path):
+    path = save_md(tmp_path / "v.nxs", "klh")
+    with h5py.File(path, "a") as file:
+        for number, axis in enumerate("klh"):
+            file[DATA].move(f"D{number}", NAMES[axis])
+        file[DATA]["signal"].attrs["axes"] = ":".join(NAMES[axis] for axis in "hlk")
+    np.testing.assert_array_equal(read_volume(path)["intensity"], SIGNAL.transpose())
+
+
 def test_units_of_length_are_fine_for_axes_that_are_in_hkl(tmp_path):
     path = save_md(tmp_path / "v.nxs")
     put(path, f"{DATA}/D0", "A^-1", "units")

@@ -118,6 +118,8 @@ def test_writing_needs_a_cell(tmp_path, volume):
         ({"format": "Yell 0.9"}, "'rebinned_data' is missing"),
         ({"data": DATA[0]}, "2 dimensions"),
         ({"data": DATA + 1j}, "complex"),
+        ({"data": np.zeros((2, 0, 4))}, "axis k is empty"),
+        ({"unit_cell": [4.0, np.nan, 6.0, 90.0, 90.0, 90.0]}, "Lengths must be positive"),
         ({"data": np.full((2, 3, 4), b"x")}, "Real numbers"),
         ({"data": np.full((2, 3, 4), np.nan)}, "every intensity is NaN"),
         ({"data": np.full((2, 3, 4), np.inf)}, "infinite"),
