@@ -162,32 +162,34 @@ def _edges(centres: np.ndarray) -> np.ndarray:
 
 def _arrays(data: h5py.Group, signal: np.ndarray) -> dict[str, np.ndarray]:
     """Intensity, sigma and mask as they lie in the file; the last two only where they say something."""
-    alike = {
-        key: hdf5.numbers(data, key)
-        for key in ("errors_squared", "num_events", "mask")
-        if hdf5.has(data, key)
-    }
-    for key, array in alike.items():
-        if array.shape != signal.shape:
+    arrays = {"intensity": signal}
+    if hdf5.has(data, "num_events"):
+        signal[_alike(data, "num_events", signal) == 0] = np.nan
+    if hdf5.has(data, "mask"):
+        masked = _alike(data, "mask", signal) != 0
+        arrays |= {"mask": masked} if masked.any() else {}
+    if hdf5.has(data, "errors_squared"):
+        variance = _alike(data, "errors_squared", signal)
+        if (variance < 0).any():
             raise VolumeError(
-                f"{data.file.filename}: {key} has the shape {array.shape}, the signal {signal.shape}.",
-                "There must be one value for every bin.",
-                "Save the workspace again with SaveMD.",
+                f"{data.file.filename}: errors_squared is negative at {(variance < 0).sum()} voxels.",
+                "It is the variance of the signal.",
+                "Save the workspace again, or mask these voxels in it.",
             )
-    unmeasured = alike.get("num_events", np.ones_like(signal)) == 0
-    arrays = {"intensity": np.where(unmeasured, np.nan, signal)}
-    if alike.get("mask", np.zeros(1)).any():
-        arrays["mask"] = alike["mask"] != 0
-    variance = alike.get("errors_squared", np.zeros(1))
-    if (variance < 0).any():
-        raise VolumeError(
-            f"{data.file.filename}: errors_squared is negative at {(variance < 0).sum()} voxels.",
-            "It is the variance of the signal.",
-            "Save the workspace again, or mask these voxels in it.",
-        )
-    if (np.nan_to_num(variance) > 0).any():
-        arrays["sigma"] = np.sqrt(variance)
+        arrays |= {"sigma": np.sqrt(variance)} if (variance > 0).any() else {}
     return arrays
+
+
+def _alike(data: h5py.Group, key: str, signal: np.ndarray) -> np.ndarray:
+    """A dataset that has one value for every value of the signal."""
+    array = hdf5.numbers(data, key)
+    if array.shape != signal.shape:
+        raise VolumeError(
+            f"{data.file.filename}: {key} has the shape {array.shape}, the signal {signal.shape}.",
+            "There must be one value for every bin.",
+            "Save the workspace again with SaveMD.",
+        )
+    return array
 
 
 def _write_lattice(workspace: h5py.Group, lattice: tuple[float, ...]) -> None:
