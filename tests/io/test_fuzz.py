@@ -124,7 +124,7 @@ def test_damaged_bytes(reader, files, format, where):
 def test_many_damaged_bytes(reader, files, format):
     outcomes = []
 
-    @settings(max_examples=2000)
+    @settings(max_examples=500)
     @given(where=flips)
     def run(where):
         outcomes.append(reader(flip(files[format], where)))
@@ -214,7 +214,7 @@ def test_other_structures(tmp_path_factory, files, format, steps):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
-@settings(max_examples=2000)
+@settings(max_examples=500)
 @given(steps=st.lists(mutations(), min_size=1, max_size=3))
 def test_many_other_structures(tmp_path_factory, files, format, steps):
     check_mutated(tmp_path_factory.getbasetemp(), files[format], steps)
