@@ -15,3 +15,6 @@ NEWTON_PER_METRE = 1e-20 / constants.e
 
 THZ = math.sqrt(constants.e * 1e20 / constants.atomic_mass) / (2e12 * math.pi)
 """Frequency ν in THz of a dynamical-matrix eigenvalue of 1 eV/(Å² amu)."""
+
+PHONON_ENERGY = constants.hbar * math.sqrt(1e20 / (constants.e * constants.atomic_mass))
+"""Energy ħω in eV of a dynamical-matrix eigenvalue of 1 eV/(Å² amu)."""

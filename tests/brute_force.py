@@ -17,6 +17,9 @@ from bayestds.force_constants.irreducible import IrreducibleForceConstants
 BOLTZMANN = 1.380649e-23 / 1.602176634e-19
 """eV/K, exact by definition of the SI."""
 
+ELECTRON_VOLT, HBAR, AMU = 1.602176634e-19, 1.054571817e-34, 1.66053906892e-27
+"""J, J s (both by definition of the SI) and kg (CODATA 2022)."""
+
 SOFTEST = 2e-3
 """Softest mode of random force constants, as a share of the stiffest."""
 
@@ -109,6 +112,18 @@ def dense_covariance(hessian: np.ndarray, temperature: float) -> np.ndarray:
     assert (values[~still] > 0).all(), "unstable"
     moving = vectors[:, ~still]
     return BOLTZMANN * temperature * (moving / values[~still]) @ moving.T
+
+
+def dense_quantum_covariance(hessian: np.ndarray, masses: np.ndarray, temperature: float) -> np.ndarray:
+    """Covariance (3n, 3n), Å², of atoms with masses (n,) in amu, by modes, centre of mass at rest."""
+    weights = np.repeat(masses * AMU, 3) ** -0.5
+    values, vectors = np.linalg.eigh(weights[:, None] * hessian * ELECTRON_VOLT * 1e20 * weights)
+    still = np.abs(values) < 1e-9 * np.abs(values).max()
+    assert still.sum() == 3
+    assert (values[~still] > 0).all(), "unstable"
+    omega, modes = np.sqrt(values[~still]), weights[:, None] * vectors[:, ~still]
+    quanta = 1 / np.expm1(HBAR * omega / (BOLTZMANN * ELECTRON_VOLT * temperature)) if temperature else 0.0
+    return 1e20 * (modes * HBAR / omega * (quanta + 0.5)) @ modes.T
 
 
 def dense_intensity(

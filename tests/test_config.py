@@ -77,6 +77,11 @@ MISTAKES = [
     ),
     ("temperature = 300", 'temperature = "27 C"', "temperature in K, found '27 C'"),
     ("temperature = 300", "tempreature = 300", "did you mean 'temperature'?"),
+    (
+        "[measurement]",
+        '[measurement]\nstatistics = "Bose"',
+        "measurement.statistics: expected quantum, or classical",
+    ),
     ('ifcs = "truth"', 'ifcs = "thruth"', "measurement.ifcs: there is no IFC set 'thruth'"),
     ('ifcs = "truth"', 'file = "no.nxs"', "measurement.file: no.nxs is not a file"),
     ('ifcs = "truth"', 'ifcs = "truth"\nfile = "no.nxs"', "measurement: give either `ifcs`"),
@@ -110,6 +115,7 @@ def test_shipped_model(name):
     values = [force_set.values for force_set in model.ifcs.values()]
     assert all(v.keys() == values[0].keys() for v in values)
     assert model.fit.start != model.fit.reference == model.measurement.ifcs
+    assert "statistics" in model.measurement.model_fields_set
     assert len(model.priors.by_shell(model.force_constants.shells)) == model.force_constants.shells
     for edge, axis in zip(
         np.diag(model.measurement.supercell), dict(model.measurement.grid).values(), strict=True
@@ -143,6 +149,7 @@ def test_values(tmp_path):
     model = parse_model(GOOD, tmp_path / "x.toml")
     assert model.measurement.supercell == ((4, 0, 0), (0, 4, 0), (0, 0, 4))
     assert model.measurement.grid.l == (0, 0, 1)
+    assert model.measurement.statistics == "quantum", "as in a real crystal"
     assert model.force_constants.shell_tolerance == 1e-3
     assert model.priors.by_shell(2) == (1, 0.3)
     assert model.scattering.factors == {"Ni": 28}

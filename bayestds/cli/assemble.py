@@ -16,7 +16,7 @@ from bayestds.inference.noise import make_fit_data
 from bayestds.inference.point_fit import Problem
 from bayestds.inference.priors import Prior, make_prior
 from bayestds.io import read_volume
-from bayestds.scattering.forward import make_forward_model, stable
+from bayestds.scattering.forward import Statistics, make_forward_model, stable
 from bayestds.scattering.grid import Mask, average
 from bayestds.scattering.sampled import SampledEngine, make_sampled_engine
 from bayestds.scattering.simulation import simulate_volume
@@ -131,6 +131,11 @@ class Study:
         """Temperature of the model's measurement, K."""
         return self._measurement().temperature
 
+    @property
+    def model_statistics(self) -> Statistics:
+        """How atoms move in the model's measurement."""
+        return self._measurement().statistics
+
     def sampled_engine(self, nufft: bool = False) -> SampledEngine:
         """Engine for configurations of the model's supercell on the model's grid."""
         return make_sampled_engine(self.supercell(), self.axes, self.scattering_factors, nufft)
@@ -153,6 +158,7 @@ class Study:
                 self.scattering_factors,
                 scale,
                 engine == "one-phonon",
+                self.model_statistics,
             )
         except VolumeError as error:
             summary = f"Model file {self.model.path}: {error.summary}"
@@ -184,6 +190,10 @@ class Study:
         """Temperature of the volume where it states one, else of the model, K."""
         return float(volume.attrs.get("temperature", self._measurement().temperature))
 
+    def statistics(self, volume: xr.Dataset) -> Statistics:
+        """How atoms moved in the volume where it says so (a simulated one does), else in the model."""
+        return volume.attrs.get("statistics", self.model_statistics)
+
     def problem(self, volume: xr.Dataset, name: str) -> Problem:
         """The fit of this model to a volume called ``name``."""
         check_lattice(volume, self.crystal, name)
@@ -208,6 +218,7 @@ class Study:
             self.prior_scales,
             self.scattering_factors,
             self.model.fit.tolerance,
+            statistics=self.statistics(volume),
         )
 
     def configurations(self, volume: xr.Dataset) -> int | None:

@@ -132,6 +132,7 @@ def run_fit(study: Study, volume: Path | None, start: str | None, tell: Callable
         "model_text": study.model.text,
         "data": str(volume or ""),
         "data_digest": digest,
+        "statistics": problem.statistics,
         "command": shlex.join(["bayestds", *sys.argv[1:]]),
         "residuals": json.dumps(plain(asdict(residuals))),
     }
@@ -154,6 +155,11 @@ def fit_warnings(study: Study, fitted: Fitted) -> list[str]:
         found.append(
             f"the volume was measured at {problem.temperature:g} K, which was used; the model says "
             f"{expected:g} K."
+        )
+    if problem.statistics != study.model_statistics:
+        found.append(
+            f"the volume was simulated with {problem.statistics} statistics, which were used; the model says "
+            f"{study.model_statistics}."
         )
     if "configurations" in volume.attrs and problem.data.correlation is None:
         found.append(
@@ -256,6 +262,7 @@ def _record(study: Study, fitted: Fitted) -> dict[str, Any]:
         "n_points": len(problem.grid.q_points),
         "n_voxels": int(problem.grid.multiplicity.sum()),
         "temperature_K": problem.temperature,
+        "statistics": problem.statistics,
         "expansion_error": {
             "largest": float(np.abs(result.truncation.error).max()),
             "median": float(np.median(np.abs(result.truncation.error))),
@@ -299,7 +306,7 @@ def _print(record: dict[str, Any], exact: bool) -> None:
     noise = "of independent configurations" if ensemble else "from the volume"
     if record["relative_noise"] is not None:
         noise = f"{record['relative_noise']:.2g} of a voxel's intensity, {record['noise']}"
-    print(f"Temperature {record['temperature_K']:g} K; noise {noise}.")
+    print(f"Temperature {record['temperature_K']:g} K; {record['statistics']} statistics; noise {noise}.")
     residuals, expansion = record["residuals"], record["expansion_error"]
     print(
         f"Residual of ln I: rms {record['residual_rms']:.3g} on {record['n_points']} irreducible points "

@@ -34,9 +34,9 @@ UNITS = (
 )
 
 CAVEAT = (
-    "Photon counts are the only noise here, atoms scatter as points, and the crystal is harmonic and "
-    "classical: background, form factors that fall with |Q|, and anharmonicity, which grows with "
-    "temperature, come on top."
+    "Photon counts are the only noise here, atoms scatter as points, and the crystal is harmonic: "
+    "background, form factors that fall with |Q|, and anharmonicity, which grows with temperature, come "
+    "on top."
 )
 
 
@@ -205,13 +205,15 @@ def _scattering(
     supercell, factors, phi = study.supercell(), study.scattering_factors, jnp.asarray(values)
     used = voxel_mask(volume, supercell, _whole(study.mask))
     grid = reduce_grid(volume, supercell, used)
-    hottest = covariance(make_forward_model(study.irreducible, supercell, max(temperatures)), phi)
+    statistics = study.model_statistics
+    crystal = make_forward_model(study.irreducible, supercell, max(temperatures), statistics=statistics)
+    hottest = covariance(crystal, phi)
     engine = choose_engine(supercell, grid.q_points, hottest, factors, study.model.fit.tolerance)
     scatter = jax.jit(log_intensity_and_jacobian)
     found = {}
     for kelvin in temperatures:
         log_intensity, derivative = scatter(
-            make_forward_model(study.irreducible, supercell, kelvin, engine), phi
+            make_forward_model(study.irreducible, supercell, kelvin, engine, statistics), phi
         )
         found[kelvin] = np.asarray(log_intensity), np.asarray(derivative)
     mean = np.average(np.exp(found[temperatures[0]][0]), weights=grid.multiplicity)

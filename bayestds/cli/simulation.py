@@ -96,8 +96,9 @@ def _sum_so_far(checkpoint: Path, made_from: str, nothing: IntensitySum) -> Inte
 def _sampled(study: Study, name: str, sampling: Sampling, scale: float, target: Path) -> xr.Dataset:
     """Mean over random configurations; goes on from the checkpoint of an earlier run that was cut off."""
     supercell, values, temperature = study.supercell(), study.stable_ifcs(name), study.model_temperature
-    empty = empty_volume(study.axes, supercell, temperature=temperature)
-    forward = stable_forward_model(study.irreducible, values, supercell, temperature)
+    statistics = study.model_statistics
+    empty = empty_volume(study.axes, supercell, temperature=temperature, statistics=statistics)
+    forward = stable_forward_model(study.irreducible, values, supercell, temperature, statistics)
     differences = cell_differences(supercell) if sampling.dense else None
     root = displacement_root(forward, jnp.asarray(values), differences)
     engine = study.sampled_engine(sampling.nufft)

@@ -18,6 +18,7 @@ from bayestds.config.values import (
     Positive,
     SpaceGroup,
     Species,
+    Statistics,
     Supercell,
     Wedge,
     listed,
@@ -90,6 +91,7 @@ class Measurement(Section):
 
     supercell: Supercell = Field(description="three positive integers or a 3x3 integer matrix")
     temperature: Positive = Field(description="a positive temperature in K")
+    statistics: Statistics = Field(default="quantum", description="quantum, or classical (MD)")
     ifcs: str | None = Field(default=None, description="the name of the IFC set to simulate")
     file: str | None = Field(default=None, description="a data file, relative to the model file")
     grid: Grid | None = Field(default=None, description="a table with h, k and l")

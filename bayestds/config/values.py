@@ -75,6 +75,7 @@ Lattice = tuple[Positive, Positive, Positive, Angle, Angle, Angle]
 SpaceGroup = Annotated[int | str, PlainValidator(_space_group)]
 Noise = Annotated[float | Literal["learned"], PlainValidator(_noise)]
 Family = Literal["normal", "student_t", "shrinkage"]
+Statistics = Literal["classical", "quantum"]
 Supercell = Annotated[Matrix, PlainValidator(_matrix)]
 GridAxis = Annotated[Axis, PlainValidator(_axis), Field(description="[first, last, points] in r.l.u.")]
 

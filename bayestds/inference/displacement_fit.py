@@ -6,7 +6,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Complex, Float
 
-from bayestds.errors import InstabilityError
+from bayestds.errors import InstabilityError, ModelError
 from bayestds.inference.information import block_derivatives, displacement_information
 from bayestds.lattice_dynamics.covariance import without_translations
 from bayestds.scattering.forward import ForwardModel, blocks, stable
@@ -37,7 +37,14 @@ def displacement_fit(
 
     Raises:
         InstabilityError: the crystal is unstable with the starting values.
+        ModelError: the displacements are quantum mechanical.
     """
+    if forward.masses is not None:
+        raise ModelError(
+            "The fit to displacements knows classical statistics only.",
+            "Only that covariance is proportional to the inverse of the force constants.",
+            'Use displacements of a classical crystal, and a model with statistics = "classical".',
+        )
     location = jnp.asarray(start, dtype=float)
     if not stable(forward, location):
         raise InstabilityError(

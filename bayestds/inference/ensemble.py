@@ -31,10 +31,16 @@ from bayestds.inference.ensemble_modes import (
 )
 from bayestds.inference.noise import FitData, learn_noise, precision_times
 from bayestds.inference.point_fit import PointFit, Problem, point_fit, refine
-from bayestds.lattice_dynamics.covariance import classical_covariance, covariance_in_real_space
+from bayestds.lattice_dynamics.covariance import covariance_in_real_space
 from bayestds.scattering import exact
 from bayestds.scattering.fluctuations import Star, find_stars, orbit_shares, star_noise
-from bayestds.scattering.forward import Deviation, ForwardModel, blocks, log_intensity
+from bayestds.scattering.forward import (
+    Deviation,
+    ForwardModel,
+    blocks,
+    displacement_covariance,
+    log_intensity,
+)
 from bayestds.scattering.forward import covariance as crystal_covariance
 
 INDEPENDENT = 1e-5
@@ -116,7 +122,7 @@ def mode_response(
         amplitudes: (n_modes,).
     """
     assert forward.engine is not None
-    covariance = classical_covariance(blocks(forward, jnp.asarray(irreducible)), forward.thermal_energy)
+    covariance = displacement_covariance(forward, blocks(forward, jnp.asarray(irreducible)))
     centre = covariance_in_real_space(covariance, forward.grid_shape)
     roots = square_roots(np.asarray(covariance))
     shifts, values, slopes = [], [], []

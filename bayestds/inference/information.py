@@ -7,8 +7,8 @@ from jax import Array
 from jaxtyping import Complex, Float, Int
 
 from bayestds.inference.noise import FitData, centred, precision_times
-from bayestds.lattice_dynamics.covariance import without_translations
-from bayestds.scattering.forward import ForwardModel, blocks, log_intensity
+from bayestds.lattice_dynamics.displacements import stiffness_blocks
+from bayestds.scattering.forward import ForwardModel, blocks, displacement_covariance, log_intensity
 
 
 def log_intensity_and_jacobian(
@@ -80,15 +80,21 @@ def displacement_information(
 ) -> Float[Array, "n_irreducible n_irreducible"]:
     """Fisher information of the displacements in M independent configurations, Å⁴/eV².
 
-    F_pq = (M/2) Σ_k Tr[Φ⁻¹ ∂_pΦ Φ⁻¹ ∂_qΦ], of normal displacements with the covariance k_BT Φ⁻¹. Its inverse
+    F_pq = (M/2) Σ_k Tr[C⁻¹ ∂_pC C⁻¹ ∂_qC], of normal displacements with the covariance C(k). Its inverse
     bounds the covariance of any unbiased estimate from these configurations (Cramér and Rao), whatever
     scattering of them was observed.
 
     Args:
-        forward: the crystal; its engine and temperature do not matter.
+        forward: the crystal; its engine does not matter, nor its temperature if it is classical.
         irreducible: stable force constants, eV/Å².
         configurations: M.
     """
-    inverse = jnp.linalg.inv(without_translations(blocks(forward, irreducible)))
-    relative = inverse @ block_derivatives(forward)
+
+    def directional(tangent: Float[Array, " n_irreducible"]) -> tuple[Array, Array]:
+        return jax.jvp(
+            lambda phi: displacement_covariance(forward, blocks(forward, phi)), (irreducible,), (tangent,)
+        )
+
+    covariance, derivative = jax.lax.map(directional, jnp.eye(len(irreducible)))
+    relative = stiffness_blocks(covariance[0]) @ derivative
     return configurations / 2 * jnp.einsum("pkij,qkji->pq", relative, relative).real

@@ -25,11 +25,12 @@ from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.inference.information import fisher_information, log_intensity_and_jacobian
 from bayestds.inference.model import whitened
 from bayestds.inference.noise import FitData, noise_variance, precision_times, residual, subset
-from bayestds.scattering.exact import make_engine
+from bayestds.scattering.exact import ExactEngine, make_engine
 from bayestds.scattering.expansion import Truncation, choose_engine, measure_truncation
 from bayestds.scattering.forward import (
     Deviation,
     ForwardModel,
+    Statistics,
     covariance,
     make_forward_model,
     stable,
@@ -69,6 +70,7 @@ class Problem:
         scattering_factors: f_κ (n_atoms,), None for 1.
         tolerance: of the forward model in log intensity.
         deviation: of the sample covariance behind the data from the crystal's, None if it is not known.
+        statistics: of the displacements.
     """
 
     irreducible: IrreducibleForceConstants
@@ -80,6 +82,11 @@ class Problem:
     scattering_factors: np.ndarray | None = None
     tolerance: float = 1e-4
     deviation: Deviation | None = None
+    statistics: Statistics = "classical"
+
+    def forward_model(self, engine: ExactEngine | None = None) -> ForwardModel:
+        """Forward model of the crystal, without the deviation."""
+        return make_forward_model(self.irreducible, self.supercell, self.temperature, engine, self.statistics)
 
 
 @jax.tree_util.register_dataclass
@@ -247,7 +254,7 @@ def _first_stage(
     rows = np.random.default_rng(0).permutation(len(problem.grid.q_points))[:SUBSET_SIZE]
     data = subset(problem.data, rows)
     engine = make_engine(problem.supercell, problem.grid.q_points[rows], problem.scattering_factors)
-    forward = make_forward_model(problem.irreducible, problem.supercell, problem.temperature, engine)
+    forward = problem.forward_model(engine)
     for number in range(MAX_ROUNDS):
         here = _look(forward, problem, data, location)
         if here is not None and (here.residual_rms < SUBSET_MISFIT or here.distance < 1):
@@ -265,8 +272,7 @@ def _second_stage(
     Where the fit has converged, the truncation error of the engine is measured and taken off the data, so
     that the last rounds end at the maximum of the direct form.
     """
-    bare = make_forward_model(problem.irreducible, problem.supercell, problem.temperature)
-    bare = replace(bare, deviation=problem.deviation)
+    bare = replace(problem.forward_model(), deviation=problem.deviation)
     forward = _with_engine(bare, problem, location)
     data, truncation = problem.data, None
     converged = False

@@ -6,8 +6,13 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Complex, Float
 
+from bayestds.units import PHONON_ENERGY
+
 STABILITY_FLOOR = 1e-6
 """Smallest eigenvalue of Φ(k) that counts as stable, eV/Å² (softer modes would displace atoms by Å)."""
+
+FROZEN = 1e100
+"""What ħω/2k_BT is where T = 0; infinity would give NaN in differences."""
 
 
 def translation_projector(n_atoms: int) -> Float[np.ndarray, "three_n three_n"]:
@@ -60,24 +65,30 @@ def classical_covariance(
         blocks: Φ(k), eV/Å².
         thermal_energy: k_B T, eV.
     """
-    inverse = _inverse(stable_blocks(blocks))
+    inverse = hermitian_inverse(stable_blocks(blocks))
     return thermal_energy * inverse.at[0].add(-translation_projector(blocks.shape[-1] // 3))
 
 
-def stable_blocks(blocks: Complex[Array, "n_k three_n three_n"]) -> Complex[Array, "n_k three_n three_n"]:
+def stable_blocks(
+    blocks: Complex[Array, "n_k three_n three_n"], lift: Float[Array, "three_n three_n"] | None = None
+) -> Complex[Array, "n_k three_n three_n"]:
     """Blocks with the rigid translations lifted and unstable ones replaced by the identity.
 
     All are positive definite, and the replaced ones keep NaN out of gradients.
+
+    Args:
+        blocks: Φ(k), eV/Å².
+        lift: what is added to the first block, eV/Å²; by default the projector on rigid translations.
     """
     identity = jnp.eye(blocks.shape[-1], dtype=blocks.dtype)
-    lifted = without_translations(blocks)
+    lifted = without_translations(blocks) if lift is None else blocks.at[0].add(lift)
     factor = jnp.linalg.cholesky(jax.lax.stop_gradient(lifted - STABILITY_FLOOR * identity))
     stable = jnp.isfinite(factor).all(axis=(-1, -2), keepdims=True)
     return jnp.where(stable, lifted, identity)
 
 
 @jax.custom_jvp
-def _inverse(blocks: Complex[Array, "n_k size size"]) -> Complex[Array, "n_k size size"]:
+def hermitian_inverse(blocks: Complex[Array, "n_k size size"]) -> Complex[Array, "n_k size size"]:
     """Inverse of positive definite Hermitian blocks.
 
     The derivative is written out because JAX's own for ``solve(..., assume_a="pos")`` is wrong for complex
@@ -89,10 +100,94 @@ def _inverse(blocks: Complex[Array, "n_k size size"]) -> Complex[Array, "n_k siz
     return half.conj().swapaxes(-1, -2) @ half
 
 
-@_inverse.defjvp
+@hermitian_inverse.defjvp
 def _inverse_jvp(primals, tangents):
-    inverse = _inverse(*primals)
+    inverse = hermitian_inverse(*primals)
     return inverse, -inverse @ tangents[0] @ inverse
+
+
+def quantum_covariance(
+    blocks: Complex[Array, "n_k three_n three_n"],
+    masses: Float[Array, " n_atoms"],
+    thermal_energy: Float[Array, ""] | float,
+) -> Complex[Array, "n_k three_n three_n"]:
+    """Quantum displacement covariance C(k) = M^-½ g(D(k)) M^-½, Å², with D = M^-½ Φ M^-½.
+
+    g(ω²) = ħ/(2ω) coth(ħω/2k_BT) is the mean square amplitude of a mode (Maradudin et al., Theory of
+    Lattice Dynamics in the Harmonic Approximation, 2nd ed. (1971), chapter 7): k_BT/ω² when hot, ħ/2ω at
+    rest. Rigid translations at k = 0 are removed, and displacements there refer to the centroid of the
+    atoms (not to their centre of mass), so that the classical limit is :func:`classical_covariance`; no
+    intensity between Bragg peaks depends on that. Unstable blocks are treated as there.
+
+    Args:
+        blocks: Φ(k), eV/Å².
+        masses: amu.
+        thermal_energy: k_B T, eV; may be zero.
+    """
+    # Rigid translations of the mass-weighted problem are √m, and must not mix with the optical modes.
+    lift = jnp.kron(jnp.outer(masses, masses) / (masses.sum() * masses.mean()), jnp.eye(3))
+    weights = jnp.repeat(masses, 3) ** -0.5
+    dynamical = weights[:, None] * stable_blocks(blocks, lift) * weights
+    covariance = weights[:, None] * _mean_square(dynamical, jnp.asarray(thermal_energy, float)) * weights
+    centred = jnp.eye(blocks.shape[-1]) - translation_projector(len(masses))
+    return covariance.at[0].set(centred @ covariance[0] @ centred)
+
+
+@jax.custom_jvp
+def _mean_square(
+    dynamical: Complex[Array, "n_k size size"], thermal_energy: Float[Array, ""]
+) -> Complex[Array, "n_k size size"]:
+    """g(D), Å² amu, of positive definite Hermitian D, eV/(Å² amu).
+
+    The derivative is that of a matrix function (Daleckii and Krein): V (g[λ_i, λ_j] ∘ V† dD V) V† with the
+    divided differences of g, which are smooth where eigenvalues coincide, as eigenvectors are not.
+    """
+    values, vectors = jnp.linalg.eigh(dynamical)
+    root, reduced = _modes(values, thermal_energy)
+    return _from_modes(vectors, PHONON_ENERGY / (2 * root * jnp.tanh(reduced)))
+
+
+@_mean_square.defjvp
+def _mean_square_jvp(primals, tangents):
+    dynamical, thermal_energy = primals
+    values, vectors = jnp.linalg.eigh(dynamical)
+    root, reduced = _modes(values, thermal_energy)
+    inner = vectors.conj().swapaxes(-1, -2) @ tangents[0] @ vectors
+    change = vectors @ (_divided_differences(root, reduced) * inner) @ vectors.conj().swapaxes(-1, -2)
+    # ∂g/∂k_BT = (x/sinh x)²/λ
+    heat = (2 * reduced * jnp.exp(-reduced) / -jnp.expm1(-2 * reduced)) ** 2 / values
+    value = _from_modes(vectors, PHONON_ENERGY / (2 * root * jnp.tanh(reduced)))
+    return value, change + tangents[1] * _from_modes(vectors, heat)
+
+
+def _from_modes(vectors: Array, values: Array) -> Array:
+    return (vectors * values[..., None, :]) @ vectors.conj().swapaxes(-1, -2)
+
+
+def _modes(values: Array, thermal_energy: Array) -> tuple[Array, Array]:
+    """√λ and x = ħω/2k_BT of the modes, finite also for T = 0."""
+    root = jnp.sqrt(values)
+    return root, jnp.minimum(PHONON_ENERGY * root / (2 * thermal_energy), FROZEN)
+
+
+def _divided_differences(root: Float[Array, "n_k size"], reduced: Float[Array, "n_k size"]) -> Array:
+    """(g(λ) - g(λ'))/(λ - λ') of all pairs of eigenvalues, without cancellation.
+
+    By coth x - coth x' = -sinh(x - x')/(sinh x sinh x') it is, with x ≥ x', a sum of terms of one sign,
+    -ħ/(2ωω'(ω+ω')) [coth x' + x' sinh(x-x')/((x-x') sinh x sinh x')], in which only sinh(d)/d needs
+    its series near d = 0.
+    """
+    first, second = root[..., :, None], root[..., None, :]
+    high = jnp.maximum(reduced[..., :, None], reduced[..., None, :])
+    low = jnp.minimum(reduced[..., :, None], reduced[..., None, :])
+    gap = high - low
+    near = gap < 1e-6
+    away = jnp.where(near, 1.0, gap)
+    # exp(-d) sinh(d)/d; the terms left out are below 1e-12 of it.
+    slope = jnp.where(near, 1 - gap, -jnp.expm1(-2 * away) / (2 * away))
+    decay = 4 * jnp.exp(-2 * low) / (jnp.expm1(-2 * high) * jnp.expm1(-2 * low))
+    bracket = 1 / jnp.tanh(low) + low * slope * decay
+    return -PHONON_ENERGY / (2 * first * second * (first + second)) * bracket
 
 
 def covariance_in_real_space(

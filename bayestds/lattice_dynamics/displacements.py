@@ -3,6 +3,7 @@
 Both samplers solve Lᵀ u = √(k_B T) w for white noise w, with Φ = L Lᵀ, so that ⟨u uᵀ⟩ = k_B T Φ⁻¹ without
 rigid translations. The *block* sampler does so for each wave vector, in O(N); the *dense* one, the form of
 arXiv:2603.28683, for the Hessian of the whole supercell, in O(N³) once and O(N²) for each configuration.
+In quantum statistics the first takes a root of the covariance itself, and the second its inverse for Φ/k_B T.
 """
 
 import jax
@@ -14,8 +15,10 @@ from jaxtyping import Complex, Float, Int
 from bayestds.crystal.supercell import Supercell
 from bayestds.lattice_dynamics.covariance import (
     covariance_in_real_space,
+    hermitian_inverse,
     stable_blocks,
     translation_projector,
+    without_translations,
 )
 
 
@@ -42,6 +45,34 @@ def block_root(
     return root.at[0].add(-translation_projector(blocks.shape[-1] // 3) @ root[0])
 
 
+def covariance_root(
+    covariance: Complex[Array, "n_k three_n three_n"],
+) -> Complex[Array, "n_k three_n three_n"]:
+    """A root of any displacement covariance C(k) = root root†, Å, without rigid translations at k = 0.
+
+    Args:
+        covariance: C(k), Å², such as :func:`bayestds.lattice_dynamics.covariance.quantum_covariance`.
+    """
+    root = jnp.linalg.cholesky(_lifted(covariance))
+    return root.at[0].add(-translation_projector(covariance.shape[-1] // 3) @ root[0])
+
+
+def stiffness_blocks(
+    covariance: Complex[Array, "n_k three_n three_n"],
+) -> Complex[Array, "n_k three_n three_n"]:
+    """C(k)⁻¹, Å⁻²: force constants with which a classical crystal of k_B T = 1 moves as this covariance says.
+
+    At k = 0 rigid translations are held by springs.
+    """
+    return hermitian_inverse(_lifted(covariance))
+
+
+def _lifted(covariance: Complex[Array, "n_k three_n three_n"]) -> Complex[Array, "n_k three_n three_n"]:
+    # As wide as the other displacements, to keep the condition of the matrix.
+    width = jnp.trace(covariance.mean(axis=0)).real / covariance.shape[-1]
+    return without_translations(covariance, width)
+
+
 def block_displacements(
     root: Complex[Array, "n_k three_n three_n"],
     white: Float[Array, "m n_k three_n"],
@@ -50,7 +81,8 @@ def block_displacements(
     """Displacements u_κ(R), Å, of m configurations.
 
     Args:
-        root: any square root of the covariance, C(k) = root root†, such as :func:`block_root`.
+        root: any square root of the covariance, C(k) = root root†, such as :func:`block_root`
+            or :func:`covariance_root`.
         white: from :func:`white_noise`.
         grid_shape: FFT grid of the supercell.
     """

@@ -1,6 +1,7 @@
 """The forward model as one differentiable function: irreducible force constants -> log intensity."""
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +15,14 @@ from bayestds.lattice_dynamics.covariance import (
     classical_covariance,
     covariance_in_real_space,
     is_stable,
+    quantum_covariance,
 )
 from bayestds.precision import require_x64
 from bayestds.scattering import exact
 from bayestds.units import BOLTZMANN
+
+Statistics = Literal["classical", "quantum"]
+"""How atoms move: as in molecular dynamics, or as in a real crystal."""
 
 
 @jax.tree_util.register_dataclass
@@ -49,6 +54,7 @@ class ForwardModel:
         grid_shape: FFT grid of the supercell.
         n_atoms: atoms in the primitive cell.
         deviation: added to the covariance of the crystal before it scatters, None for nothing.
+        masses: (n_atoms,) amu, with which atoms move by quantum statistics; None for classical ones.
     """
 
     basis: Float[Array, "n_pairs 3 3 n_irreducible"]
@@ -58,6 +64,7 @@ class ForwardModel:
     grid_shape: tuple[int, int, int] = field(metadata={"static": True})
     n_atoms: int = field(metadata={"static": True})
     deviation: Deviation | None = None
+    masses: Float[Array, " n_atoms"] | None = None
 
     def with_engine(self, engine: exact.ExactEngine) -> "ForwardModel":
         """The same crystal with another engine."""
@@ -69,8 +76,9 @@ def make_forward_model(
     supercell: Supercell,
     temperature: float,
     engine: exact.ExactEngine | None = None,
+    statistics: Statistics = "classical",
 ) -> ForwardModel:
-    """Forward model of a crystal at a temperature (K), classical statistics.
+    """Forward model of a crystal at a temperature (K), which may be zero in quantum statistics.
 
     Raises:
         CrystalError: the shells reach beyond half the supercell.
@@ -84,6 +92,7 @@ def make_forward_model(
         engine,
         supercell.grid_shape,
         irreducible.crystal.n_atoms,
+        masses=jnp.asarray(irreducible.crystal.masses) if statistics == "quantum" else None,
     )
 
 
@@ -95,11 +104,20 @@ def blocks(
     return force_constant_blocks(constants, forward.positions, forward.grid_shape, forward.n_atoms)
 
 
+def displacement_covariance(
+    forward: ForwardModel, phi_blocks: Complex[Array, "n_k three_n three_n"]
+) -> Complex[Array, "n_k three_n three_n"]:
+    """Displacement covariance C(k), Å², in the statistics of the model."""
+    if forward.masses is None:
+        return classical_covariance(phi_blocks, forward.thermal_energy)
+    return quantum_covariance(phi_blocks, forward.masses, forward.thermal_energy)
+
+
 def real_space_covariance(
     forward: ForwardModel, phi_blocks: Complex[Array, "n_k three_n three_n"]
 ) -> Float[Array, "n_cells n_atoms n_atoms 3 3"]:
     """Displacement covariance C_κκ'(R), Å²."""
-    covariance = classical_covariance(phi_blocks, forward.thermal_energy)
+    covariance = displacement_covariance(forward, phi_blocks)
     return covariance_in_real_space(covariance, forward.grid_shape)
 
 

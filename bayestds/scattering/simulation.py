@@ -15,16 +15,26 @@ from jaxtyping import Float, Int
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import InstabilityError
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
-from bayestds.lattice_dynamics.covariance import classical_covariance, stable_blocks
+from bayestds.lattice_dynamics.covariance import stable_blocks
 from bayestds.lattice_dynamics.displacements import (
     block_root,
+    covariance_root,
     dense_hessian,
     dense_root,
     displacements,
+    stiffness_blocks,
     white_noise,
 )
 from bayestds.scattering.exact import make_engine
-from bayestds.scattering.forward import ForwardModel, blocks, log_intensity, make_forward_model, stable
+from bayestds.scattering.forward import (
+    ForwardModel,
+    Statistics,
+    blocks,
+    displacement_covariance,
+    log_intensity,
+    make_forward_model,
+    stable,
+)
 from bayestds.scattering.grid import Mask, reduce_grid, voxel_mask
 from bayestds.scattering.one_phonon import one_phonon_intensity
 from bayestds.scattering.sampled import SampledEngine, folded_intensity, folded_shape, unfolded
@@ -45,6 +55,7 @@ def simulate_volume(
     scattering_factors: np.ndarray | None = None,
     scale: float = 1.0,
     one_phonon: bool = False,
+    statistics: Statistics = "classical",
 ) -> xr.Dataset:
     """Exact diffuse intensity on a grid of voxels, in the direct form; NaN at Bragg peaks.
 
@@ -52,23 +63,24 @@ def simulate_volume(
         irreducible: what the values mean.
         values: (n_irreducible,) eV/Å².
         supercell: its wave vectors must contain the voxels.
-        temperature: K, classical statistics.
+        temperature: K.
         axes: h, k and l of the voxels, conventional r.l.u.
         scattering_factors: f_κ (n_atoms,); 1 by default.
         scale: overall factor of the intensity.
         one_phonon: leave out all that is not scattered by one phonon.
+        statistics: of the displacements.
 
     Raises:
         InstabilityError: the crystal is unstable.
         VolumeError: voxels are not commensurate with the supercell.
     """
-    forward = stable_forward_model(irreducible, values, supercell, temperature)
-    volume = empty_volume(axes, supercell, temperature=temperature, noise="none")
+    forward = stable_forward_model(irreducible, values, supercell, temperature, statistics)
+    volume = empty_volume(axes, supercell, temperature=temperature, noise="none", statistics=statistics)
     used = np.isfinite(volume["intensity"].values)
     grid = reduce_grid(volume, supercell, used)
     phi = jnp.asarray(values)
     if one_phonon:
-        covariance = classical_covariance(blocks(forward, phi), forward.thermal_energy)
+        covariance = displacement_covariance(forward, blocks(forward, phi))
         intensity = one_phonon_intensity(supercell, grid.q_points, covariance, scattering_factors)
     else:
         engine = make_engine(supercell, grid.q_points, scattering_factors)
@@ -78,14 +90,18 @@ def simulate_volume(
 
 
 def stable_forward_model(
-    irreducible: IrreducibleForceConstants, values: np.ndarray, supercell: Supercell, temperature: float
+    irreducible: IrreducibleForceConstants,
+    values: np.ndarray,
+    supercell: Supercell,
+    temperature: float,
+    statistics: Statistics = "classical",
 ) -> ForwardModel:
     """Forward model of a crystal that is stable with these values (n_irreducible,), eV/Å².
 
     Raises:
         InstabilityError: the crystal is unstable.
     """
-    forward = make_forward_model(irreducible, supercell, temperature)
+    forward = make_forward_model(irreducible, supercell, temperature, statistics=statistics)
     if not stable(forward, jnp.asarray(values)):
         raise InstabilityError(
             "The crystal is unstable with these force constants.",
@@ -146,10 +162,17 @@ def displacement_root(
         differences: from ``cell_differences``, to factorise the Hessian of the whole supercell.
     """
     phi_blocks = blocks(forward, values)
-    if differences is None:
+    if forward.masses is not None:
+        covariance = displacement_covariance(forward, phi_blocks)
+        if differences is None:
+            return covariance_root(covariance)
+        stiffness, thermal_energy = stiffness_blocks(covariance), jnp.ones(())
+    elif differences is None:
         return block_root(phi_blocks, forward.thermal_energy)
-    hessian = dense_hessian(stable_blocks(phi_blocks), jnp.asarray(differences), forward.grid_shape)
-    return dense_root(hessian, forward.thermal_energy)
+    else:
+        stiffness, thermal_energy = stable_blocks(phi_blocks), forward.thermal_energy
+    hessian = dense_hessian(stiffness, jnp.asarray(differences), forward.grid_shape)
+    return dense_root(hessian, thermal_energy)
 
 
 def sample_intensity(

@@ -158,6 +158,8 @@ def trajectory_volume(
     return averaged_volume(volume, engine, average.intensity, scale).assign_attrs(
         snapshots=int(average.intensity.count),
         configurations=average.configurations,
+        # Molecular dynamics moves atoms by Newton's equations.
+        statistics="classical",
         lattice=tuple(cell_to_cellpar(lattice).tolist()),
     )
 

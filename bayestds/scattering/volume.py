@@ -240,6 +240,12 @@ def _check_attributes(attrs: dict[Any, Any], name: str) -> None:
             "It must be a positive number.",
             "Give the temperature in K.",
         )
+    if attrs.get("statistics", "classical") not in ("classical", "quantum"):
+        raise VolumeError(
+            f"{name}: statistics is {attrs['statistics']!r}.",
+            "Displacements in a simulated volume are classical or quantum.",
+            "Give one of the two, or leave it out for measured data.",
+        )
     configurations = attrs.get("configurations", 1)
     if not (isinstance(configurations, int) and configurations > 0):
         raise VolumeError(

@@ -43,6 +43,7 @@ values = {b0 = 1.0, b1 = 0.1, b2 = 1.1, c0 = 0.05, c1 = 0.02}
 [measurement]
 supercell = [3, 3, 3]
 temperature = 300
+statistics = "classical"
 ifcs = "truth"
 
 [measurement.grid]

@@ -9,11 +9,20 @@ from scipy.stats import chi2
 
 from bayestds.cli.assemble import build_study
 from bayestds.config import load_model
-from bayestds.errors import InstabilityError
+from bayestds.errors import InstabilityError, ModelError
 from bayestds.inference.displacement_fit import displacement_fit
 from bayestds.inference.information import displacement_information
 from bayestds.scattering.forward import ForwardModel, make_forward_model
-from tests.brute_force import BOLTZMANN, bonds_of, hessian_blocks
+from tests.brute_force import (
+    BOLTZMANN,
+    bonds_of,
+    dense_hessian,
+    dense_quantum_covariance,
+    hessian_blocks,
+    periodic_atoms,
+    random_stable,
+)
+from tests.crystals import default_supercell, make_irreducible
 from tests.ensembles import Crystal, vibrating
 
 
@@ -78,6 +87,42 @@ def test_information_is_the_curvature_of_the_dense_likelihood():
     # The energy is linear in the force constants: only log det has a curvature. Rounding of 1e-12 of the
     # likelihood, about 1e3, over step²; the next order of the difference quotient is step² times larger.
     assert found == pytest.approx(information, rel=2e-3, abs=2e-3 * np.abs(information).max())
+
+
+def test_information_of_quantum_displacements():
+    """Curvature of the expected log-likelihood of all atoms, -[log det C + Tr C⁻¹ C₀]/2, at C = C₀."""
+    name, temperature, step = "fcc", 100.0, 1e-3
+    irreducible, supercell = make_irreducible(name, 2), default_supercell(name)
+    truth, atoms = random_stable(irreducible, supercell, 0), periodic_atoms(supercell)
+
+    def held(phi: np.ndarray) -> np.ndarray:
+        hessian = dense_hessian(atoms, bonds_of(irreducible, phi))
+        masses = np.full(atoms.n_atoms, irreducible.crystal.masses[0])
+        rigid = np.kron(np.full((atoms.n_atoms, atoms.n_atoms), 1 / atoms.n_atoms), np.eye(3))
+        return dense_quantum_covariance(hessian, masses, temperature) + rigid
+
+    centre = held(truth)
+
+    def cost(shift: np.ndarray) -> float:
+        here = held(truth + step * shift)
+        return (np.linalg.slogdet(here)[1] + np.trace(np.linalg.solve(here, centre))) / 2
+
+    units = np.eye(len(truth))
+    expected = [
+        [sum(s * t * cost(s * a + t * b) for s in (1, -1) for t in (1, -1)) / (4 * step**2) for a in units]
+        for b in units
+    ]
+    forward = make_forward_model(irreducible, supercell, temperature, statistics="quantum")
+    found = displacement_information(forward, jnp.asarray(truth), 1)
+    # Truncation, about step², and rounding of 1e-13 / step².
+    assert np.asarray(found) == pytest.approx(np.array(expected), abs=1e-4 * np.abs(expected).max())
+
+
+def test_quantum_displacements_are_refused():
+    crystal = vibrating("cscl", 1, 4, 300.0)
+    forward = make_forward_model(crystal.irreducible, crystal.supercell, 300.0, statistics="quantum")
+    with pytest.raises(ModelError, match="classical statistics only"):
+        displacement_fit(forward, crystal.sample_covariance(np.zeros((1, 54, 3))), crystal.truth)
 
 
 def test_bound_of_the_paper():

@@ -139,6 +139,7 @@ def test_volume_is_indexed_in_the_mean_cell():
     expected = np.array([1.01, 1.0, 0.99]) * supercell.crystal.cell_parameters[0]
     np.testing.assert_allclose(volume.attrs["lattice"], [*expected, 90, 90, 90])
     assert volume.attrs["snapshots"] == 4
+    assert volume.attrs["statistics"] == "classical"
     assert volume.attrs["configurations"] == average.configurations
     assert volume.attrs["noise"] == "ensemble"
     mean = brute_force_intensity(supercell, MULTIPLES["fcc"], frames, AXES["fcc"])
