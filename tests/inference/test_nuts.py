@@ -22,6 +22,12 @@ def positive(rate):
     numpyro.sample("y", dist.Gamma(3.0, rate))
 
 
+def walled(stiffness):
+    x = numpyro.sample("x", dist.ImproperUniform(dist.constraints.real, (), ()))
+    wall = jnp.minimum(x + 3, 0.0)
+    numpyro.factor("density", -0.5 * (x**2 + stiffness * wall**2))
+
+
 ARGUMENTS = (jnp.asarray(MEAN), jnp.asarray(COVARIANCE))
 START = {"x": np.zeros((3, 3))}
 
@@ -61,6 +67,15 @@ def test_values_of_a_constrained_site():
     assert y.shape == (4, 1000)
     assert (y > 0).all()
     assert y.mean() == pytest.approx(1.5, abs=4 * np.sqrt(0.75 / 1500))
+
+
+def test_no_chain_stands_still():
+    """One chain starts on a wall where the step that suits the others never succeeds."""
+    start = {"x": np.array([-4.0, 0.0, 0.5, 1.0])}
+    sampling = Sampling(draws=300, warmup=150, seed=3)
+    x = run_nuts(walled, (jnp.asarray(1e3),), start, sampling).sites["x"]
+    # The wall cuts off a thousandth of a standard normal.
+    assert np.abs(x.std(axis=1) - 1).max() < 0.3
 
 
 def test_statistics():
