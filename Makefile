@@ -6,7 +6,7 @@ CANDIDATES = $(PYTHON) python3.13 python3.12 python3.11
 SUITABLE = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 PIP_INSTALL = $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-slow lint bench clean
+.PHONY: help demo test coverage test-slow lint bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,7 +15,10 @@ demo: $(VENV)/.installed ## fit the force constants of nickel, as in the paper, 
 	@mkdir -p demo
 	$(VENV)/bin/bayestds fit ni_fcc_paper -o demo/ni_fcc_paper.nc
 
-test: $(VENV)/.installed-test ## quick tests, with a coverage report
+test: $(VENV)/.installed-test ## quick tests
+	$(VENV)/bin/pytest -n 2
+
+coverage: $(VENV)/.installed-test ## quick tests, with a report of the lines that none of them runs
 	$(VENV)/bin/pytest -n 2 --cov --cov-report=term
 
 test-slow: $(VENV)/.installed-test ## the checks that take longer
