@@ -55,6 +55,7 @@ def test_measured_volume_is_fitted_as_the_model_says(cold):
     assert abs(fit("classical.toml", "measured.nc")["ifcs"]["b0"]["value"] - TRUTH["b0"]) > 0.1
 
 
+@pytest.mark.slow
 def test_configurations_of_a_quantum_crystal(cold):
     words = ("--engine", "sampled", "--configurations", "300", "--seed", "1")
     sampled, dense = intensity("quantum", *words), intensity("quantum", *words, "--sampler", "dense")
@@ -65,6 +66,7 @@ def test_configurations_of_a_quantum_crystal(cold):
         assert np.nanmean(found / exact) == pytest.approx(1, abs=0.015)
 
 
+@pytest.mark.slow
 def test_noise_of_configurations_of_a_quantum_crystal(cold):
     intensity("quantum")
     write_volume(read_volume("quantum.nc").assign_attrs(configurations=1000), "mean.nc")
