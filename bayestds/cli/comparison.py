@@ -96,9 +96,10 @@ def print_comparison(record: dict[str, Any]) -> None:
     ]
     columns = ("result", "shells", "IFCs", "log density (nats)", "behind the best", "±", "largest k-hat")
     print_table(f"Prediction of {record['n_stars']} stars of k, each left out in turn", columns, rows)
+    verb = "support" if record["reliable"] else "seem to support"
     print(
-        f"The data {'support' if record['reliable'] else 'seem to support'} {record['supported']}: the fewest "
-        f"constants among the results that are less than {CLEAR:g} standard errors behind the best."
+        f"The data {verb} {record['supported']}: the fewest constants among the results that are less "
+        f"than {CLEAR:g} standard errors behind the best."
     )
     doubtful = [
         f"{name} ({r['unreliable_stars']})" for name, r in record["results"].items() if r["unreliable_stars"]
