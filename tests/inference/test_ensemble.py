@@ -115,7 +115,7 @@ def drawn(name: str) -> np.ndarray:
 def test_covariance_is_that_of_drawn_ensembles(name):
     data, _ = noise_of(name)
     precision = np.asarray(precision_times(data, jnp.eye(len(data.weight))))
-    # The noise was evaluated for 1000 configurations, and a hundredth of it added as independent.
+    # The noise was evaluated for 1000 configurations, and a small share of it added as independent.
     predicted = 1000 / 25 * np.linalg.inv(precision)
     relative = drawn(name)
     assert np.mean(relative, axis=0) == pytest.approx(1, abs=5 * np.sqrt(predicted.diagonal().max() / 400))
