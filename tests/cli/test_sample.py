@@ -145,6 +145,7 @@ scale = 2.0
 """
 
 
+@pytest.mark.slow
 def test_noise_floor_student_t_and_shrinkage(folder):
     """All that can be asked of the model at once."""
     extra = "noise = 0.01\nnoise_floor = true\ndegrees_of_freedom = 5\n"

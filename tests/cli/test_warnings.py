@@ -66,6 +66,7 @@ def test_noise_of_configurations_is_that_of_the_volume(volume, folder):
         assert abs(record["ifcs"][name]["value"] - value) < record["ifcs"][name]["sd"]
 
 
+@pytest.mark.slow
 def test_noise_beyond_that_of_the_configurations_is_noticed(volume, folder):
     record = fit_of(noisy(volume, 0.3).assign_attrs(configurations=10**5), folder)
     assert record["reduced_chi_square"] > 2

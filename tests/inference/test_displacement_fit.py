@@ -89,6 +89,7 @@ def test_information_is_the_curvature_of_the_dense_likelihood():
     assert found == pytest.approx(information, rel=2e-3, abs=2e-3 * np.abs(information).max())
 
 
+@pytest.mark.slow
 def test_information_of_quantum_displacements():
     """Curvature of the expected log-likelihood of all atoms, -[log det C + Tr C⁻¹ C₀]/2, at C = C₀."""
     name, temperature, step = "fcc", 100.0, 1e-3
