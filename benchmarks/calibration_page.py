@@ -3,7 +3,6 @@
 Usage: python benchmarks/calibration_page.py [--results FOLDER] [-o docs/calibration.md]
 """
 
-import argparse
 from pathlib import Path
 
 import jax
@@ -11,7 +10,6 @@ import numpy as np
 from calibration import (
     CONFIGURATIONS,
     FAINTEST,
-    HERE,
     LEVELS,
     NOISE,
     NOISE_RANGE,
@@ -22,7 +20,7 @@ from calibration import (
     results_of,
     setting,
 )
-from pages import table, wrapped
+from pages import table, wrapped, write_page
 from scipy.stats import chi2, norm
 
 from bayestds.diagnostics.calibration import (
@@ -34,7 +32,6 @@ from bayestds.diagnostics.calibration import (
     uniformity,
 )
 from bayestds.diagnostics.per_shell import DETERMINED, INTERVAL, RULE, WEAK, listed
-from bayestds.io.atomic import atomic_path
 
 BINS = 20
 FAMILY_LEVEL = 0.01
@@ -269,17 +266,6 @@ def page(folder: Path) -> str:
     return "\n\n".join(map(wrapped, text.split("\n\n")))
 
 
-def main() -> None:
-    jax.config.update("jax_enable_x64", True)
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--results", type=Path, default=HERE / "results")
-    parser.add_argument("-o", "--output", type=Path, default=HERE.parent / "docs" / "calibration.md")
-    given = parser.parse_args()
-    with atomic_path(given.output) as temporary:
-        temporary.write_text(page(given.results), "utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    jax.config.update("jax_enable_x64", True)
+    write_page(page, "calibration.md", __doc__)

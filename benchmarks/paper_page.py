@@ -1,20 +1,16 @@
-"""docs/reproduction.md from the results of paper_study.py and paper_training.py; no number is typed.
+"""docs/reproduction.md from the results of paper_study.py and paper_training.py: every table is computed here.
 
 Usage: python benchmarks/paper_page.py [--results FOLDER] [-o docs/reproduction.md]
 """
 
-import argparse
 import json
 from pathlib import Path
 
 import numpy as np
-from pages import table, wrapped
+from pages import table, wrapped, write_page
 from paper_study import rms
 
 from bayestds.diagnostics.per_shell import INTERVAL, ConstantSummary, listed, summarise_normal
-from bayestds.io.atomic import atomic_path
-
-HERE = Path(__file__).parent
 
 PAGE = """# The paper's studies, repeated
 
@@ -217,17 +213,5 @@ def page(results: Path) -> str:
     return "\n\n".join(map(wrapped, text.split("\n\n")))
 
 
-def main() -> None:
-    """Write the page."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--results", type=Path, default=HERE / "results")
-    parser.add_argument("-o", "--output", type=Path, default=HERE.parent / "docs" / "reproduction.md")
-    given = parser.parse_args()
-    with atomic_path(given.output) as temporary:
-        temporary.write_text(page(given.results), "utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    write_page(page, "reproduction.md", __doc__)

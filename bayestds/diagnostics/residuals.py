@@ -6,6 +6,7 @@ import numpy as np
 
 from bayestds.crystal.structure import Crystal
 from bayestds.scattering.grid import nearest_bragg
+from bayestds.scattering.volume import spacing
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def _inverted(axes: tuple[np.ndarray, np.ndarray, np.ndarray], crystal: Crystal)
     image = 2 * nearest_bragg(q_points, crystal) - q_points
     flat, inside = np.zeros(len(image), dtype=np.int64), np.ones(len(image), dtype=bool)
     for axis, values in zip(axes, image.T, strict=True):
-        step = axis[1] - axis[0] if len(axis) > 1 else 1.0
+        step = spacing(axis)
         place = np.rint((values - axis[0]) / step)
         inside &= (np.abs((values - axis[0]) / step - place) < 1e-3) & (place >= 0) & (place < len(axis))
         flat = flat * len(axis) + place.astype(np.int64)

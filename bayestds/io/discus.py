@@ -17,7 +17,7 @@ import xarray as xr
 from bayestds.errors import VolumeError
 from bayestds.io import hdf5
 from bayestds.scattering.reindex import onto_axes, order_of_axes
-from bayestds.scattering.volume import AXES, make_volume
+from bayestds.scattering.volume import AXES, make_volume, spacing
 
 PLACE = "entry/data"
 EXTRA_VARIABLES = ("sigma", "counts", "mask")
@@ -82,8 +82,7 @@ def write(volume: xr.Dataset, path: Path) -> None:
             "The volume has no lattice.", "A DISCUS file needs one.", "Add it, or write NeXus or netCDF."
         )
     axes = [volume[axis].values for axis in AXES]
-    # A single plane has no step of its own: any positive number will do.
-    steps = [(axis[-1] - axis[0]) / (axis.size - 1) if axis.size > 1 else 1.0 for axis in axes]
+    steps = [spacing(axis) for axis in axes]
     lattice = volume.attrs["lattice"]
     with h5py.File(path, "w") as file:
         data = file.create_group(PLACE)

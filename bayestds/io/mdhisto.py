@@ -22,7 +22,7 @@ from ase.geometry import cellpar_to_cell
 from bayestds.errors import VolumeError
 from bayestds.io import hdf5
 from bayestds.scattering.reindex import onto_axes, order_of_axes
-from bayestds.scattering.volume import AXES, make_volume
+from bayestds.scattering.volume import AXES, make_volume, spacing
 
 ROOT = "MDHistoWorkspace"
 EVENTS = "MDEventWorkspace"
@@ -76,7 +76,6 @@ def read(file: h5py.File) -> xr.Dataset:
 def write(volume: xr.Dataset, path: Path) -> None:
     """Write SaveMD's layout; standard errors that are not known are written as NaN."""
     intensity = volume["intensity"].values
-    nothing = np.full(intensity.shape, np.nan)
     with h5py.File(path, "w") as file:
         workspace = file.create_group(ROOT)
         workspace.attrs.update({"NX_class": "NXentry", "SaveMDVersion": 2})
@@ -89,10 +88,10 @@ def write(volume: xr.Dataset, path: Path) -> None:
             data[key].attrs.update({"units": "r.l.u.", "long_name": long_name, "frame": "HKL"})
         data["signal"] = intensity.transpose()
         data["signal"].attrs.update({"signal": 1, "axes": "D2:D1:D0"})
-        sigma = volume["sigma"].values if "sigma" in volume else nothing
+        sigma = volume["sigma"].values if "sigma" in volume else np.full(intensity.shape, np.nan)
         data["errors_squared"] = sigma.transpose() ** 2
         data["num_events"] = np.isfinite(intensity).transpose().astype(float)
-        mask = volume["mask"].values if "mask" in volume else np.isnan(nothing) & False
+        mask = volume["mask"].values if "mask" in volume else np.zeros(intensity.shape, dtype=bool)
         data["mask"] = mask.transpose().astype(np.int8)
         if "lattice" in volume.attrs:
             _write_lattice(workspace, volume.attrs["lattice"])
@@ -155,8 +154,7 @@ def _centres(data: h5py.Group, key: str, size: int) -> np.ndarray:
 
 
 def _edges(centres: np.ndarray) -> np.ndarray:
-    # A single bin has no width of its own: any will do.
-    step = (centres[-1] - centres[0]) / (centres.size - 1) if centres.size > 1 else 1.0
+    step = spacing(centres)
     return np.append(centres - step / 2, centres[-1] + step / 2)
 
 

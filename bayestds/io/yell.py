@@ -21,7 +21,7 @@ import xarray as xr
 from bayestds.errors import VolumeError
 from bayestds.io import hdf5
 from bayestds.scattering.reindex import onto_axes, order_of_axes
-from bayestds.scattering.volume import AXES, make_volume
+from bayestds.scattering.volume import AXES, make_volume, spacing
 
 FORMATS = ("Yell 1.0", "Yell 0.9")
 EXTRA_VARIABLES = ("sigma", "counts", "mask")
@@ -81,8 +81,7 @@ def write(volume: xr.Dataset, path: Path) -> None:
             "The volume has no lattice.", "A Yell file needs one.", "Add it, or write NeXus or netCDF."
         )
     axes = [volume[axis].values for axis in AXES]
-    # A single plane has no step of its own: any positive number will do.
-    steps = [(axis[-1] - axis[0]) / (axis.size - 1) if axis.size > 1 else 1.0 for axis in axes]
+    steps = [spacing(axis) for axis in axes]
     with h5py.File(path, "w") as file:
         file["format"] = FORMATS[0]
         file["data"] = volume["intensity"].values

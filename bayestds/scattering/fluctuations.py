@@ -19,6 +19,7 @@ from jaxtyping import Complex, Float, Int
 from bayestds.crystal.structure import Crystal
 from bayestds.crystal.supercell import Supercell
 from bayestds.scattering.grid import IrreducibleGrid
+from bayestds.scattering.volume import spacing
 
 NEAR = 0.2
 """Pairs whose covariance is above this share of the largest get the exponential, others a power series."""
@@ -51,7 +52,7 @@ def orbit_shares(grid: IrreducibleGrid, rotations: Int[np.ndarray, "n_ops 3 3"])
     equal shares.
     """
     origin = np.array([axis[0] for axis in grid.axes])
-    steps = np.array([axis[1] - axis[0] if len(axis) > 1 else 1.0 for axis in grid.axes])
+    steps = np.array([spacing(axis) for axis in grid.axes])
     shape = np.array(grid.point_of_voxel.shape)
     points = np.arange(len(grid.q_points))
     found = np.empty((len(points), len(rotations)))

@@ -10,6 +10,7 @@ import xarray as xr
 from bayestds.crystal.structure import Crystal
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import VolumeError
+from bayestds.scattering.volume import spacing
 
 FEWEST_POINTS = 10
 """Fewer irreducible points than this are refused as a measurement."""
@@ -141,7 +142,7 @@ def _grid_k_index(axes: list[np.ndarray], supercell: Supercell, used: np.ndarray
     k_index = supercell.k_index(q_points)
     stray = (k_index < 0) & used.ravel()
     if stray.any():
-        steps = [float(axis[1] - axis[0]) if len(axis) > 1 else 1.0 for axis in axes]
+        steps = [spacing(axis) for axis in axes]
         # The first voxel need not lie on a multiple of the step.
         fits = [
             math.lcm(*(Fraction(float(x)).limit_denominator(200).denominator for x in (axis[0], step)))
@@ -162,7 +163,7 @@ def _image_index(axes: list[np.ndarray], rotation: np.ndarray) -> np.ndarray:
     flat = np.zeros(shape, dtype=np.int64)
     inside = np.ones(shape, dtype=bool)
     for target, axis in enumerate(axes):
-        step = axis[1] - axis[0] if len(axis) > 1 else 1.0
+        step = spacing(axis)
         parts = [(rotation[source, target] / step) * axes[source] for source in range(3)]
         exact = parts[0][:, None, None] + parts[1][None, :, None] + parts[2][None, None, :] - axis[0] / step
         index = np.rint(exact)

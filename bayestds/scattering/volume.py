@@ -96,6 +96,11 @@ def check_volume(dataset: xr.Dataset, name: str = "volume") -> None:
     _check_attributes(dataset.attrs, name)
 
 
+def spacing(axis: np.ndarray) -> float:
+    """Mean step of an axis (n_points,); 1 for a single point, which has none of its own."""
+    return float(axis[-1] - axis[0]) / (len(axis) - 1) if len(axis) > 1 else 1.0
+
+
 def _axis(values: Numbers, axis: str, name: str) -> np.ndarray:
     array = _numbers(values, axis, name)
     if array.ndim != 1:

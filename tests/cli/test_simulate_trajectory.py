@@ -132,8 +132,6 @@ def harmonic(folder: Path, n: int, labels: str = "Ni") -> list[Atoms]:
 
 @pytest.mark.parametrize("nufft", [[], ["--nufft"]], ids=["product", "nufft"])
 def test_harmonic_trajectory_is_the_sampled_engine(folder, nufft):
-    if nufft:
-        pytest.importorskip("jax_finufft", reason="jax-finufft, an optional package, is missing")
     write("md.traj", harmonic(folder, 25))
     engine = ["--engine", "sampled", "--configurations", "25", "--seed", "4"]
     sampled = call("simulate", "tiny.toml", *engine, "-o", "s.nc", *nufft)

@@ -1,6 +1,5 @@
 """Structure factors by nonuniform FFT: against direct sums over atoms, and the separable product."""
 
-import importlib.util
 import sys
 
 import jax
@@ -11,10 +10,6 @@ import pytest
 from bayestds.errors import MissingPackageError
 from bayestds.scattering.sampled import make_sampled_engine, mean_intensity
 from tests.crystals import default_supercell
-
-needs_finufft = pytest.mark.skipif(
-    importlib.util.find_spec("jax_finufft") is None, reason="jax-finufft, an optional package, is missing"
-)
 
 GRIDS = {
     "odd, centred": (np.linspace(-2, 2, 7), np.linspace(-1, 1, 5), np.linspace(-3, 3, 9)),
@@ -35,7 +30,6 @@ def case(name: str, complex_factors: bool) -> tuple[np.ndarray, np.ndarray]:
     return factors, u + 7.0 * rng.normal(size=(2, 1, 1, 3))
 
 
-@needs_finufft
 @pytest.mark.parametrize("name", ["zincblende", "hcp"])
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("complex_factors", [False, True])
@@ -52,7 +46,6 @@ def test_intensity_is_the_direct_sum(name, grid, complex_factors):
     np.testing.assert_allclose(found, expected, rtol=0, atol=RELATIVE * expected.max())
 
 
-@needs_finufft
 @pytest.mark.parametrize("grid", GRIDS)
 def test_gradient_is_that_of_the_separable_product(grid):
     supercell, axes = default_supercell("zincblende"), GRIDS[grid]
