@@ -1,4 +1,4 @@
-"""docs/reproduction.md from the results of paper_study.py and paper_training.py: every table is computed here.
+"""docs/reproduction.md from the results of paper_study.py and paper_training.py, every table computed here.
 
 Usage: python benchmarks/paper_page.py [--results FOLDER] [-o docs/reproduction.md]
 """
