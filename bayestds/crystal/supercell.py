@@ -139,15 +139,30 @@ class Supercell:
             the smallest length of R + τ_κ - τ_κ' modulo the supercell (n_pairs,), Å, and the number of
             images that share it (n_pairs,) int.
         """
+        _, lengths = self._images(pairs)
+        shortest = lengths.min(axis=1)
+        return shortest, (lengths < shortest[:, None] + 1e-4).sum(axis=1)
+
+    def shortest_images(self, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """All shortest periodic images of pairs (n_pairs, 5) int as (κ, κ', R).
+
+        Returns:
+            the pair that each image belongs to (n_images,) int, and its R + τ_κ - τ_κ' (n_images, 3), Å.
+        """
+        bonds, lengths = self._images(pairs)
+        pair, image = np.nonzero(lengths < lengths.min(axis=1, keepdims=True) + 1e-4)
+        return pair, bonds[pair, image]
+
+    def _images(self, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Images (n_pairs, n_images, 3) Å of pairs, the shortest among them, and their lengths."""
         bonds = self.crystal.bond_vectors(pairs)
         # Two cells each way are enough only for a reduced basis, so reduce the supercell lattice first.
         lattice = _reduced(self.lattice_vectors)
         fractional = bonds @ np.linalg.inv(lattice)
         bonds = (fractional - np.rint(fractional)) @ lattice
         steps = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-        lengths = np.linalg.norm(bonds[:, None] + steps @ lattice, axis=-1)
-        shortest = lengths.min(axis=1)
-        return shortest, (lengths < shortest[:, None] + 1e-4).sum(axis=1)
+        images = bonds[:, None] + steps @ lattice
+        return images, np.linalg.norm(images, axis=-1)
 
 
 def _reduced(lattice: np.ndarray) -> np.ndarray:

@@ -121,7 +121,7 @@ def mode_response(
         irreducible: (n_irreducible,).
         amplitudes: (n_modes,).
     """
-    assert forward.engine is not None
+    assert isinstance(forward.engine, exact.ExactEngine)
     covariance = displacement_covariance(forward, blocks(forward, jnp.asarray(irreducible)))
     centre = covariance_in_real_space(covariance, forward.grid_shape)
     roots = square_roots(np.asarray(covariance))

@@ -17,7 +17,7 @@ from numpyro.infer.reparam import Reparam
 from bayestds.inference.noise import FitData, log_likelihood, weighted_mean
 from bayestds.inference.priors import Prior, sample_irreducible
 from bayestds.lattice_dynamics.covariance import instability, is_stable
-from bayestds.scattering.forward import ForwardModel, blocks, real_space_covariance, scattered
+from bayestds.scattering.forward import ForwardModel, blocks, scattered
 
 STABLE_MARGIN = 0.1
 """Eigenvalue of Φ(k), eV/Å², up to which the penalty of unstable force constants pushes."""
@@ -60,7 +60,7 @@ def stable_log_intensity(
 ) -> tuple[Float[Array, " n_q"], Bool[Array, ""], Complex[Array, "n_k three_n three_n"]]:
     """Log intensity where the crystal is stable and ``elsewhere`` where not, whether it is, and the Φ(k)."""
     phi_blocks = blocks(forward, irreducible)
-    log_intensity = scattered(forward, real_space_covariance(forward, phi_blocks))
+    log_intensity = scattered(forward, irreducible, phi_blocks)
     # The branch that is not taken must not reach the gradient, hence the second `where` of the callers.
     stable = is_stable(phi_blocks)
     return jnp.where(stable, log_intensity, jax.lax.stop_gradient(elsewhere)), stable, phi_blocks

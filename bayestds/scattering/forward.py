@@ -18,8 +18,10 @@ from bayestds.lattice_dynamics.covariance import (
     quantum_covariance,
 )
 from bayestds.precision import require_x64
-from bayestds.scattering import exact
+from bayestds.scattering import exact, points
 from bayestds.units import BOLTZMANN
+
+Engine = exact.ExactEngine | points.PointEngine
 
 Statistics = Literal["classical", "quantum"]
 """How atoms move: as in molecular dynamics, or as in a real crystal."""
@@ -50,7 +52,8 @@ class ForwardModel:
         basis: (n_pairs, 3, 3, n_irreducible) the linear map φ -> Φ.
         positions: (n_pairs,) int, where the pairs lie in the supercell.
         thermal_energy: k_B T, eV.
-        engine: constant arrays of the Q points, None if no intensity is wanted.
+        engine: constant arrays of the Q points, on the grid of the supercell or anywhere; None if no intensity
+            is wanted.
         grid_shape: FFT grid of the supercell.
         n_atoms: atoms in the primitive cell.
         deviation: added to the covariance of the crystal before it scatters, None for nothing.
@@ -60,13 +63,13 @@ class ForwardModel:
     basis: Float[Array, "n_pairs 3 3 n_irreducible"]
     positions: Int[Array, " n_pairs"]
     thermal_energy: Float[Array, ""]
-    engine: exact.ExactEngine | None
+    engine: Engine | None
     grid_shape: tuple[int, int, int] = field(metadata={"static": True})
     n_atoms: int = field(metadata={"static": True})
     deviation: Deviation | None = None
     masses: Float[Array, " n_atoms"] | None = None
 
-    def with_engine(self, engine: exact.ExactEngine) -> "ForwardModel":
+    def with_engine(self, engine: Engine) -> "ForwardModel":
         """The same crystal with another engine."""
         return replace(self, engine=engine)
 
@@ -75,7 +78,7 @@ def make_forward_model(
     irreducible: IrreducibleForceConstants,
     supercell: Supercell,
     temperature: float,
-    engine: exact.ExactEngine | None = None,
+    engine: Engine | None = None,
     statistics: Statistics = "classical",
 ) -> ForwardModel:
     """Forward model of a crystal at a temperature (K), which may be zero in quantum statistics.
@@ -136,14 +139,29 @@ def covariance(
 
 
 def scattered(
-    forward: ForwardModel, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]
+    forward: ForwardModel,
+    irreducible: Float[Array, " n_irreducible"],
+    phi_blocks: Complex[Array, "n_k three_n three_n"],
 ) -> Float[Array, " n_q"]:
-    """Logarithm of the diffuse intensity of atoms that move with this covariance, and the deviation."""
-    assert forward.engine is not None
+    """Logarithm of the diffuse intensity, where the sample deviates from the crystal with its deviation.
+
+    Args:
+        forward: the crystal and its engine.
+        irreducible: eV/Å².
+        phi_blocks: from :func:`blocks` of the same.
+    """
+    engine = forward.engine
+    assert engine is not None
+    covariance = real_space_covariance(forward, phi_blocks)
+    if isinstance(engine, points.PointEngine):
+        at_points = points.point_blocks(engine, force_constants(forward.basis, irreducible))
+        # The first block is the one that is treated as k = 0.
+        everywhere = displacement_covariance(forward, jnp.concatenate([phi_blocks[:1], at_points]))
+        return points.log_intensity(engine, covariance, everywhere[1:])
     if forward.deviation is None:
-        return exact.log_intensity(forward.engine, covariance)
+        return exact.log_intensity(engine, covariance)
     moved = covariance + forward.deviation.shifts
-    parts = jax.lax.map(lambda c: exact.log_intensity(forward.engine, c), moved)
+    parts = jax.lax.map(lambda c: exact.log_intensity(engine, c), moved)
     return jax.nn.logsumexp(parts.T + forward.deviation.log_shares, axis=1)
 
 
@@ -153,4 +171,4 @@ def log_intensity(forward: ForwardModel, irreducible: Float[Array, " n_irreducib
 
     Finite everywhere; meaningful only where :func:`stable`.
     """
-    return scattered(forward, covariance(forward, irreducible))
+    return scattered(forward, irreducible, blocks(forward, irreducible))

@@ -1,0 +1,187 @@
+"""Exact diffuse intensity at Q points anywhere in reciprocal space: lists, or pixels of a detector.
+
+    I(Q)/N = F† C(q) F + Σ_κκ' f_κ f_κ'* exp(iQ·(τ_κ-τ_κ')) exp(-W_κ-W_κ') Σ_R exp(iQ·R) [exp(x) - 1 - x]
+
+with x = QᵀC_κκ'(R)Q. The first term, scattering by one phonon, takes the covariance C(q) from Φ(q) at the very
+q of the point, F_κ = f_κ exp(iQ·τ_κ - W_κ) Q. All others come from C(R) of a supercell, whose shortest periodic
+images stand for the pairs of the infinite crystal: the sum converges as C(R)² does, and at wave vectors of the
+supercell it is that of :mod:`bayestds.scattering.exact`. W is the same in both terms, that of the supercell:
+with two different ones their sum is off by percents.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Complex, Float, Int
+
+from bayestds.crystal.supercell import Supercell
+from bayestds.errors import VolumeError
+from bayestds.force_constants.irreducible import IrreducibleForceConstants
+from bayestds.scattering.exact import (
+    PRODUCTS,
+    SMALLEST_INTENSITY,
+    damping,
+    packed_covariance,
+    pair_table,
+)
+
+ELEMENTS_AT_ONCE = 1_000_000
+"""Exponentials evaluated together; bounds the memory."""
+
+CLOSEST = 1e-6
+"""Distance |Q - G|, Å⁻¹, to a Bragg point at which scattering by one phonon has no finite value."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class PointEngine:
+    """What :func:`log_intensity` needs of Q points and crystal; a pytree of constant arrays.
+
+    Attributes:
+        vectors: (n_blocks, block_size, 3) scattering vectors, Å⁻¹, the last block padded with zeros.
+        waves: (n_blocks, block_size, n_atoms) f_κ exp(iQ·τ_κ).
+        used: (n_q,) places of the points in the flattened blocks.
+        bonds: (n_bonds, 3) cells R of the pairs with force constants, Å.
+        bond_atoms: (n_bonds, 2) int, κ and κ' of these.
+        images: (n_images, 3) R of the shortest periodic images of all pairs, conjugate pairs once, Å.
+        image_pairs: (n_images, 3) int, grid cell, κ, κ' of each.
+        image_weights: (n_images,) share of the image in its pair, doubled where the conjugate is another pair.
+    """
+
+    vectors: Float[Array, "n_blocks block_size 3"]
+    waves: Complex[Array, "n_blocks block_size n_atoms"]
+    used: Int[Array, " n_q"]
+    bonds: Float[Array, "n_bonds 3"]
+    bond_atoms: Int[Array, "n_bonds 2"]
+    images: Float[Array, "n_images 3"]
+    image_pairs: Int[Array, "n_images 3"]
+    image_weights: Float[Array, " n_images"]
+
+
+def make_point_engine(
+    irreducible: IrreducibleForceConstants,
+    supercell: Supercell,
+    q_points: Float[np.ndarray, "n_q 3"],
+    scattering_factors: np.ndarray | None = None,
+) -> PointEngine:
+    """Engine for Q points that need not be commensurate with the supercell.
+
+    Args:
+        irreducible: which pairs have force constants.
+        supercell: of the mean-square displacements and of scattering by several phonons; the larger, the more
+            accurate these are.
+        q_points: conventional r.l.u.
+        scattering_factors: f_κ, (n_atoms,) or (n_q, n_atoms), may be complex; 1 by default.
+
+    Raises:
+        VolumeError: a point is not finite, or a Bragg point.
+    """
+    crystal = supercell.crystal
+    vectors = crystal.scattering_vectors(np.asarray(q_points, dtype=float))
+    _check(crystal.scattering_vectors(np.eye(3)), crystal.conventional_matrix, q_points)
+    factors = np.ones(crystal.n_atoms) if scattering_factors is None else np.asarray(scattering_factors)
+    waves = factors * np.exp(1j * vectors @ crystal.cartesian_positions.T)
+    images, pair, weights = _images(supercell)
+    table = pair_table(supercell)
+    n_q = len(vectors)
+    n_blocks = -(-n_q * len(images) // ELEMENTS_AT_ONCE)
+    block_size = -(-n_q // n_blocks)
+    padding = n_blocks * block_size - n_q
+    pairs = irreducible.pairs
+    return PointEngine(
+        jnp.asarray(np.pad(vectors, ((0, padding), (0, 0))).reshape(n_blocks, block_size, 3)),
+        jnp.asarray(np.pad(waves, ((0, padding), (0, 0))).reshape(n_blocks, block_size, -1)),
+        jnp.arange(n_q),
+        jnp.asarray(pairs[:, 2:] @ crystal.lattice_vectors),
+        jnp.asarray(pairs[:, :2]),
+        jnp.asarray(images),
+        jnp.asarray(np.column_stack([table.cells, table.atoms])[pair]),
+        jnp.asarray(weights),
+    )
+
+
+def _check(reciprocal: np.ndarray, conventional_matrix: np.ndarray, q_points: np.ndarray) -> None:
+    q_points = np.asarray(q_points, dtype=float)
+    bad = ~np.isfinite(q_points).all(axis=1)
+    if not bad.any():
+        primitive = q_points @ np.linalg.inv(conventional_matrix).T
+        reduced = (primitive - np.rint(primitive)) @ conventional_matrix.T @ reciprocal
+        bad = np.linalg.norm(reduced, axis=1) < CLOSEST
+    if bad.any():
+        raise VolumeError(
+            f"{bad.sum()} of {len(q_points)} Q points are not finite, or Bragg points.",
+            f"The first is {q_points[bad][0].tolist()} r.l.u.; its diffuse intensity has no finite value.",
+            "Leave these points out.",
+        )
+
+
+def _images(supercell: Supercell) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """R (n_images, 3) Å of all shortest images, the pair of the table that each belongs to, and its weight."""
+    crystal, table = supercell.crystal, pair_table(supercell)
+    pairs = np.column_stack([table.atoms, supercell.cells[table.cells]])
+    offsets = crystal.bond_vectors(pairs) - pairs[:, 2:] @ crystal.lattice_vectors
+    pair, bonds = supercell.shortest_images(pairs)
+    return bonds - offsets[pair], pair, (table.counts / np.bincount(pair))[pair]
+
+
+def point_blocks(
+    engine: PointEngine, constants: Float[Array, "n_bonds 3 3"]
+) -> Complex[Array, "n_places three_n three_n"]:
+    """Φ(q) = Σ_R Φ(R) exp(iq·R), eV/Å², at every place of the blocks, those of the padding with q = 0 included.
+
+    Args:
+        engine: the Q points.
+        constants: Φ of every pair, eV/Å², from ``force_constants``.
+    """
+    n_atoms = engine.waves.shape[-1]
+    # exp(iq·R) = exp(iQ·R) for lattice vectors R.
+    phases = jnp.exp(1j * engine.vectors.reshape(-1, 3) @ engine.bonds.T)
+    target = engine.bond_atoms[:, 0] * n_atoms + engine.bond_atoms[:, 1]
+    waves = jnp.zeros((n_atoms**2, len(phases), 3, 3), complex)
+    waves = waves.at[target].add(phases.T[:, :, None, None] * constants[:, None])
+    waves = waves.reshape(n_atoms, n_atoms, -1, 3, 3).transpose(2, 0, 3, 1, 4)
+    waves = waves.reshape(-1, 3 * n_atoms, 3 * n_atoms)
+    return (waves + waves.conj().swapaxes(-1, -2)) / 2
+
+
+def log_intensity(
+    engine: PointEngine,
+    covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"],
+    at_points: Complex[Array, "n_places three_n three_n"],
+) -> Float[Array, " n_q"]:
+    """Logarithm of the diffuse intensity per primitive cell at the engine's Q points.
+
+    Args:
+        engine: from :func:`make_point_engine`.
+        covariance: C_κκ'(R), Å², of the supercell.
+        at_points: C(q), Å², from the blocks of :func:`point_blocks`.
+    """
+    packed = packed_covariance(covariance)
+    cell, first, second = engine.image_pairs.T
+    atoms = jnp.arange(packed.shape[1])
+    pair, both = packed[cell, first, second], damping(packed, first, second)
+    own = damping(packed, atoms, atoms) / 2
+
+    def one_block(block: tuple[Array, Array, Array]) -> Array:
+        vectors, waves, at_q = block
+        quadratic = vectors[:, PRODUCTS[:, 0]] * vectors[:, PRODUCTS[:, 1]]
+        amplitude = waves * jnp.exp(-quadratic @ own.T)
+        wave = (amplitude[:, :, None] * vectors[:, None]).reshape(len(vectors), -1)
+        one = jnp.einsum("qa,qab,qb->q", wave, at_q, wave.conj()).real
+        # exp(x - W - W') - (1 + x) exp(-W - W'): exponents are negative by Cauchy-Schwarz, none overflows.
+        exponent, damped = quadratic @ pair.T, quadratic @ both.T
+        several = jnp.exp(exponent - damped) - (1 + exponent) * jnp.exp(-damped)
+        cross = waves[:, first] * waves[:, second].conj()
+        phase = vectors @ engine.images.T
+        real = cross.real * jnp.cos(phase) - cross.imag * jnp.sin(phase)
+        return one + (several * real) @ engine.image_weights
+
+    n_blocks = len(engine.vectors)
+    grouped = at_points.reshape(n_blocks, -1, *at_points.shape[1:])
+    intensity = jax.lax.map(jax.checkpoint(one_block), (engine.vectors, engine.waves, grouped))
+    intensity = intensity.reshape(-1)[engine.used]
+    positive = intensity > SMALLEST_INTENSITY
+    return jnp.log(jnp.where(positive, intensity, SMALLEST_INTENSITY))

@@ -1,0 +1,104 @@
+"""The engine for Q points anywhere, against the grid engine and against sums over the atoms of large crystals."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bayestds.crystal.supercell import make_supercell
+from bayestds.errors import VolumeError
+from bayestds.force_constants.irreducible import IrreducibleForceConstants
+from bayestds.inference.information import log_intensity_and_jacobian
+from bayestds.scattering.exact import make_engine
+from bayestds.scattering.forward import Statistics, log_intensity, make_forward_model
+from bayestds.scattering.points import make_point_engine
+from tests.brute_force import random_stable
+from tests.crystals import commensurate_points, make_crystal, make_irreducible
+
+CRYSTALS = [
+    ("fcc", 3, (4, 4, 4)),
+    ("zincblende", 2, (3, 3, 3)),
+    ("hcp", 3, (4, 4, 3)),
+    ("quartz", 6, (2, 2, 2)),
+]
+
+
+def factors_of(n_points: int, n_atoms: int) -> np.ndarray:
+    rng = np.random.default_rng(4)
+    return rng.uniform(0.5, 3, (n_points, n_atoms)) * np.exp(1j * rng.uniform(0, 6, (n_points, n_atoms)))
+
+
+def at_points(irreducible, values, supercell, q_points, factors=None, statistics: Statistics = "classical"):
+    engine = make_point_engine(irreducible, supercell, q_points, factors)
+    forward = make_forward_model(irreducible, supercell, 300.0, engine, statistics)
+    return log_intensity(forward, jnp.asarray(values))
+
+
+@pytest.mark.parametrize(("name", "n_shells", "multiples"), CRYSTALS)
+@pytest.mark.parametrize("statistics", ["classical", "quantum"])
+def test_agrees_with_the_grid_engine_where_both_apply(name, n_shells, multiples, statistics):
+    irreducible = make_irreducible(name, n_shells)
+    supercell = make_supercell(irreducible.crystal, multiples)
+    values = random_stable(irreducible, supercell, 3)
+    q_points = commensurate_points(supercell, 40, 15.0)
+    q_points = q_points[supercell.k_index(q_points) != 0]
+    factors = factors_of(len(q_points), irreducible.crystal.n_atoms)
+    engine = make_engine(supercell, q_points, factors)
+    forward = make_forward_model(irreducible, supercell, 300.0, engine, statistics)
+    expected = log_intensity(forward, jnp.asarray(values))
+    found = at_points(irreducible, values, supercell, q_points, factors, statistics)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+
+
+def test_between_the_waves_of_its_supercell_it_converges_to_a_larger_one():
+    """Points of an 8x8x8 supercell, seen through smaller ones; W is another there, so shapes are compared."""
+    irreducible = make_irreducible("fcc", 2)
+    large = make_supercell(irreducible.crystal, (8, 8, 8))
+    values = random_stable(irreducible, make_supercell(irreducible.crystal, (4, 4, 4)), 5, 0.1)
+    q_points = commensurate_points(large, 300, 14.0)
+    q_points = q_points[large.k_index(q_points) != 0]
+    forward = make_forward_model(irreducible, large, 300.0, make_engine(large, q_points))
+    expected = log_intensity(forward, jnp.asarray(values))
+    errors = []
+    for multiple in (3, 5, 6):
+        supercell = make_supercell(irreducible.crystal, (multiple,) * 3)
+        difference = np.asarray(at_points(irreducible, values, supercell, q_points) - expected)
+        errors.append(np.std(difference))
+    assert errors[0] > errors[1] > errors[2], errors
+    assert errors[1] < 0.01, errors
+
+
+def test_derivatives_match_finite_differences(finite_difference_step=1e-5):
+    irreducible = make_irreducible("zincblende", 2)
+    supercell = make_supercell(irreducible.crystal, (3, 3, 3))
+    values = random_stable(irreducible, supercell, 1)
+    q_points = np.random.default_rng(0).uniform(-4, 4, (30, 3))
+    engine = make_point_engine(irreducible, supercell, q_points)
+    for statistics in ("classical", "quantum"):
+        forward = make_forward_model(irreducible, supercell, 300.0, engine, statistics)
+        _, derivative = log_intensity_and_jacobian(forward, jnp.asarray(values))
+        for index in range(len(values)):
+            step = finite_difference_step * np.eye(len(values))[index]
+            up, down = (log_intensity(forward, jnp.asarray(values + sign * step)) for sign in (1, -1))
+            slope = (up - down) / (2 * finite_difference_step)
+            np.testing.assert_allclose(derivative[:, index], slope, rtol=1e-5, atol=1e-6)
+        backward = jax.grad(lambda phi, f=forward: log_intensity(f, phi).sum())(jnp.asarray(values))
+        np.testing.assert_allclose(backward, derivative.sum(axis=0), rtol=1e-9)
+
+
+def test_invariant_under_the_symmetry_of_the_crystal():
+    irreducible = make_irreducible("hcp", 3)
+    supercell = make_supercell(irreducible.crystal, (4, 4, 3))
+    values = random_stable(irreducible, supercell, 2)
+    q_point = np.array([[1.237, 2.611, 0.383]])
+    images = np.einsum("qi,oij->oqj", q_point, irreducible.crystal.laue_group)[:, 0]
+    found = np.asarray(at_points(irreducible, values, supercell, images))
+    assert np.ptp(found) < 1e-10
+
+
+@pytest.mark.parametrize("bad", [[1.0, 1.0, 1.0], [np.nan, 0.0, 0.0]])
+def test_bragg_points_and_nan_are_refused(bad):
+    irreducible = make_irreducible("fcc", 1)
+    supercell = make_supercell(irreducible.crystal, (2, 2, 2))
+    with pytest.raises(VolumeError, match="1 of 2 Q points"):
+        make_point_engine(irreducible, supercell, np.array([[0.3, 0.1, 0.2], bad]))
