@@ -1,9 +1,9 @@
-"""From the pixels of a flat detector to Q points of a crystal: the orientation matrix and elastic scattering.
+"""From the pixels of a flat detector to Q points of a crystal: orientation matrix and elastic scattering.
 
-Conventions of Busing and Levy (Acta Cryst. 22 (1967) 457): UB takes Miller indices to Cartesian coordinates of
-the reciprocal lattice fixed to the head of the goniometer, Å⁻¹ without 2π, and the rotation R of the goniometer
-takes these to the laboratory. There a photon that comes along the unit vector s₀ with the wavelength λ and leaves
-along s has the scattering vector (s - s₀)/λ = R UB h.
+Conventions of Busing and Levy (Acta Cryst. 22 (1967) 457): UB takes Miller indices to Cartesian coordinates
+fixed to the head of the goniometer, Å⁻¹ without 2π, and the rotation R of the goniometer takes these to the
+laboratory. There a photon that comes along the unit vector s₀ with the wavelength λ and leaves along s has
+the scattering vector (s - s₀)/λ = R UB h.
 """
 
 from dataclasses import dataclass

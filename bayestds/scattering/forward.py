@@ -52,8 +52,8 @@ class ForwardModel:
         basis: (n_pairs, 3, 3, n_irreducible) the linear map φ -> Φ.
         positions: (n_pairs,) int, where the pairs lie in the supercell.
         thermal_energy: k_B T, eV.
-        engine: constant arrays of the Q points, on the grid of the supercell or anywhere; None if no intensity
-            is wanted.
+        engine: constant arrays of the Q points, on the grid of the supercell or anywhere; None if no
+            intensity is wanted.
         grid_shape: FFT grid of the supercell.
         n_atoms: atoms in the primitive cell.
         deviation: added to the covariance of the crystal before it scatters, None for nothing.

@@ -2,11 +2,11 @@
 
     I(Q)/N = F† C(q) F + Σ_κκ' f_κ f_κ'* exp(iQ·(τ_κ-τ_κ')) exp(-W_κ-W_κ') Σ_R exp(iQ·R) [exp(x) - 1 - x]
 
-with x = QᵀC_κκ'(R)Q. The first term, scattering by one phonon, takes the covariance C(q) from Φ(q) at the very
-q of the point, F_κ = f_κ exp(iQ·τ_κ - W_κ) Q. All others come from C(R) of a supercell, whose shortest periodic
-images stand for the pairs of the infinite crystal: the sum converges as C(R)² does, and at wave vectors of the
-supercell it is that of :mod:`bayestds.scattering.exact`. W is the same in both terms, that of the supercell:
-with two different ones their sum is off by percents.
+with x = QᵀC_κκ'(R)Q and F_κ = f_κ exp(iQ·τ_κ - W_κ) Q. The first term, scattering by one phonon, takes the
+covariance C(q) from Φ(q) at the very q of the point. All others come from C(R) of a supercell, whose shortest
+periodic images stand for the pairs of the infinite crystal: the sum converges as C(R)² does, and at wave
+vectors of the supercell it is that of :mod:`bayestds.scattering.exact`. W is the same in both terms, that of
+the supercell: with two different ones their sum is off by percents.
 """
 
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class PointEngine:
         bond_atoms: (n_bonds, 2) int, κ and κ' of these.
         images: (n_images, 3) R of the shortest periodic images of all pairs, conjugate pairs once, Å.
         image_pairs: (n_images, 3) int, grid cell, κ, κ' of each.
-        image_weights: (n_images,) share of the image in its pair, doubled where the conjugate is another pair.
+        image_weights: (n_images,) share of the image in its pair, doubled where the conjugate is another.
     """
 
     vectors: Float[Array, "n_blocks block_size 3"]
@@ -119,7 +119,7 @@ def _check(reciprocal: np.ndarray, conventional_matrix: np.ndarray, q_points: np
 
 
 def _images(supercell: Supercell) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """R (n_images, 3) Å of all shortest images, the pair of the table that each belongs to, and its weight."""
+    """R (n_images, 3) Å of all shortest images, the pair in the table of each, and its weight."""
     crystal, table = supercell.crystal, pair_table(supercell)
     pairs = np.column_stack([table.atoms, supercell.cells[table.cells]])
     offsets = crystal.bond_vectors(pairs) - pairs[:, 2:] @ crystal.lattice_vectors
@@ -130,7 +130,7 @@ def _images(supercell: Supercell) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def point_blocks(
     engine: PointEngine, constants: Float[Array, "n_bonds 3 3"]
 ) -> Complex[Array, "n_places three_n three_n"]:
-    """Φ(q) = Σ_R Φ(R) exp(iq·R), eV/Å², at every place of the blocks, those of the padding with q = 0 included.
+    """Φ(q) = Σ_R Φ(R) exp(iq·R), eV/Å², at every place of the blocks; q = 0 in the padding.
 
     Args:
         engine: the Q points.
