@@ -322,7 +322,7 @@ def _with_engine(bare: ForwardModel, problem: Problem, location: Array) -> Forwa
 
 
 def _truncation(forward: ForwardModel, problem: Problem, location: Array) -> Truncation:
-    assert forward.engine is not None
+    assert isinstance(forward.engine, ExactEngine)
     return measure_truncation(
         forward.engine,
         problem.supercell,

@@ -82,6 +82,7 @@ class ExactEngine:
         near_pairs: (n_near, 3) int, grid cell, κ, κ'.
         near_kinds: (n_near, n_kinds) 1 where a near pair is of a kind.
         far_mask: (n_cells, n_kinds) 1 where a pair is far.
+        window: (n_cells,) factors of the cells in the lattice sum.
         kinds: (n_kinds, 2) int, κ <= κ' of each kind of pair.
         k_index: (n_blocks,) grid index of k.
         place: (n_q,) position of each Q point in the flattened blocks.
@@ -96,6 +97,7 @@ class ExactEngine:
     near_pairs: Int[Array, "n_near 3"]
     near_kinds: Float[Array, "n_near n_kinds"]
     far_mask: Float[Array, "n_cells n_kinds"]
+    window: Float[Array, " n_cells"]
     kinds: Int[Array, "n_kinds 2"]
     k_index: Int[Array, " n_blocks"]
     place: Int[Array, " n_q"]
@@ -184,7 +186,9 @@ def _fields(
     if not engine.order:
         return jnp.zeros((len(engine.k_index), len(engine.kinds), 2, 0))
     far = packed * engine.far_mask[..., None]
-    powers, term = [far], far
+    # Once in each order, however many covariances are multiplied.
+    term = far * engine.window[:, None, None]
+    powers = [term]
     for n in range(2, engine.order + 1):
         term = jnp.einsum("rki,rkj,ijm->rkm", term, far, _products_table(n)) / n
         powers.append(term)
@@ -239,6 +243,7 @@ def make_engine(
     scattering_factors: np.ndarray | None = None,
     n_near: int | None = None,
     order: int = 0,
+    window: np.ndarray | None = None,
 ) -> ExactEngine:
     """Engine for a set of commensurate Q points.
 
@@ -248,6 +253,7 @@ def make_engine(
         scattering_factors: f_κ, (n_atoms,) or (n_q, n_atoms), may be complex; 1 by default.
         n_near: number of pairs, shortest first, that get the exponential; all by default.
         order: highest phonon order of the expansion for the others.
+        window: (n_cells,) factors of the cells in the lattice sum, as finite resolution gives; 1 by default.
 
     Raises:
         VolumeError: a Q point is not commensurate with the supercell.
@@ -272,7 +278,8 @@ def make_engine(
     cells, atoms = pairs.cells[:n_near], pairs.atoms[:n_near]
     kind = (atoms[:, None] == kinds).all(-1).argmax(-1)
     same = atoms[:, 0] == atoms[:, 1]
-    phases = pairs.counts[:n_near] * supercell.phases(k_of_block, cells)
+    window = np.ones(supercell.n_cells) if window is None else window
+    phases = pairs.counts[:n_near] * window[cells] * supercell.phases(k_of_block, cells)
     # Of a pair and its conjugate with κ = κ' only the sum of both is wanted, and that is real.
     phases = np.stack([phases.real, np.where(same, 0.0, phases.imag)], axis=-1)
     far_mask = np.ones((supercell.n_cells, len(kinds)))
@@ -285,6 +292,7 @@ def make_engine(
         jnp.asarray(np.column_stack([cells, atoms])),
         jnp.asarray(np.eye(len(kinds))[kind]),
         jnp.asarray(far_mask),
+        jnp.asarray(window),
         jnp.asarray(kinds),
         jnp.asarray(k_of_block),
         jnp.asarray(place),

@@ -19,6 +19,7 @@ from bayestds.lattice_dynamics.covariance import (
 )
 from bayestds.precision import require_x64
 from bayestds.scattering import exact, points
+from bayestds.scattering.instrument import Instrument, measured_log_intensity
 from bayestds.units import BOLTZMANN
 
 Engine = exact.ExactEngine | points.PointEngine
@@ -57,6 +58,8 @@ class ForwardModel:
         grid_shape: FFT grid of the supercell.
         n_atoms: atoms in the primitive cell.
         deviation: added to the covariance of the crystal before it scatters, None for nothing.
+        instrument: what the measured intensity has beyond the crystal's, None for nothing. Strengths of its
+            background terms follow the irreducible constants, wherever these are given.
         masses: (n_atoms,) amu, with which atoms move by quantum statistics; None for classical ones.
     """
 
@@ -68,6 +71,7 @@ class ForwardModel:
     n_atoms: int = field(metadata={"static": True})
     deviation: Deviation | None = None
     masses: Float[Array, " n_atoms"] | None = None
+    instrument: Instrument | None = None
 
     def with_engine(self, engine: Engine) -> "ForwardModel":
         """The same crystal with another engine."""
@@ -103,8 +107,16 @@ def blocks(
     forward: ForwardModel, irreducible: Float[Array, " n_irreducible"]
 ) -> Complex[Array, "n_k three_n three_n"]:
     """Force-constant blocks Φ(k), eV/Å²."""
-    constants = force_constants(forward.basis, irreducible)
-    return force_constant_blocks(constants, forward.positions, forward.grid_shape, forward.n_atoms)
+    return force_constant_blocks(
+        _constants(forward, irreducible), forward.positions, forward.grid_shape, forward.n_atoms
+    )
+
+
+def _constants(
+    forward: ForwardModel, parameters: Float[Array, " n_parameters"]
+) -> Float[Array, "n_pairs 3 3"]:
+    """Force constants of all pairs, eV/Å²; any strengths of a background that follow φ are left out."""
+    return force_constants(forward.basis, parameters[: forward.basis.shape[-1]])
 
 
 def displacement_covariance(
@@ -140,21 +152,34 @@ def covariance(
 
 def scattered(
     forward: ForwardModel,
-    irreducible: Float[Array, " n_irreducible"],
+    parameters: Float[Array, " n_parameters"],
     phi_blocks: Complex[Array, "n_k three_n three_n"],
 ) -> Float[Array, " n_q"]:
-    """Logarithm of the diffuse intensity, where the sample deviates from the crystal with its deviation.
+    """Logarithm of the intensity as it is measured.
 
     Args:
-        forward: the crystal and its engine.
-        irreducible: eV/Å².
+        forward: the crystal, its engine, and what else is in the intensity.
+        parameters: φ in eV/Å², followed by the strengths of the instrument's background.
         phi_blocks: from :func:`blocks` of the same.
     """
+    diffuse = _diffuse(forward, parameters, phi_blocks)
+    if forward.instrument is None:
+        return diffuse
+    strengths = parameters[forward.basis.shape[-1] :]
+    return measured_log_intensity(forward.instrument, diffuse, strengths)
+
+
+def _diffuse(
+    forward: ForwardModel,
+    irreducible: Float[Array, " n_parameters"],
+    phi_blocks: Complex[Array, "n_k three_n three_n"],
+) -> Float[Array, " n_q"]:
+    """Logarithm of the diffuse intensity, where the sample deviates from the crystal with its deviation."""
     engine = forward.engine
     assert engine is not None
     covariance = real_space_covariance(forward, phi_blocks)
     if isinstance(engine, points.PointEngine):
-        at_points = points.point_blocks(engine, force_constants(forward.basis, irreducible))
+        at_points = points.point_blocks(engine, _constants(forward, irreducible))
         # The first block is the one that is treated as k = 0.
         everywhere = displacement_covariance(forward, jnp.concatenate([phi_blocks[:1], at_points]))
         return points.log_intensity(engine, covariance, everywhere[1:])

@@ -1,4 +1,4 @@
-"""The engine for Q points anywhere, against the grid engine and against sums over the atoms of large crystals."""
+"""The engine for Q points anywhere, against the grid engine on the same supercell and on a larger one."""
 
 import jax
 import jax.numpy as jnp
@@ -7,13 +7,12 @@ import pytest
 
 from bayestds.crystal.supercell import make_supercell
 from bayestds.errors import VolumeError
-from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.inference.information import log_intensity_and_jacobian
 from bayestds.scattering.exact import make_engine
 from bayestds.scattering.forward import Statistics, log_intensity, make_forward_model
 from bayestds.scattering.points import make_point_engine
 from tests.brute_force import random_stable
-from tests.crystals import commensurate_points, make_crystal, make_irreducible
+from tests.crystals import commensurate_points, make_irreducible
 
 CRYSTALS = [
     ("fcc", 3, (4, 4, 4)),
@@ -68,7 +67,8 @@ def test_between_the_waves_of_its_supercell_it_converges_to_a_larger_one():
     assert errors[1] < 0.01, errors
 
 
-def test_derivatives_match_finite_differences(finite_difference_step=1e-5):
+def test_derivatives_match_finite_differences():
+    finite_difference_step = 1e-5
     irreducible = make_irreducible("zincblende", 2)
     supercell = make_supercell(irreducible.crystal, (3, 3, 3))
     values = random_stable(irreducible, supercell, 1)
