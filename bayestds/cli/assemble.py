@@ -1,5 +1,6 @@
 """From a model file to crystal, force constants, supercell, data and priors."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from bayestds.inference.noise import make_fit_data
 from bayestds.inference.point_fit import Problem
 from bayestds.inference.priors import Prior, make_prior
 from bayestds.io import read_volume
+from bayestds.scattering.atoms import neutron_lengths, xray_factors
 from bayestds.scattering.forward import Statistics, make_forward_model, stable
 from bayestds.scattering.grid import Mask, average
 from bayestds.scattering.sampled import SampledEngine, make_sampled_engine
@@ -33,18 +35,58 @@ class Study:
     crystal: Crystal
     irreducible: IrreducibleForceConstants
 
-    @property
-    def scattering_factors(self) -> np.ndarray | None:
-        """Constant scattering factors (n_atoms,) of the model; None where all are 1."""
-        factors = self.model.scattering.factors
-        unknown = sorted(set(factors) - set(self.crystal.species))
+    def scattering_factors(self, q_points: np.ndarray) -> np.ndarray | None:
+        """f_κ (n_q, n_atoms) at Q points (n_q, 3) in r.l.u., (n_atoms,) if constant, None where all are 1.
+
+        Raises:
+            ModelError: an atom is not known, or Friedel's law does not hold.
+        """
+        given = self.model.scattering
+        if given.radiation == "point":
+            return self.constant_factors()
+        self._check_species("ions", given.ions)
+        if given.energy is not None and len(self.crystal.laue_group) != self.crystal.n_rotations:
+            raise ModelError(
+                f"[scattering] of {self.model.path} has an energy, and the crystal no centre of symmetry.",
+                "With anomalous terms I(Q) and I(-Q) differ there, while equivalent voxels are averaged.",
+                "Leave `energy` out.",
+            )
+        lengths = np.linalg.norm(self.crystal.scattering_vectors(q_points), axis=-1)
+        try:
+            if given.radiation == "neutron":
+                return neutron_lengths(self.crystal.species)
+            ions = [given.ions.get(species, species) for species in self.crystal.species]
+            return xray_factors(ions, lengths, given.energy)
+        except CrystalError as error:
+            raise ModelError(f"{self.model.path}: {error.summary}", error.reason, error.fix) from error
+
+    def constant_factors(self) -> np.ndarray | None:
+        """f_κ (n_atoms,) that do not depend on Q; None where all are 1.
+
+        Raises:
+            ModelError: they do depend on it.
+        """
+        given = self.model.scattering
+        if given.radiation == "xray":
+            raise ModelError(
+                f"[scattering] of {self.model.path} asks for X-ray form factors.",
+                "Intensities of configurations can only be made of atoms whose factors do not depend on Q.",
+                "Use the exact engine, or point atoms.",
+            )
+        if given.radiation == "neutron":
+            return neutron_lengths(self.crystal.species)
+        self._check_species("factors", given.factors)
+        factors = given.factors
+        return np.array([factors.get(species, 1.0) for species in self.crystal.species]) if factors else None
+
+    def _check_species(self, key: str, table: Mapping[str, object]) -> None:
+        unknown = sorted(set(table) - set(self.crystal.species))
         if unknown:
             raise ModelError(
-                f"[scattering.factors] of {self.model.path} names {', '.join(unknown)}.",
+                f"[scattering.{key}] of {self.model.path} names {', '.join(unknown)}.",
                 f"The crystal consists of {', '.join(sorted(set(self.crystal.species)))}.",
                 "Correct the species.",
             )
-        return np.array([factors.get(species, 1.0) for species in self.crystal.species]) if factors else None
 
     @property
     def prior_scales(self) -> np.ndarray:
@@ -138,7 +180,7 @@ class Study:
 
     def sampled_engine(self, nufft: bool = False) -> SampledEngine:
         """Engine for configurations of the model's supercell on the model's grid."""
-        return make_sampled_engine(self.supercell(), self.axes, self.scattering_factors, nufft)
+        return make_sampled_engine(self.supercell(), self.axes, self.constant_factors(), nufft)
 
     def simulated(self, name: str, scale: float = 1.0, engine: str = "exact") -> xr.Dataset:
         """The volume that the model's measurement would give with a named IFC set, without noise.
@@ -216,7 +258,7 @@ class Study:
             observations.grid,
             make_fit_data(observations, self._noise(volume)),
             self.prior_scales,
-            self.scattering_factors,
+            self.scattering_factors(observations.grid.q_points),
             self.model.fit.tolerance,
             statistics=self.statistics(volume),
         )

@@ -202,10 +202,10 @@ def _scattering(
     study: Study, values: np.ndarray, volume: xr.Dataset, counts: float, temperatures: list[float]
 ) -> Scattering:
     """Scattering at several temperatures; at the first of them a voxel has these mean counts."""
-    supercell, factors, phi = study.supercell(), study.scattering_factors, jnp.asarray(values)
+    supercell, phi = study.supercell(), jnp.asarray(values)
     used = voxel_mask(volume, supercell, _whole(study.mask))
     grid = reduce_grid(volume, supercell, used)
-    statistics = study.model_statistics
+    factors, statistics = study.scattering_factors(grid.q_points), study.model_statistics
     crystal = make_forward_model(study.irreducible, supercell, max(temperatures), statistics=statistics)
     hottest = covariance(crystal, phi)
     engine = choose_engine(supercell, grid.q_points, hottest, factors, study.model.fit.tolerance)

@@ -114,7 +114,8 @@ def _inconsistencies(model: Model) -> list[str]:
     if scales is not None and len(scales) != shells:
         problems.append(f"priors.scales: expected {shells} numbers, one per shell, found {len(scales)}")
     species = {site.species for site in model.crystal.sites}
-    for name in model.scattering.factors:
-        if species and name not in species:
-            problems.append(f"scattering.factors.{name}: the crystal has only {listed(species)}")
+    for key, table in (("factors", set(model.scattering.factors)), ("ions", set(model.scattering.ions))):
+        for name in sorted(table):
+            if species and name not in species:
+                problems.append(f"scattering.{key}.{name}: the crystal has only {listed(species)}")
     return problems

@@ -16,6 +16,7 @@ from bayestds.config.values import (
     NotNegative,
     Number,
     Positive,
+    Radiation,
     SpaceGroup,
     Species,
     Statistics,
@@ -106,9 +107,20 @@ class Measurement(Section):
 
 
 class Scattering(Section):
-    """Scattering factors of point atoms; 1 for a species that is not named."""
+    """How atoms scatter: as points (1 for a species that is not named), X-rays or neutrons."""
 
+    radiation: Radiation = Field(default="point", description="point, xray or neutron")
     factors: dict[Species, Number] = Field(default={}, description="numbers by species, {Ni = 1.0}")
+    ions: dict[Species, str] = Field(default={}, description='ions by species, {Na = "Na1+"}')
+    energy: Positive | None = Field(default=None, description="a positive photon energy in keV")
+
+    @model_validator(mode="after")
+    def _what_the_radiation_knows(self) -> "Scattering":
+        if self.radiation != "point" and self.factors:
+            raise ValueError(f'`factors` are those of point atoms: leave them out with "{self.radiation}"')
+        if self.radiation != "xray" and (self.ions or self.energy is not None):
+            raise ValueError('`ions` and `energy` are for X-rays: give radiation = "xray"')
+        return self
 
 
 class Mask(Section):

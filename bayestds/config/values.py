@@ -76,6 +76,7 @@ SpaceGroup = Annotated[int | str, PlainValidator(_space_group)]
 Noise = Annotated[float | Literal["learned"], PlainValidator(_noise)]
 Family = Literal["normal", "student_t", "shrinkage"]
 Statistics = Literal["classical", "quantum"]
+Radiation = Literal["point", "xray", "neutron"]
 Supercell = Annotated[Matrix, PlainValidator(_matrix)]
 GridAxis = Annotated[Axis, PlainValidator(_axis), Field(description="[first, last, points] in r.l.u.")]
 

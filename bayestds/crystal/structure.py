@@ -71,6 +71,11 @@ class Crystal:
         rotations = to_conventional @ laue_rotations(self.space_group.rotations) @ self.conventional_matrix.T
         return np.rint(rotations).astype(int)
 
+    @property
+    def n_rotations(self) -> int:
+        """Order of the point group: that of the Laue group if the crystal has a centre of symmetry."""
+        return len(np.unique(self.space_group.rotations, axis=0))
+
     def scattering_vectors(self, q_points: np.ndarray) -> np.ndarray:
         """Cartesian Q (n_q, 3) in Å⁻¹ of q_points (n_q, 3) in r.l.u. of the conventional cell."""
         return 2 * np.pi * np.asarray(q_points) @ np.linalg.inv(self.conventional_lattice).T

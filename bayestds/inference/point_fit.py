@@ -67,7 +67,7 @@ class Problem:
         grid: the Q points.
         data: log intensities at them.
         prior_scales: (n_irreducible,) eV/Å².
-        scattering_factors: f_κ (n_atoms,), None for 1.
+        scattering_factors: f_κ (n_atoms,) or (n_q, n_atoms), may be complex; None for 1.
         tolerance: of the forward model in log intensity.
         deviation: of the sample covariance behind the data from the crystal's, None if it is not known.
         statistics: of the displacements.
@@ -253,7 +253,9 @@ def _first_stage(
     """Into the stable region and near the maximum, on a subset of the Q points."""
     rows = np.random.default_rng(0).permutation(len(problem.grid.q_points))[:SUBSET_SIZE]
     data = subset(problem.data, rows)
-    engine = make_engine(problem.supercell, problem.grid.q_points[rows], problem.scattering_factors)
+    factors = problem.scattering_factors
+    factors = factors if factors is None or factors.ndim == 1 else factors[rows]
+    engine = make_engine(problem.supercell, problem.grid.q_points[rows], factors)
     forward = problem.forward_model(engine)
     for number in range(MAX_ROUNDS):
         here = _look(forward, problem, data, location)

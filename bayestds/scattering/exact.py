@@ -282,16 +282,13 @@ def make_engine(
     phases = pairs.counts[:n_near] * window[cells] * supercell.phases(k_of_block, cells)
     # Of a pair and its conjugate with κ = κ' only the sum of both is wanted, and that is real.
     phases = np.stack([phases.real, np.where(same, 0.0, phases.imag)], axis=-1)
-    far_mask = np.ones((supercell.n_cells, len(kinds)))
-    far_mask[cells, kind] = 0
-    far_mask[supercell.cell_index(-supercell.cells[cells[same]]), kind[same]] = 0
     return ExactEngine(
         jnp.asarray(vectors.swapaxes(1, 2)),
         jnp.asarray(np.stack([cross.real, cross.imag], axis=-1).transpose(0, 2, 3, 1)),
         jnp.asarray(phases),
         jnp.asarray(np.column_stack([cells, atoms])),
         jnp.asarray(np.eye(len(kinds))[kind]),
-        jnp.asarray(far_mask),
+        jnp.asarray(_far_mask(supercell, len(kinds), cells, kind, same)),
         jnp.asarray(window),
         jnp.asarray(kinds),
         jnp.asarray(k_of_block),
@@ -300,6 +297,16 @@ def make_engine(
         supercell.grid_shape,
         n_groups,
     )
+
+
+def _far_mask(
+    supercell: Supercell, n_kinds: int, cells: np.ndarray, kind: np.ndarray, same: np.ndarray
+) -> np.ndarray:
+    """1 (n_cells, n_kinds) but for near pairs, given by cell and kind, and their conjugates if κ = κ'."""
+    mask = np.ones((supercell.n_cells, n_kinds))
+    mask[cells, kind] = 0
+    mask[supercell.cell_index(-supercell.cells[cells[same]]), kind[same]] = 0
+    return mask
 
 
 def _structure_factors(

@@ -1,6 +1,6 @@
 """Scattering volumes from force constants: exact and free of noise, or averaged over configurations."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -42,6 +42,8 @@ from bayestds.scattering.volume import make_volume
 
 Axes = tuple[np.ndarray, np.ndarray, np.ndarray]
 
+ScatteringFactors = np.ndarray | Callable[[np.ndarray], np.ndarray | None]
+
 CHUNK = 100
 """Configurations between two reports of progress."""
 
@@ -52,7 +54,7 @@ def simulate_volume(
     supercell: Supercell,
     temperature: float,
     axes: Axes,
-    scattering_factors: np.ndarray | None = None,
+    scattering_factors: ScatteringFactors | None = None,
     scale: float = 1.0,
     one_phonon: bool = False,
     statistics: Statistics = "classical",
@@ -65,7 +67,7 @@ def simulate_volume(
         supercell: its wave vectors must contain the voxels.
         temperature: K.
         axes: h, k and l of the voxels, conventional r.l.u.
-        scattering_factors: f_κ (n_atoms,); 1 by default.
+        scattering_factors: f_κ (n_atoms,), or a function of the Q points (n_q, 3) in r.l.u.; 1 by default.
         scale: overall factor of the intensity.
         one_phonon: leave out all that is not scattered by one phonon.
         statistics: of the displacements.
@@ -78,12 +80,13 @@ def simulate_volume(
     volume = empty_volume(axes, supercell, temperature=temperature, noise="none", statistics=statistics)
     used = np.isfinite(volume["intensity"].values)
     grid = reduce_grid(volume, supercell, used)
+    factors = scattering_factors(grid.q_points) if callable(scattering_factors) else scattering_factors
     phi = jnp.asarray(values)
     if one_phonon:
         covariance = displacement_covariance(forward, blocks(forward, phi))
-        intensity = one_phonon_intensity(supercell, grid.q_points, covariance, scattering_factors)
+        intensity = one_phonon_intensity(supercell, grid.q_points, covariance, factors)
     else:
-        engine = make_engine(supercell, grid.q_points, scattering_factors)
+        engine = make_engine(supercell, grid.q_points, factors)
         intensity = jnp.exp(log_intensity(forward.with_engine(engine), phi))
     volume["intensity"].values[used] = scale * np.asarray(intensity)[grid.point_of_voxel[used]]
     return volume

@@ -121,7 +121,7 @@ def test_constants_are_recovered_beside_an_unknown_background():
     data = FitData(jnp.asarray(observed), jnp.full(len(q_points), 0.01**-2.0), learned=False)
 
     def estimate(instrument: Instrument | None, n_terms: int, rounds: int) -> tuple[np.ndarray, float]:
-        """Error of the constants by Gauss-Newton from the truth, and its squared length in standard errors."""
+        """Error of the constants by Gauss-Newton from the truth, and its square in standard errors."""
         model = replace(forward, instrument=instrument)
         start = jnp.asarray(np.append(truth, strengths[:n_terms]))
         parameters = start

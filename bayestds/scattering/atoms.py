@@ -1,0 +1,87 @@
+"""How strongly atoms scatter: X-ray form factors of free atoms and ions, or neutron scattering lengths.
+
+With waves exp(iQ·r) an X-ray form factor is f = f₀(|Q|) + f' + if''. f₀ is the sum of five Gaussians of
+Waasmaier and Kirfel (Acta Cryst. A 51 (1995) 416); f' and f'' are those of Chantler (J. Phys. Chem. Ref.
+Data 24 (1995) 71); both come from xraydb. Neutron lengths are the bound coherent ones of the natural
+elements, from periodictable; their imaginary parts, which matter for few strong absorbers, are left out.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from bayestds.errors import CrystalError
+
+ENERGIES = (0.1, 400.0)
+"""Photon energies, keV, for which anomalous terms are looked up."""
+
+
+def xray_factors(species: Sequence[str], q_lengths: np.ndarray, energy: float | None = None) -> np.ndarray:
+    """X-ray form factors (n_q, n_atoms) in electrons; complex where there are anomalous terms.
+
+    Args:
+        species: an element or ion for each atom, such as "Ni" or "Na1+".
+        q_lengths: |Q| (n_q,), Å⁻¹.
+        energy: of the photons, keV; None leaves f' and f'' out.
+
+    Raises:
+        CrystalError: no form factor is tabulated for a species, or the energy is out of range.
+    """
+    import xraydb  # opens a database, which only those who ask for form factors need
+
+    _check_energy(energy)
+    columns = {}
+    for name in dict.fromkeys(species):
+        element = name.rstrip("0123456789+-")
+        try:
+            known = xraydb.f0_ions(element)
+        except ValueError:
+            known = []
+        if name not in known:
+            raise CrystalError(
+                f"There is no X-ray form factor of {name!r}.",
+                f"Tabulated are {', '.join(known) or 'neither it nor any ion of ' + element}.",
+                "Name one of these, or give constant factors.",
+            )
+        # xraydb wants sin θ / λ.
+        column = xraydb.f0(name, np.asarray(q_lengths) / (4 * math.pi))
+        if energy is not None:
+            volts = 1e3 * energy
+            column = column + xraydb.f1_chantler(element, volts) + 1j * xraydb.f2_chantler(element, volts)
+        columns[name] = column
+    return np.stack([columns[name] for name in species], axis=1)
+
+
+def _check_energy(energy: float | None) -> None:
+    low, high = ENERGIES
+    if energy is not None and not low <= energy <= high:
+        raise CrystalError(
+            f"There are no anomalous terms for a photon energy of {energy:g} keV.",
+            f"Tables run from {low:g} to {high:g} keV.",
+            "Give the energy in keV, or leave it out.",
+        )
+
+
+def neutron_lengths(species: Sequence[str]) -> np.ndarray:
+    """Bound coherent scattering lengths (n_atoms,), fm, of the natural elements.
+
+    Raises:
+        CrystalError: none is tabulated for a species.
+    """
+    from periodictable import elements
+
+    lengths = {}
+    for name in dict.fromkeys(species):
+        try:
+            length = elements.symbol(name).neutron.b_c
+        except ValueError:
+            length = None
+        if length is None:
+            raise CrystalError(
+                f"There is no neutron scattering length of {name!r}.",
+                "The tables have natural elements, without those that are too radioactive.",
+                "Give constant factors, in fm.",
+            )
+        lengths[name] = float(length)
+    return np.array([lengths[name] for name in species])
