@@ -175,7 +175,7 @@ def _image_index(axes: list[np.ndarray], rotation: np.ndarray) -> np.ndarray:
 def average(volume: xr.Dataset, supercell: Supercell, mask: Mask | None = None) -> Observations:
     """Average a volume over the Laue group, on the voxels that are measured and inside the mask.
 
-    Voxels with standard errors are weighted by their inverse variance.
+    Voxels with standard errors are weighted by their inverse variance, freed of their own noise.
 
     Raises:
         VolumeError: no voxel or too few are left, intensities are not positive, or voxels do not fit the
@@ -198,8 +198,35 @@ def average(volume: xr.Dataset, supercell: Supercell, mask: Mask | None = None) 
         )
     grid = reduce_grid(volume, supercell, used)
     point, values = grid.point_of_voxel[used], intensity[used]
-    weight = np.ones(len(values)) if sigma is None else sigma[used] ** -2.0
+    weight = np.ones(len(values)) if sigma is None else 1 / expected_variance(point, values, sigma[used])
     total = np.bincount(point, weight)
     mean = np.bincount(point, weight * values) / total
     relative = None if sigma is None else 1 / (np.sqrt(total) * mean)
     return Observations(grid, np.log(mean), relative)
+
+
+def expected_variance(point: np.ndarray, values: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """Variances (n_voxels,) that do not hang on the noise of the very voxel.
+
+    Where σ² was made from counts, a voxel that came out low has a small σ and weighs more than it should,
+    so that the mean is too low. Equivalent voxels have one expectation: the power with which σ² follows the
+    value is seen within the orbits, 1 for counts and 0 for errors of another origin, and σ² is moved along
+    it to the mean of the orbit.
+
+    Args:
+        point: (n_voxels,) int, the orbit of each voxel.
+        values: intensities, positive.
+        sigma: standard errors, positive.
+    """
+    multiplicity = np.bincount(point)
+
+    def within(numbers: np.ndarray) -> np.ndarray:
+        return numbers - (np.bincount(point, numbers) / multiplicity)[point]
+
+    mean = np.bincount(point, values) / multiplicity
+    relative = values / mean[point]
+    deviation = np.log(relative)
+    # Values themselves do not hang on how long each voxel was measured; their logarithms do, in the mean.
+    spread = within(relative)
+    power = spread @ within(np.log(sigma**2)) / max(spread @ within(deviation), 1e-300)
+    return sigma**2 * np.exp(-np.clip(power, 0, 1) * deviation)

@@ -8,7 +8,7 @@ import xarray as xr
 
 from bayestds.crystal.supercell import Supercell, make_supercell
 from bayestds.errors import VolumeError
-from bayestds.scattering.grid import Mask, average, nearest_bragg, reduce_grid, voxel_mask
+from bayestds.scattering.grid import Mask, average, expected_variance, nearest_bragg, reduce_grid, voxel_mask
 from bayestds.scattering.volume import make_volume
 from tests.crystals import make_crystal
 
@@ -308,3 +308,35 @@ def test_supercell_of_lower_symmetry_than_the_crystal():
     volume = random_volume((axis(2, 5), axis(2, 5), axis(2, 5)))
     grid = average(volume, supercell, Mask(plane=(0, 0, 1))).grid
     assert (supercell.k_index(grid.q_points) >= 0).all()
+
+
+def weighted_means(values: np.ndarray, sigma: np.ndarray, multiplicity: int) -> np.ndarray:
+    point = np.repeat(np.arange(len(values) // multiplicity), multiplicity)
+    weight = 1 / expected_variance(point, values, sigma)
+    return np.bincount(point, weight * values) / np.bincount(point, weight)
+
+
+def test_errors_from_counts_do_not_bias_the_mean():
+    """Weights 1/counts would give the harmonic mean, up to one count in 100 too low."""
+    rng = np.random.default_rng(0)
+    exposure = rng.uniform(0.3, 3, 96_000)
+    counts = np.maximum(rng.poisson(100 * exposure), 1)
+    values, sigma = counts / exposure, np.sqrt(counts) / exposure
+    means = weighted_means(values, sigma, 24)
+    biased = np.average(values, weights=sigma**-2.0)
+    assert biased < 99.5
+    standard_error = means.std() / np.sqrt(len(means))
+    assert abs(means.mean() - 100) < 4 * standard_error < 0.2
+    # As good as the pooled counts, the best there is.
+    pooled = counts.reshape(-1, 24).sum(axis=1) / exposure.reshape(-1, 24).sum(axis=1)
+    assert means.std() < 1.02 * pooled.std()
+
+
+def test_errors_of_another_origin_are_weights_as_they_are():
+    rng = np.random.default_rng(1)
+    sigma = rng.uniform(1, 20, 48_000)
+    values = 100 + sigma * rng.normal(size=len(sigma))
+    usual = (values / sigma**2).reshape(-1, 24).sum(axis=1) / (sigma**-2.0).reshape(-1, 24).sum(axis=1)
+    means = weighted_means(values, sigma, 24)
+    assert means.std() < 1.02 * usual.std()
+    assert abs(means.mean() - 100) < 4 * means.std() / np.sqrt(len(means))
