@@ -23,14 +23,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout,
 Shells = Annotated[int | None, typer.Option(min=1, help="Neighbour shells, instead of the model's.")]
 
 
-def _positive(value: float) -> float:
-    if not (math.isfinite(value) and value > 0):
+def _positive(value: float | None) -> float | None:
+    if value is not None and not (math.isfinite(value) and value > 0):
         raise typer.BadParameter(f"{value:g} is not a positive number.")
     return value
 
 
 def _all_positive(values: list[float] | None) -> list[float] | None:
-    return values and [_positive(value) for value in values]
+    for value in values or []:
+        _positive(value)
+    return values
 
 
 def _normals(texts: list[str] | None) -> list[str] | None:
@@ -95,7 +97,7 @@ def simulate(
     configurations: Annotated[
         int, typer.Option(min=1, help="Random configurations of the sampled engine.")
     ] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the sampled engine.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the sampled engine, and of counts.")] = 0,
     sampler: Annotated[
         Sampler, typer.Option(help="Cholesky factor of each wave vector, or of the dense Hessian.")
     ] = Sampler.block,
@@ -107,9 +109,15 @@ def simulate(
         typer.Option(help="Mean over the frames of this file: anything ASE reads, or .npz.", metavar="FILE"),
     ] = None,
     scale: Annotated[float, typer.Option(help="Overall factor of the intensity.", callback=_positive)] = 1.0,
+    counts: Annotated[
+        float | None,
+        typer.Option(help="Poisson counts, so many a voxel in the mean.", callback=_positive),
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Simulate the diffuse scattering volume of a model; an interrupted average goes on where it was."""
+    if counts is not None and (trajectory is not None or engine == Engine.sampled):
+        raise typer.BadParameter("--counts is for intensities without noise: choose another --engine.")
     if trajectory is not None:
         from bayestds.cli.trajectory import simulate_trajectory
 
@@ -121,7 +129,7 @@ def simulate(
     from bayestds.cli.simulation import simulate as run
 
     sampling = Sampling(configurations, seed, sampler == Sampler.dense, nufft)
-    run(model, output, ifcs, engine.value, sampling, scale, json)
+    run(model, output, ifcs, engine.value, sampling, scale, counts, json)
 
 
 @app.command()

@@ -268,7 +268,8 @@ class Study:
 
         The model may say otherwise; snapshots of a trajectory are correlated and not harmonic.
         """
-        other = self.model.fit.noise is not None or "sigma" in volume or "snapshots" in volume.attrs
+        given = {"sigma", "counts"} & set(volume)
+        other = self.model.fit.noise is not None or given or "snapshots" in volume.attrs
         return None if other else volume.attrs.get("configurations")
 
     def _noise(self, volume: xr.Dataset) -> float | None:

@@ -173,7 +173,7 @@ def fit_warnings(study: Study, fitted: Fitted) -> list[str]:
             f"of {volume.attrs['configurations']} independent configurations of a harmonic crystal, and the "
             "errors of the constants are larger than those printed."
         )
-    if "sigma" in volume and chi_square > ACCEPTABLE_CHI_SQUARE:
+    if {"sigma", "counts"} & set(volume) and chi_square > ACCEPTABLE_CHI_SQUARE:
         found.append(
             f"chi-square per degree of freedom is {chi_square:.3g}: the residuals are larger than the "
             "standard errors of the volume, and the errors of the constants are larger than those printed."

@@ -19,6 +19,7 @@ from bayestds.lattice_dynamics.displacements import cell_differences
 from bayestds.scattering.simulation import (
     IntensitySum,
     averaged_volume,
+    counted_volume,
     displacement_root,
     empty_volume,
     no_configurations,
@@ -53,6 +54,7 @@ def simulate(
     engine: str,
     sampling: Sampling,
     scale: float,
+    counts: float | None,
     as_json: bool,
 ) -> None:
     """Simulate a volume and write it."""
@@ -66,6 +68,8 @@ def simulate(
         volume = _sampled(study, name, sampling, scale, target)
     else:
         volume = study.simulated(name, scale, engine)
+        if counts is not None:
+            volume = counted_volume(volume, counts, sampling.seed)
     write_volume(volume, target)
     checkpoint_path(target).unlink(missing_ok=True)
     tell_written(describe(volume), target, as_json)

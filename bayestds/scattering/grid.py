@@ -15,6 +15,9 @@ from bayestds.scattering.volume import spacing
 FEWEST_POINTS = 10
 """Fewer irreducible points than this are refused as a measurement."""
 
+SAME_EXPOSURE = 1e-6
+"""Relative difference of normalisations up to which they are the same."""
+
 
 @dataclass(frozen=True)
 class Mask:
@@ -175,11 +178,12 @@ def _image_index(axes: list[np.ndarray], rotation: np.ndarray) -> np.ndarray:
 def average(volume: xr.Dataset, supercell: Supercell, mask: Mask | None = None) -> Observations:
     """Average a volume over the Laue group, on the voxels that are measured and inside the mask.
 
-    Voxels with standard errors are weighted by their inverse variance, freed of their own noise.
+    Voxels with standard errors are weighted by their inverse variance, freed of their own noise. Counts of
+    volumes without standard errors are added up, voxels without any included.
 
     Raises:
-        VolumeError: no voxel or too few are left, intensities are not positive, or voxels do not fit the
-            supercell.
+        VolumeError: no voxel or too few are left, intensities are not positive, voxels do not fit the
+            supercell, or counts do not say how long each voxel was measured.
     """
     intensity = volume["intensity"].values
     used = np.isfinite(intensity) & voxel_mask(volume, supercell, mask or Mask())
@@ -188,7 +192,8 @@ def average(volume: xr.Dataset, supercell: Supercell, mask: Mask | None = None) 
     sigma = volume["sigma"].values if "sigma" in volume else None
     if sigma is not None:
         used &= np.isfinite(sigma) & (sigma > 0)
-    bad = used & (intensity <= 0)
+    counts = volume["counts"].values if "counts" in volume and sigma is None else None
+    bad = used & (intensity <= 0 if counts is None else intensity < 0)
     if bad.any():
         where = [float(volume[n].values[i]) for n, i in zip("hkl", np.argwhere(bad)[0], strict=True)]
         raise VolumeError(
@@ -198,11 +203,51 @@ def average(volume: xr.Dataset, supercell: Supercell, mask: Mask | None = None) 
         )
     grid = reduce_grid(volume, supercell, used)
     point, values = grid.point_of_voxel[used], intensity[used]
+    if counts is not None:
+        return _pooled(grid, point, counts[used], _exposure(counts[used], values))
     weight = np.ones(len(values)) if sigma is None else 1 / expected_variance(point, values, sigma[used])
     total = np.bincount(point, weight)
     mean = np.bincount(point, weight * values) / total
     relative = None if sigma is None else 1 / (np.sqrt(total) * mean)
     return Observations(grid, np.log(mean), relative)
+
+
+def _pooled(
+    grid: IrreducibleGrid, point: np.ndarray, counts: np.ndarray, exposure: np.ndarray
+) -> Observations:
+    """All counts of each point over all its exposure, with the relative error 1/√N."""
+    total = np.bincount(point, counts)
+    if (total == 0).any():
+        raise VolumeError(
+            f"{(total == 0).sum()} of {len(total)} irreducible points have no counts at all.",
+            f"The first is at {np.round(grid.q_points[total == 0][0], 4).tolist()} r.l.u.; the logarithm of "
+            "their mean does not exist, and to leave them out would favour bright points.",
+            "Leave out the faint region with a [mask], rebin the volume, or count longer.",
+        )
+    return Observations(grid, np.log(total / np.bincount(point, exposure)), 1 / np.sqrt(total))
+
+
+def _exposure(counts: np.ndarray, intensity: np.ndarray) -> np.ndarray:
+    """Counts for an intensity of 1 (n_voxels,); voxels without counts tell none, but may have that of all."""
+    empty = counts == 0
+    if empty.all() or ((intensity == 0) != empty).any():
+        raise VolumeError(
+            "Counts and intensities of the volume contradict each other.",
+            "An intensity is counts over a normalisation: both or none are zero, and not everywhere.",
+            "Check how the volume was normalised, or store standard errors `sigma` instead of counts.",
+        )
+    exposure = counts[~empty] / intensity[~empty]
+    if empty.any() and np.ptp(exposure) > SAME_EXPOSURE * exposure.mean():
+        raise VolumeError(
+            f"{empty.sum()} voxels have no counts, and voxels were measured for different times.",
+            f"Counts over intensity run from {exposure.min():.4g} to {exposure.max():.4g}, so that it is not "
+            "known what no counts mean.",
+            "Mark voxels without counts as unmeasured only if nothing was measured; else rebin until none is "
+            "left.",
+        )
+    filled = np.full(counts.shape, exposure.mean())
+    filled[~empty] = exposure
+    return filled
 
 
 def expected_variance(point: np.ndarray, values: np.ndarray, sigma: np.ndarray) -> np.ndarray:

@@ -249,3 +249,22 @@ def averaged_volume(
     mean = scale * np.asarray(unfolded(engine, sum_.total)) / int(sum_.count)
     filled = volume["intensity"].copy(data=np.where(np.isnan(volume["intensity"].values), np.nan, mean))
     return volume.assign(intensity=filled).assign_attrs(configurations=int(sum_.count), noise="ensemble")
+
+
+def counted_volume(volume: xr.Dataset, mean_counts: float, seed: int) -> xr.Dataset:
+    """A volume of Poisson counts in place of its intensities, which become counts over a normalisation.
+
+    Args:
+        volume: intensities without noise.
+        mean_counts: counts of a measured voxel in the mean.
+        seed: of the random numbers.
+    """
+    intensity = volume["intensity"].values
+    measured = np.isfinite(intensity)
+    normalisation = mean_counts / intensity[measured].mean()
+    counts = np.zeros(intensity.shape)
+    counts[measured] = np.random.default_rng(seed).poisson(normalisation * intensity[measured])
+    found = np.where(measured, counts / normalisation, np.nan)
+    return volume.assign(
+        intensity=volume["intensity"].copy(data=found), counts=volume["intensity"].copy(data=counts)
+    ).assign_attrs(noise="counts", mean_counts=mean_counts, seed=seed)

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -212,3 +213,30 @@ def test_fewer_shells_than_the_truth_leave_a_residual(folder):
     found = fit("tiny.toml", "--shells", "1")
     assert tuple(found["ifcs"]) == ("b0", "b1", "b2")
     assert found["residual_rms"] > 1e-3
+
+
+def test_photons_are_counted_and_fitted(tmp_path, monkeypatch):
+    """Twelve counts a voxel in the mean, in many none: errors of the constants are as large as their standard errors say."""
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.toml").write_text(MODEL + "[mask]\nq_min = 1.5\n")
+    squares = []
+    for seed in range(5):
+        simulated = call("simulate", "tiny.toml", "--counts", 12, "--seed", seed, "-o", "counts.nc")
+        assert simulated.code == 0, simulated.err
+        volume = read_volume("counts.nc")
+        counts = volume["counts"].values[np.isfinite(volume["intensity"].values)]
+        assert (counts == 0).sum() > 10
+        assert counts.mean() == pytest.approx(12, rel=0.1)
+        record = fit("tiny.toml", "counts.nc", "-o", "fit.nc")
+        assert record["noise"] == "given"
+        pulls = [(value["value"] - value["reference"]) / value["sd"] for value in record["ifcs"].values()]
+        squares.append(np.mean(np.square(pulls)))
+    assert 0.3 < np.mean(squares) < 2.5, squares
+
+
+def test_counts_of_configurations_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.toml").write_text(MODEL)
+    outcome = call("simulate", "tiny.toml", "--engine", "sampled", "--counts", 3, "-o", "v.nc")
+    assert outcome.code == 2
+    assert "without noise" in outcome.err

@@ -340,3 +340,36 @@ def test_errors_of_another_origin_are_weights_as_they_are():
     means = weighted_means(values, sigma, 24)
     assert means.std() < 1.02 * usual.std()
     assert abs(means.mean() - 100) < 4 * means.std() / np.sqrt(len(means))
+
+
+def counted(counts: np.ndarray, exposure: float | np.ndarray) -> xr.Dataset:
+    thirds = axis(1, 3)
+    return make_volume(thirds, thirds, thirds, counts / exposure, counts=counts)
+
+
+def test_counts_are_added_up_with_voxels_that_have_none():
+    counts = np.random.default_rng(0).poisson(3.0, (7, 7, 7)).astype(float)
+    found = average(counted(counts, 5.0), supercell_of("fcc", 3, 3, 3))
+    point = found.grid.point_of_voxel
+    assert (counts[point >= 0] == 0).any()
+    for number in range(len(found.log_intensity)):
+        total = counts[point == number].sum()
+        expected = np.log(total / (5.0 * (point == number).sum()))
+        np.testing.assert_allclose(found.log_intensity[number], expected)
+        np.testing.assert_allclose(found.relative_sigma[number], total**-0.5)
+
+
+def test_counts_without_a_known_exposure_are_refused():
+    supercell = supercell_of("fcc", 3, 3, 3)
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(3.0, (7, 7, 7)).astype(float)
+    with pytest.raises(VolumeError, match="different times"):
+        average(counted(counts, rng.uniform(1, 2, counts.shape)), supercell)
+    found = average(counted(counts + 1, rng.uniform(1, 2, counts.shape)), supercell)
+    assert np.isfinite(found.log_intensity).all()
+    wrong = counted(counts, 5.0)
+    wrong["intensity"].values[counts == 0] = 0.1
+    with pytest.raises(VolumeError, match="contradict"):
+        average(wrong, supercell)
+    with pytest.raises(VolumeError, match="have no counts at all"):
+        average(counted((rng.uniform(size=counts.shape) < 0.02) * 1.0, 5.0), supercell)
