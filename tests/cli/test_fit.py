@@ -216,7 +216,7 @@ def test_fewer_shells_than_the_truth_leave_a_residual(folder):
 
 
 def test_photons_are_counted_and_fitted(tmp_path, monkeypatch):
-    """Twelve counts a voxel in the mean, in many none: errors of the constants are as large as their standard errors say."""
+    """Twelve counts a voxel in the mean, in many none: standard errors say how large the errors are."""
     monkeypatch.chdir(tmp_path)
     Path("tiny.toml").write_text(MODEL + "[mask]\nq_min = 1.5\n")
     squares = []
