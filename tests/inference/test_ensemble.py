@@ -20,13 +20,13 @@ from bayestds.inference.ensemble import (
 from bayestds.inference.information import displacement_information
 from bayestds.inference.noise import FitData, precision_times, reduced_chi_square
 from bayestds.inference.point_fit import Problem
+from bayestds.scattering import exact
 from bayestds.scattering.exact import make_engine
 from bayestds.scattering.forward import (
     ForwardModel,
     covariance,
     log_intensity,
     make_forward_model,
-    scattered,
 )
 from bayestds.scattering.grid import Mask
 from tests.ensembles import Crystal, vibrating
@@ -88,7 +88,7 @@ def test_deviation_is_seen_by_every_voxel_from_its_side():
     q = np.stack(np.meshgrid(*crystal.grid.axes, indexing="ij"), axis=-1)[used]
     every = forward.with_engine(make_engine(crystal.supercell, q, crystal.factors))
     c = covariance(every, jnp.asarray(crystal.truth)) + shifts[part]
-    intensity = np.exp(np.asarray(scattered(every, c)))
+    intensity = np.exp(np.asarray(exact.log_intensity(every.engine, c)))
     mean = np.bincount(crystal.grid.point_of_voxel[used], intensity) / crystal.grid.multiplicity
     found = scattered_at("wedge", amplitudes)
     assert np.abs(found - scattered_at("wedge", 0 * amplitudes)).max() > 0.01
