@@ -1,27 +1,20 @@
 """Point fit by stochastic variational inference: AutoDelta and Adam in whitened coordinates.
 
-Adam moves in coordinates whose unit is about the distance still to go: the posterior standard
-deviations, stretched by the length of the Gauss-Newton step. After each round of steps the coordinates
-are computed anew, so that the error falls by a constant factor a round. A first stage works on a random
-subset of the Q points with the direct form of the intensity, which is accurate for any force constants.
+The rounds are those of :mod:`bayestds.inference.ascent`. A first stage works on a random subset of the
+Q points with the direct form of the intensity, which is accurate for any force constants.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import Array
-from jaxtyping import Float
-from numpyro.infer import SVI, Trace_ELBO, init_to_value
-from numpyro.infer.autoguide import AutoDelta
-from numpyro.optim import optax_to_numpyro
 
 from bayestds.crystal.supercell import Supercell
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
+from bayestds.inference.ascent import Newton, newton, one_round, verdict
 from bayestds.inference.information import fisher_information, log_intensity_and_jacobian
 from bayestds.inference.model import whitened
 from bayestds.inference.noise import FitData, noise_variance, precision_times, residual, subset
@@ -37,20 +30,7 @@ from bayestds.scattering.forward import (
 )
 from bayestds.scattering.grid import IrreducibleGrid
 
-STEPS_PER_ROUND = 60
-LEARNING_RATES = (0.1, 0.005)
-"""First and last Adam rate of a round, in units of the whitened coordinates."""
-
-UNSTABLE_RATES = (0.05, 0.05)
-"""The same on the way out of the unstable region, in units of the prior."""
-
 MAX_ROUNDS = 12
-CONVERGED = 1e-3
-"""A fit has converged when the next Gauss-Newton step is below this many standard errors."""
-
-SMALLEST_STEP = 1e-9
-"""... or below this, eV/Å²."""
-
 SUBSET_SIZE = 800
 SUBSET_MISFIT = 1e-3
 """Residual rms of log intensity at which the first stage hands over to the full data."""
@@ -92,14 +72,15 @@ class Problem:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Curvature:
-    """Gauss-Newton picture of the posterior at one point.
+    """What the data say at one point.
 
     Attributes:
         log_intensity: (n_q,) of the model, without the scale.
         derivative: (n_q, n) of the log intensities, Å²/eV.
         residual: (n_q,) observed minus model log intensity at the best scale.
-        precision: (n, n) Fisher information plus prior precision, Å⁴/eV².
-        step: (n,) Gauss-Newton step to the maximum, eV/Å².
+        information: (n, n) Fisher information, Å⁴/eV².
+        slope: (n,) of the log-likelihood, Å²/eV.
+        newton: the step to the maximum of the posterior.
         residual_rms: weighted rms of the residual.
         noise_variance: factor on 1 / weight that makes it a variance.
     """
@@ -107,26 +88,11 @@ class Curvature:
     log_intensity: Array
     derivative: Array
     residual: Array
-    precision: Array
-    step: Array
+    information: Array
+    slope: Array
+    newton: Newton
     residual_rms: Array
     noise_variance: Array
-
-    @property
-    def covariance(self) -> np.ndarray:
-        """Posterior covariance (n, n) in the Gaussian approximation, eV²/Å⁴."""
-        return np.asarray(jnp.linalg.inv(self.precision))
-
-    @property
-    def distance(self) -> float:
-        """Length of the step in posterior standard deviations (the Newton decrement)."""
-        return float(jnp.sqrt(self.step @ self.precision @ self.step))
-
-    @property
-    def converged(self) -> bool:
-        """Whether the step is negligible beside the standard errors."""
-        step, sd = np.abs(np.asarray(self.step)), np.sqrt(np.diag(self.covariance))
-        return bool(((step < CONVERGED * sd) | (step < SMALLEST_STEP)).all())
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,42 +132,17 @@ class PointFit:
     forward: ForwardModel
 
 
-@partial(jax.jit, static_argnames="rates")
-def descend(
-    location: Float[Array, " n"],
-    scale_tril: Float[Array, "n n"],
-    forward: ForwardModel,
-    data: FitData,
-    prior_scales: Float[Array, " n"],
-    rates: tuple[float, float] = LEARNING_RATES,
-) -> Float[Array, " n"]:
-    """One round of SVI (AutoDelta, Adam) from ``location``, in coordinates of unit ``scale_tril``."""
-    arguments = (location, scale_tril, forward, data, prior_scales)
-    schedule = optax.exponential_decay(rates[0], STEPS_PER_ROUND, rates[1] / rates[0])
-    start = init_to_value(values={"irreducible_whitened": jnp.zeros_like(location)})
-    svi = SVI(
-        whitened,
-        AutoDelta(whitened, init_loc_fn=start),
-        optax_to_numpyro(optax.adam(schedule, b2=0.99)),
-        Trace_ELBO(),
-    )
-    # AutoDelta draws nothing: the key only satisfies the interface.
-    state = svi.init(jax.random.key(0), *arguments)
-    state, _ = jax.lax.scan(lambda state, _: svi.update(state, *arguments), state, length=STEPS_PER_ROUND)
-    return location + scale_tril @ svi.get_params(state)["irreducible_whitened_auto_loc"]
-
-
 @jax.jit
 def curvature(forward: ForwardModel, data: FitData, irreducible: Array, prior_scales: Array) -> Curvature:
     """Curvature of the log posterior and the Gauss-Newton step, at stable force constants."""
     fitted, derivative = log_intensity_and_jacobian(forward, irreducible)
     misfit = residual(data, fitted)
     variance = jnp.maximum(noise_variance(data, misfit, len(irreducible)), 1e-30)
-    precision = fisher_information(data, derivative) / variance + jnp.diag(prior_scales**-2.0)
-    slope = derivative.T @ precision_times(data, misfit) / variance - irreducible / prior_scales**2
+    information = fisher_information(data, derivative) / variance
+    slope = derivative.T @ precision_times(data, misfit) / variance
     rms = jnp.sqrt((data.weight * misfit**2).sum() / data.weight.sum())
-    step = jnp.linalg.solve(precision, slope)
-    return Curvature(fitted, derivative, misfit, precision, step, rms, variance)
+    to_maximum = newton(information, slope, irreducible, prior_scales)
+    return Curvature(fitted, derivative, misfit, information, slope, to_maximum, rms, variance)
 
 
 def _look(forward: ForwardModel, problem: Problem, data: FitData, irreducible: Array) -> Curvature | None:
@@ -215,14 +156,9 @@ def _round(
     forward: ForwardModel, problem: Problem, data: FitData, location: Array, here: Curvature | None
 ) -> Array:
     """One round of SVI in the coordinates that suit the place."""
+    step = None if here is None else here.newton
     priors = jnp.asarray(problem.prior_scales)
-    if here is None:
-        return descend(location, jnp.diag(priors), forward, data, priors, UNSTABLE_RATES)
-    # Posterior, stretched to the length of the step, but within the prior.
-    stretched = here.precision / max(here.distance, 1e-3) ** 2 + jnp.diag(priors**-2.0)
-    factor = jnp.linalg.cholesky(stretched)
-    unit = jax.scipy.linalg.solve_triangular(factor.T, jnp.eye(len(factor)), lower=False)
-    return descend(location, unit, forward, data, priors)
+    return one_round(whitened, "irreducible", location, step, priors, (forward, data, priors))
 
 
 def point_fit(
@@ -259,7 +195,7 @@ def _first_stage(
     forward = problem.forward_model(engine)
     for number in range(MAX_ROUNDS):
         here = _look(forward, problem, data, location)
-        if here is not None and (here.residual_rms < SUBSET_MISFIT or here.distance < 1):
+        if here is not None and (here.residual_rms < SUBSET_MISFIT or here.newton.distance < 1):
             break
         _record(history, location, here, f"subset, round {number + 1}", progress)
         location = _round(forward, problem, data, location, here)
@@ -275,26 +211,26 @@ def _second_stage(
     that the last rounds end at the maximum of the direct form.
     """
     bare = replace(problem.forward_model(), deviation=problem.deviation)
-    forward = _with_engine(bare, problem, location)
+    forward = engine_for(bare, problem, location)
     data, truncation = problem.data, None
     converged = False
     for number in range(MAX_ROUNDS):
         here = _look(forward, problem, data, location)
         _record(history, location, here, f"all points, round {number + 1}", progress)
-        if here is None or not here.converged:
+        if here is None or not here.newton.converged:
             location = _round(forward, problem, data, location, here)
             continue
         converged = truncation is not None
         if converged:
             break
-        truncation = _truncation(forward, problem, location)
+        truncation = truncation_at(forward, problem, location)
         if np.abs(truncation.error).max() > problem.tolerance:
             # The force constants have moved out of the range of the engine: choose it anew.
-            forward, truncation = _with_engine(bare, problem, location), None
+            forward, truncation = engine_for(bare, problem, location), None
         else:
             data = replace(data, log_intensity=problem.data.log_intensity - truncation.offset)
-    truncation = truncation or _truncation(forward, problem, location)
-    return _result(forward, problem, data, location, converged, truncation, np.array(history))
+    truncation = truncation or truncation_at(forward, problem, location)
+    return result_at(forward, problem, data, location, converged, truncation, np.array(history))
 
 
 def _record(
@@ -308,10 +244,12 @@ def _record(
     if here is None:
         progress(f"{stage}: the crystal is unstable, moving into the stable region")
     else:
-        progress(f"{stage}: residual rms {here.residual_rms:.2g}, {here.distance:.2g} standard errors to go")
+        distance = here.newton.distance
+        progress(f"{stage}: residual rms {here.residual_rms:.2g}, {distance:.2g} standard errors to go")
 
 
-def _with_engine(bare: ForwardModel, problem: Problem, location: Array) -> ForwardModel:
+def engine_for(bare: ForwardModel, problem: Problem, location: Array) -> ForwardModel:
+    """The forward model with the cheapest engine within the tolerance at these force constants."""
     engine = choose_engine(
         problem.supercell,
         problem.grid.q_points,
@@ -323,7 +261,8 @@ def _with_engine(bare: ForwardModel, problem: Problem, location: Array) -> Forwa
     return bare.with_engine(engine)
 
 
-def _truncation(forward: ForwardModel, problem: Problem, location: Array) -> Truncation:
+def truncation_at(forward: ForwardModel, problem: Problem, location: Array) -> Truncation:
+    """What the engine of the forward model leaves out at these force constants."""
     assert isinstance(forward.engine, ExactEngine)
     return measure_truncation(
         forward.engine,
@@ -334,7 +273,7 @@ def _truncation(forward: ForwardModel, problem: Problem, location: Array) -> Tru
     )
 
 
-def _result(
+def result_at(
     forward: ForwardModel,
     problem: Problem,
     data: FitData,
@@ -343,21 +282,24 @@ def _result(
     truncation: Truncation,
     history: np.ndarray,
 ) -> PointFit:
+    """The point fit that ended at a location, with everything evaluated there.
+
+    Args:
+        forward: with the engine used last.
+        problem: what was fitted.
+        data: its data, free of the truncation error of the engine.
+        location: (n_irreducible,) eV/Å².
+        converged: whether it is a maximum.
+        truncation: of the engine, at the location.
+        history: of the rounds.
+    """
     here = curvature(forward, data, location, jnp.asarray(problem.prior_scales))
     is_stable = bool(stable(forward, location))
-    if converged:
-        message = f"Converged: the next step is below {CONVERGED:g} standard errors."
-    elif not is_stable:
-        message = "Not converged: the fit ended at force constants for which the crystal is unstable."
-    else:
-        message = (
-            f"Not converged: {here.distance:.2g} standard errors were still to go after {MAX_ROUNDS} rounds."
-        )
     log_scale = float(jnp.mean(data.log_intensity - here.log_intensity - here.residual))
     return PointFit(
         irreducible=np.asarray(location),
-        precision=np.asarray(here.precision),
-        covariance=here.covariance if is_stable else np.full_like(here.covariance, np.nan),
+        precision=np.asarray(here.newton.precision),
+        covariance=here.newton.covariance if is_stable else np.full_like(here.newton.precision, np.nan),
         log_intensity=np.asarray(problem.data.log_intensity - here.residual),
         residual=np.asarray(here.residual),
         derivative=np.asarray(here.derivative),
@@ -365,7 +307,7 @@ def _result(
         noise_variance=float(here.noise_variance),
         residual_rms=float(here.residual_rms),
         converged=converged,
-        message=message,
+        message=verdict(here.newton, converged, is_stable, MAX_ROUNDS),
         truncation=truncation,
         history=history,
         forward=forward,
