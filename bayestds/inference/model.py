@@ -99,7 +99,20 @@ def scattering_posterior(forward: ForwardModel, data: FitData, prior: Prior, noi
         prior: of the force constants.
         noise: what is not known of the noise.
     """
-    irreducible = sample_irreducible(prior)
+    observe(forward, data, sample_irreducible(prior), noise)
+
+
+def observe(
+    forward: ForwardModel, data: FitData, irreducible: Float[Array, " n_irreducible"], noise: Noise
+) -> None:
+    """Part of a NumPyro model: the likelihood of a volume, and the sites of its noise and scale.
+
+    Args:
+        forward: crystal, temperature and Q points.
+        data: observed log intensities.
+        irreducible: eV/Å².
+        noise: what is not known of the noise.
+    """
     log_intensity, stable, _ = stable_log_intensity(forward, irreducible, data.log_intensity)
     numpyro.factor("stable", jnp.where(stable, 0.0, -jnp.inf))
     if learns_level(data, noise):

@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from bayestds.inference.model import LOG_NOISE, Coordinates, Noise, learns_level, whitened_posterior
 from bayestds.inference.noise import FitData
@@ -50,17 +51,31 @@ def make_target(problem: Problem, fit: PointFit, prior: Prior, noise: Noise | No
         noise: what is not known of the noise; by default the noise is normal, without a floor.
     """
     noise = noise or Noise()
-    factor = np.linalg.cholesky(fit.precision)
-    unit = np.linalg.inv(factor).T
-    coordinates = {"irreducible": (jnp.asarray(fit.irreducible), jnp.asarray(unit))}
+    coordinates = {"irreducible": (jnp.asarray(fit.irreducible), standard_unit(fit.precision))}
+    coordinates |= noise_coordinates(problem, fit, noise)
+    return Target(coordinates, fit.forward, corrected_data(problem, fit), prior, noise)
+
+
+def standard_unit(precision: np.ndarray) -> Array:
+    """Unit (n, n) of coordinates in which a normal density of this precision is standard."""
+    return jnp.asarray(np.linalg.inv(np.linalg.cholesky(precision)).T)
+
+
+def noise_coordinates(problem: Problem, fit: PointFit, noise: Noise) -> Coordinates:
+    """Location and unit of the sites of a volume's noise and scale, near its point fit."""
+    coordinates = {}
     if learns_level(problem.data, noise):
         location, spread = _noise_level(problem.data, fit)
         coordinates["log_relative_noise"] = (jnp.asarray(location), jnp.asarray(spread))
     if noise.degrees_of_freedom is not None:
         variance = fit.noise_variance / np.asarray(problem.data.weight).sum()
         coordinates["scale_offset"] = (jnp.zeros(()), jnp.asarray(np.sqrt(variance)))
-    data = replace(problem.data, log_intensity=problem.data.log_intensity - fit.truncation.offset)
-    return Target(coordinates, fit.forward, data, prior, noise)
+    return coordinates
+
+
+def corrected_data(problem: Problem, fit: PointFit) -> FitData:
+    """The data, free of the truncation error of the fit's engine."""
+    return replace(problem.data, log_intensity=problem.data.log_intensity - fit.truncation.offset)
 
 
 def _noise_level(data: FitData, fit: PointFit) -> tuple[float, float]:
