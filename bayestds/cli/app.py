@@ -163,25 +163,36 @@ def convert(
 @app.command()
 def fit(
     model: ModelName,
-    volume: Annotated[
-        Path | None, typer.Argument(metavar="VOLUME", help="Data; the model's own measurement by default.")
+    volumes: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="VOLUME ...", help="Data; the model's own measurement by default."),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Result to write (netCDF).")] = None,
     start: Annotated[str | None, typer.Option(help="Named IFC set to start from; `zero` for none.")] = None,
     shells: Shells = None,
     json: AsJson = False,
 ) -> None:
-    """Fit the irreducible force constants to a volume: SVI point fit with standard errors."""
+    """Fit the irreducible force constants to a volume, or to several at once: point fit with errors.
+
+    Several volumes share their force constants, or with `trend = true` in the model constants that are
+    linear in the temperature.
+    """
+    if volumes and len(volumes) > 1:
+        from bayestds.cli.joint import fit_several
+
+        fit_several(model, volumes, output, start, shells, json)
+        return
     from bayestds.cli.fitting import fit as run
 
-    run(model, volume, output, start, shells, json)
+    run(model, volumes[0] if volumes else None, output, start, shells, json)
 
 
 @app.command()
 def sample(
     model: ModelName,
-    volume: Annotated[
-        Path | None, typer.Argument(metavar="VOLUME", help="Data; the model's own measurement by default.")
+    volumes: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="VOLUME", help="Data; the model's own measurement by default."),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Result to write (netCDF).")] = None,
     chains: Annotated[int, typer.Option(min=1, help="Chains, which run side by side.")] = 4,
@@ -199,11 +210,15 @@ def sample(
     json: AsJson = False,
 ) -> None:
     """Sample the posterior of the irreducible force constants, beginning with a point fit."""
+    if volumes and len(volumes) > 1:
+        raise typer.BadParameter(
+            "several volumes are only fitted: use `bayestds fit`, or sample_joint_posterior in Python."
+        )
     from bayestds.cli.sampling import Choices, Sampling
     from bayestds.cli.sampling import sample as run
 
     choices = Choices(Sampling(chains, draws, warmup, seed), method.value, resume)
-    run(model, volume, output, start, shells, choices, json)
+    run(model, volumes[0] if volumes else None, output, start, shells, choices, json)
 
 
 @app.command()

@@ -17,7 +17,7 @@ from bayestds.cli.output import check_output, number, plain, print_json, print_t
 from bayestds.config import load_model
 from bayestds.diagnostics.dataset import point_fit_tree, write_result
 from bayestds.diagnostics.residuals import ResidualReport, residual_report, zone_labels
-from bayestds.errors import ResultError
+from bayestds.errors import ModelError, ResultError
 from bayestds.inference.ensemble import ensemble_fit
 from bayestds.inference.information import clustered_covariance
 from bayestds.inference.noise import learn_noise, reduced_chi_square
@@ -75,8 +75,9 @@ def fit(
     """Fit a model to a volume, print the table, write the result and the picture."""
     began = time.perf_counter()
     study = build_study(load_model(model), shells)
+    refuse_trend(study)
     target = output or Path(f"{study.model.path.stem}_fit.nc")
-    picture = _picture(target)
+    picture = picture_path(target)
     check_output(target, picture, inputs=[volume, *study.inputs])
     with progress_bar(study.model.path.stem) as tell:
         fitted = run_fit(study, volume, start, tell)
@@ -104,7 +105,7 @@ def run_fit(study: Study, volume: Path | None, start: str | None, tell: Callable
         start: named IFC set to start from; the model's own by default.
         tell: called with what is going on.
     """
-    start_values = _start(study, start)
+    begin = start_values(study, start)
     tell("reading data" if volume else "simulating the model's own measurement")
     data = read_volume(volume) if volume else study.own_volume()
     tell("averaging equivalent voxels")
@@ -112,9 +113,9 @@ def run_fit(study: Study, volume: Path | None, start: str | None, tell: Callable
     digest = fingerprint(problem.grid.q_points, problem.data.log_intensity)
     configurations = study.configurations(data)
     if configurations:
-        problem, result = ensemble_fit(problem, start_values, configurations, tell)
+        problem, result = ensemble_fit(problem, begin, configurations, tell)
     else:
-        result = point_fit(problem, start_values, tell)
+        result = point_fit(problem, begin, tell)
     claims_no_noise = (
         data.attrs.get("noise") == "none" and study.model.fit.noise is None and not configurations
     )
@@ -125,7 +126,7 @@ def run_fit(study: Study, volume: Path | None, start: str | None, tell: Callable
     tell("standard errors and residuals")
     axes = (data["h"].values, data["k"].values, data["l"].values)
     zones = zone_labels(problem.grid.q_points, study.crystal)
-    columns = _columns(study, problem, result, start_values, zones)
+    columns = _columns(study, problem, result, begin, zones)
     residuals = residual_report(result.residual, problem.grid.point_of_voxel, axes, zones, study.crystal)
     attributes = {
         "model": study.model.path.stem,
@@ -142,6 +143,22 @@ def run_fit(study: Study, volume: Path | None, start: str | None, tell: Callable
 
 def fit_warnings(study: Study, fitted: Fitted) -> list[str]:
     """What a reader of the table should know about this fit."""
+    problem, result = fitted.problem, fitted.result
+    information = result.precision - np.diag(problem.prior_scales**-2.0)
+    return [
+        *volume_warnings(study, fitted, expect_temperature=True),
+        *stiffness_warnings(result.irreducible, information),
+    ]
+
+
+def volume_warnings(study: Study, fitted: Fitted, expect_temperature: bool) -> list[str]:
+    """What a reader should know about a volume and its noise.
+
+    Args:
+        study: the model.
+        fitted: the fit to this volume.
+        expect_temperature: whether the temperature is to be the model's.
+    """
     found = []
     volume, problem, result = fitted.volume, fitted.problem, fitted.result
     n_parameters = len(result.irreducible)
@@ -151,7 +168,7 @@ def fit_warnings(study: Study, fitted: Fitted) -> list[str]:
             f"{NOISE_FREE_SIGMA:g} of it unexplained; its noise was learned instead."
         )
     expected = study.model.measurement.temperature if study.model.measurement else problem.temperature
-    if abs(problem.temperature - expected) > 1e-3 * expected:
+    if expect_temperature and abs(problem.temperature - expected) > 1e-3 * expected:
         found.append(
             f"the volume was measured at {problem.temperature:g} K, which was used; the model says "
             f"{expected:g} K."
@@ -178,8 +195,18 @@ def fit_warnings(study: Study, fitted: Fitted) -> list[str]:
             f"chi-square per degree of freedom is {chi_square:.3g}: the residuals are larger than the "
             "standard errors of the volume, and the errors of the constants are larger than those printed."
         )
-    information = result.precision - np.diag(problem.prior_scales**-2.0)
-    stiffness = 1 / np.sqrt(max(result.irreducible @ information @ result.irreducible, 1e-300))
+    return found
+
+
+def stiffness_warnings(irreducible: np.ndarray, information: np.ndarray) -> list[str]:
+    """Whether the data leave the overall stiffness to the priors.
+
+    Args:
+        irreducible: (n_irreducible,) eV/Å².
+        information: Fisher information of the data.
+    """
+    found = []
+    stiffness = 1 / np.sqrt(max(irreducible @ information @ irreducible, 1e-300))
     if stiffness > LOOSE_STIFFNESS:
         found.append(
             f"the data determine the overall stiffness to {min(stiffness, 9.99):.0%} at best, so the priors "
@@ -188,8 +215,29 @@ def fit_warnings(study: Study, fitted: Fitted) -> list[str]:
     return found
 
 
-def _picture(target: Path) -> Path:
-    picture = target.with_suffix(".png")
+def refuse_trend(study: Study) -> None:
+    """Refuse a model with a temperature trend where there is one volume.
+
+    Raises:
+        ModelError: it has one.
+    """
+    if study.model.fit.trend:
+        raise ModelError(
+            f"[fit] of {study.model.path} asks for a temperature trend.",
+            "One volume has one temperature.",
+            "Give several volumes to `bayestds fit`, or leave `trend` out.",
+        )
+
+
+def picture_path(target: Path, number: int | None = None) -> Path:
+    """Where the picture of a fit goes, or that of one volume of several.
+
+    Raises:
+        ResultError: the result itself goes there.
+    """
+    picture = (
+        target.with_suffix(".png") if number is None else target.with_name(f"{target.stem}_{number}.png")
+    )
     if picture == target:
         raise ResultError(
             f"Cannot write the result to {target}.",
@@ -199,7 +247,7 @@ def _picture(target: Path) -> Path:
     return picture
 
 
-def _start(study: Study, name: str | None) -> np.ndarray:
+def start_values(study: Study, name: str | None) -> np.ndarray:
     """Starting values; constants of shells that a set does not know start at 0."""
     name = name or study.model.fit.start or "zero"
     if name == "zero" and "zero" not in study.model.ifcs:

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from bayestds.cli.assemble import Study, build_study
-from bayestds.cli.fitting import Fitted, fit_warnings, run_fit
+from bayestds.cli.fitting import Fitted, fit_warnings, refuse_trend, run_fit
 from bayestds.cli.output import Tell, check_output, print_json, progress_bar, words
 from bayestds.cli.summary import print_summary, summary_record
 from bayestds.config import load_model
@@ -53,6 +53,7 @@ def sample(
     """Fit a model to a volume, draw from the posterior around the fit, and summarise the draws."""
     began = time.perf_counter()
     study = build_study(load_model(model), shells)
+    refuse_trend(study)
     output = output or Path(f"{study.model.path.stem}_posterior.nc")
     checkpoint = checkpoint_path(output)
     check_output(output, inputs=[volume, *study.inputs])

@@ -169,6 +169,8 @@ class Fit(Section):
     noise: Noise | None = Field(default=None, description='a relative standard deviation, or "learned"')
     noise_floor: bool = Field(default=False, strict=True, description="true to learn one on top of errors")
     degrees_of_freedom: Positive | None = Field(default=None, description="a positive number (Student-t)")
+    trend: bool = Field(default=False, strict=True, description="true for constants linear in temperature")
+    trend_scale: Positive = Field(default=0.05, description="a positive share of the prior, per 100 K")
     tolerance: Positive = Field(default=1e-4, description="a positive tolerance of log-intensity")
 
 

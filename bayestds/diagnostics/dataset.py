@@ -1,7 +1,8 @@
 """Result files: labelled groups in one netCDF file, written whole. The one door to ArviZ."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +14,7 @@ from arviz_base import dict_to_dataset
 from scipy.special import logsumexp
 
 from bayestds.errors import ResultError
+from bayestds.inference.joint import JointFit
 from bayestds.inference.nuts import Draws
 from bayestds.inference.point_fit import PointFit, Problem
 from bayestds.inference.predictive import Predictions
@@ -62,16 +64,58 @@ def point_fit_tree(
         "constant_data": _fixed(problem),
     }
     tree = xr.DataTree.from_dict(groups)
-    tree.attrs = {
+    tree.attrs = _origin(fit) | {"residual_rms": fit.residual_rms, "log_scale": fit.log_scale, **attributes}
+    return tree
+
+
+def _origin(fit: PointFit | JointFit) -> dict[str, Any]:
+    """Attributes that say how a result came about."""
+    return {
         "kind": POINT_FIT,
         "bayestds_version": version("bayestds"),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "converged": int(fit.converged),
         "message": fit.message,
-        "residual_rms": fit.residual_rms,
-        "log_scale": fit.log_scale,
-        **attributes,
     }
+
+
+Axes = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def joint_tree(
+    fit: JointFit,
+    axes: Sequence[Axes],
+    columns: dict[str, np.ndarray],
+    volumes: Sequence[dict[str, Any]],
+    attributes: dict[str, Any],
+) -> xr.DataTree:
+    """Data tree of a joint fit: point_fit and constant_data at the reference temperature, and each volume.
+
+    The data and fixed values of the volumes lie in volume_1/observed_data, volume_1/constant_data and so on.
+
+    Args:
+        fit: the joint fit.
+        axes: h, k, l of each volume.
+        columns: further values by irreducible constant, (n_irreducible,) each.
+        volumes: attributes of each volume: its name, and so on.
+        attributes: of the root.
+    """
+    problems = fit.problem.problems
+    here = replace(fit.volumes[0], irreducible=fit.irreducible, covariance=fit.irreducible_covariance)
+    constants = _constants(problems[0], here, columns).drop_vars(["history", "history_rms"])
+    if fit.trend is not None:
+        units = {"units": "eV/Å² per 100 K"}
+        constants["trend"] = ("irreducible", fit.trend, units)
+        constants["trend_standard_error"] = ("irreducible", fit.trend_standard_error, units)
+    at_reference = replace(problems[0], temperature=fit.problem.reference_temperature)
+    groups = {POINT_FIT: constants, "constant_data": _fixed(at_reference)}
+    for number, (problem, one, its_axes) in enumerate(zip(problems, fit.volumes, axes, strict=True), start=1):
+        groups[f"volume_{number}/observed_data"] = _observed(problem, one, its_axes)
+        groups[f"volume_{number}/constant_data"] = _fixed(problem)
+    tree = xr.DataTree.from_dict(groups)
+    tree.attrs = _origin(fit) | attributes
+    for number, given in enumerate(volumes, start=1):
+        tree[f"volume_{number}"].attrs = given
     return tree
 
 
@@ -234,12 +278,10 @@ def _dataset(
 
 def write_result(tree: xr.DataTree, path: str | os.PathLike[str]) -> None:
     """Write a result file; it appears whole or not at all."""
+    packed = {"point_of_voxel": {"zlib": True, "complevel": 1}}
+    observed = [node.path for node in tree.subtree if "point_of_voxel" in node.dataset]
     with atomic_path(path) as temporary:
-        tree.to_netcdf(
-            temporary,
-            engine="h5netcdf",
-            encoding={"/observed_data": {"point_of_voxel": {"zlib": True, "complevel": 1}}},
-        )
+        tree.to_netcdf(temporary, engine="h5netcdf", encoding=dict.fromkeys(observed, packed))
 
 
 def read_result(path: str | os.PathLike[str]) -> xr.DataTree:
