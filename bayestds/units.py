@@ -18,3 +18,6 @@ THZ = math.sqrt(constants.e * 1e20 / constants.atomic_mass) / (2e12 * math.pi)
 
 PHONON_ENERGY = constants.hbar * math.sqrt(1e20 / (constants.e * constants.atomic_mass))
 """Energy ħω in eV of a dynamical-matrix eigenvalue of 1 eV/(Å² amu)."""
+
+KILOVOLT_ANGSTROMS = constants.h * constants.c / constants.e * 1e7
+"""Photon energy in keV times wavelength in Å."""

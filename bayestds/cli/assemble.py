@@ -18,10 +18,13 @@ from bayestds.inference.priors import Prior, make_prior
 from bayestds.inference.problem import Problem
 from bayestds.io import read_volume
 from bayestds.scattering.atoms import neutron_lengths, xray_factors
+from bayestds.scattering.beamline import Beamline
 from bayestds.scattering.forward import Statistics, make_forward_model, stable
-from bayestds.scattering.grid import Mask, average
+from bayestds.scattering.grid import Mask, Observations, average
 from bayestds.scattering.sampled import SampledEngine, make_sampled_engine
 from bayestds.scattering.simulation import simulate_volume
+from bayestds.scattering.volume import spacing
+from bayestds.units import KILOVOLT_ANGSTROMS
 
 NOISE_FREE_SIGMA = 1e-3
 """Relative noise assumed of each voxel of a volume that was simulated without noise."""
@@ -86,6 +89,44 @@ class Study:
                 f"[scattering.{key}] of {self.model.path} names {', '.join(unknown)}.",
                 f"The crystal consists of {', '.join(sorted(set(self.crystal.species)))}.",
                 "Correct the species.",
+            )
+
+    @property
+    def beamline(self) -> Beamline:
+        """Effects of the instrument, in units of the forward scattering of a primitive cell.
+
+        Raises:
+            ModelError: an atom is not known.
+        """
+        given, measurement = self.model.instrument, self.model.measurement
+        factors = self.scattering_factors(np.zeros((1, 3)))
+        forward_scattering = self.crystal.n_atoms if factors is None else float((np.abs(factors) ** 2).sum())
+        energy, ions = self.model.scattering.energy, self.model.scattering.ions
+        from_energy = None if energy is None else KILOVOLT_ANGSTROMS / energy
+        return Beamline(
+            self.crystal,
+            measurement is None or measurement.commensurate,
+            (given.wavelength or from_energy) if given.polarisation else None,
+            tuple(ions.get(name, name) for name in self.crystal.species) if given.compton else None,
+            given.background,
+            forward_scattering,
+            given.background_scale,
+            given.resolution,
+            np.radians(given.mosaic),
+            given.voxel_size,
+        )
+
+    def refuse_instrument(self, reason: str) -> None:
+        """Refuse a model with effects of an instrument.
+
+        Raises:
+            ModelError: it has some.
+        """
+        if self.beamline.instrument(np.ones((1, 3))) is not None:
+            raise ModelError(
+                f"The model {self.model.path} has effects of an instrument.",
+                reason,
+                "Leave [instrument] out, or use `simulate` with the exact engine and `fit`.",
             )
 
     @property
@@ -180,6 +221,7 @@ class Study:
 
     def sampled_engine(self, nufft: bool = False) -> SampledEngine:
         """Engine for configurations of the model's supercell on the model's grid."""
+        self.refuse_instrument("Intensities of configurations are those of the crystal alone.")
         return make_sampled_engine(self.supercell(), self.axes, self.constant_factors(), nufft)
 
     def simulated(self, name: str, scale: float = 1.0, engine: str = "exact") -> xr.Dataset:
@@ -190,6 +232,10 @@ class Study:
             scale: overall factor of the intensity.
             engine: "exact" or "one-phonon".
         """
+        beamline = self.beamline
+        strengths = self.model.simulation.background or (0.0,) * beamline.n_terms
+        if engine == "one-phonon":
+            self.refuse_instrument("One-phonon intensities are those of the crystal alone.")
         try:
             volume = simulate_volume(
                 self.irreducible,
@@ -201,6 +247,8 @@ class Study:
                 scale,
                 engine == "one-phonon",
                 self.model_statistics,
+                beamline,
+                strengths,
             )
         except VolumeError as error:
             summary = f"Model file {self.model.path}: {error.summary}"
@@ -239,9 +287,9 @@ class Study:
     def problem(self, volume: xr.Dataset, name: str) -> Problem:
         """The fit of this model to a volume called ``name``."""
         check_lattice(volume, self.crystal, name)
-        supercell = self.supercell()
+        supercell, beamline = self.supercell(), self.beamline
         try:
-            observations = average(volume, supercell, self.mask)
+            observations = average(volume, supercell, self.mask, beamline.on_mesh)
         except VolumeError as error:
             raise VolumeError(f"{name}: {error.summary}", error.reason, error.fix) from error
         n_points = len(observations.log_intensity)
@@ -251,17 +299,40 @@ class Study:
                 f"{self.irreducible.n_irreducible} force constants and a scale are to be found from them.",
                 "Use a larger volume, widen the mask, or fit fewer shells.",
             )
+        grid = observations.grid
+        points = beamline.points(grid.q_points, np.array([spacing(axis) for axis in grid.axes]))
+        instrument = beamline.instrument(grid.q_points)
+        self._check_noise(volume, observations, instrument is not None, name)
         return Problem(
             self.irreducible,
             supercell,
             self.temperature(volume),
-            observations.grid,
+            grid,
             make_fit_data(observations, self._noise(volume)),
             self.prior_scales,
-            self.scattering_factors(observations.grid.q_points),
+            self.scattering_factors(grid.q_points if points is None else points.reshape(-1, 3)),
             self.model.fit.tolerance,
             statistics=self.statistics(volume),
+            points=points,
+            instrument=instrument,
         )
+
+    def _check_noise(
+        self, volume: xr.Dataset, observations: Observations, instrument: bool, name: str
+    ) -> None:
+        """Refuse noise that does not go with the rest of the model."""
+        if observations.counts is not None and self.model.fit.degrees_of_freedom is not None:
+            raise ModelError(
+                f"[fit] of {self.model.path} asks for degrees_of_freedom.",
+                f"{name} has counts, which are Poisson variables (with noise_floor, gamma-Poisson).",
+                "Leave degrees_of_freedom out.",
+            )
+        if self.configurations(volume) and instrument:
+            raise ModelError(
+                f"{name} is a mean over configurations, and {self.model.path} has effects of an instrument.",
+                "The noise of such a mean is known for the intensity of the crystal alone.",
+                'Leave [instrument] out, or set noise = "learned" in [fit].',
+            )
 
     def configurations(self, volume: xr.Dataset) -> int | None:
         """Number of independent configurations that a volume has its noise from, None for other noise.

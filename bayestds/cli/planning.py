@@ -158,6 +158,7 @@ def _record(
     """
     constants = study.irreducible
     values = study.stable_ifcs(name, complete=constants.n_shells == study.model.force_constants.shells)
+    study.refuse_instrument("Plans know photon counts of the crystal alone, and would promise too much.")
     volume = empty_volume(study.axes, study.supercell())
     planned = Alternative(study.mask, study.model_temperature)
     named = list(_alternatives(planned, _longest(study, volume), choices))

@@ -16,10 +16,10 @@ from bayestds.errors import ModelError, ResultError
 from bayestds.io import format_name, write_volume
 from bayestds.io.checkpoint import checkpoint_path, fingerprint, load_checkpoint, save_checkpoint
 from bayestds.lattice_dynamics.displacements import cell_differences
+from bayestds.scattering.detection import counted_volume, unmeasured_volume, with_hot_pixels
 from bayestds.scattering.simulation import (
     IntensitySum,
     averaged_volume,
-    counted_volume,
     displacement_root,
     empty_volume,
     no_configurations,
@@ -67,9 +67,7 @@ def simulate(
     if engine == "sampled":
         volume = _sampled(study, name, sampling, scale, target)
     else:
-        volume = study.simulated(name, scale, engine)
-        if counts is not None:
-            volume = counted_volume(volume, counts, sampling.seed)
+        volume = _detected(study, study.simulated(name, scale, engine), counts, sampling.seed)
     write_volume(volume, target)
     checkpoint_path(target).unlink(missing_ok=True)
     tell_written(describe(volume), target, as_json)
@@ -95,6 +93,18 @@ def _sum_so_far(checkpoint: Path, made_from: str, nothing: IntensitySum) -> Inte
     except ResultError:
         return nothing
     return IntensitySum(stored.total, int(stored.count))
+
+
+def _detected(study: Study, volume: xr.Dataset, counts: float | None, seed: int) -> xr.Dataset:
+    """What the detector of the model's [simulation] makes of an ideal volume."""
+    given = study.model.simulation
+    if given.unmeasured or given.gaps:
+        volume = unmeasured_volume(volume, study.crystal, given.unmeasured, given.gaps)
+    mean_counts = counts or given.counts
+    if mean_counts is None:
+        return volume
+    volume = counted_volume(volume, mean_counts, seed)
+    return with_hot_pixels(volume, given.hot_pixels, seed) if given.hot_pixels else volume
 
 
 def _sampled(study: Study, name: str, sampling: Sampling, scale: float, target: Path) -> xr.Dataset:

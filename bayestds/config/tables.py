@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bayestds.config.values import (
+    Background,
     Family,
     GridAxis,
     IFCName,
@@ -17,6 +18,8 @@ from bayestds.config.values import (
     Number,
     Positive,
     Radiation,
+    Range,
+    Share,
     SpaceGroup,
     Species,
     Statistics,
@@ -93,6 +96,9 @@ class Measurement(Section):
     supercell: Supercell = Field(description="three positive integers or a 3x3 integer matrix")
     temperature: Positive = Field(description="a positive temperature in K")
     statistics: Statistics = Field(default="quantum", description="quantum, or classical (MD)")
+    commensurate: bool = Field(
+        default=True, strict=True, description="false for voxels that are no wave vectors of the supercell"
+    )
     ifcs: str | None = Field(default=None, description="the name of the IFC set to simulate")
     file: str | None = Field(default=None, description="a data file, relative to the model file")
     grid: Grid | None = Field(default=None, description="a table with h, k and l")
@@ -120,6 +126,41 @@ class Scattering(Section):
             raise ValueError(f'`factors` are those of point atoms: leave them out with "{self.radiation}"')
         if self.radiation != "xray" and (self.ions or self.energy is not None):
             raise ValueError('`ions` and `energy` are for X-rays: give radiation = "xray"')
+        return self
+
+
+class Instrument(Section):
+    """What the measured intensity has beyond the crystal's; each effect is off unless it is asked for."""
+
+    polarisation: bool = Field(default=False, strict=True, description="true if not corrected for (X-rays)")
+    wavelength: Positive | None = Field(default=None, description="a positive wavelength in Å")
+    background: Background = Field(default=0, description="a number of terms: 0, 1 (constant), 4 or more")
+    compton: bool = Field(default=False, strict=True, description="true for Compton scattering (X-rays)")
+    background_scale: Positive = Field(
+        default=1.0, description="a positive number: the prior of background, over forward scattering"
+    )
+    resolution: NotNegative = Field(default=0.0, description="a standard deviation of Q in Å^-1")
+    mosaic: Annotated[NotNegative, Field(lt=90)] = Field(
+        default=0.0, description="a standard deviation in degrees, below 90"
+    )
+    voxel_size: bool = Field(default=False, strict=True, description="true to average over each voxel")
+
+
+class Simulation(Section):
+    """What `simulate` adds to the ideal volume, beside the effects of the instrument."""
+
+    background: tuple[Number, ...] = Field(
+        default=(), description="strengths: of Compton scattering if there is any, then of the background"
+    )
+    unmeasured: Share = Field(default=0.0, description="a share of the turn about c*, below 1")
+    gaps: tuple[Range, ...] = Field(default=(), description="[first, last] ranges of l in r.l.u.")
+    counts: Positive | None = Field(default=None, description="positive mean counts of a voxel")
+    hot_pixels: Share = Field(default=0.0, description="a share of the voxels, below 1")
+
+    @model_validator(mode="after")
+    def _counted(self) -> "Simulation":
+        if self.hot_pixels and self.counts is None:
+            raise ValueError("hot pixels need `counts`")
         return self
 
 
@@ -183,9 +224,27 @@ class ModelFile(Section):
     ifcs: dict[str, IFCSet] = {}
     measurement: Measurement | None = None
     scattering: Scattering = Scattering()
+    instrument: Instrument = Instrument()
+    simulation: Simulation = Simulation()
     mask: Mask = Mask()
     priors: Priors = Priors()
     fit: Fit = Fit()
+
+    @model_validator(mode="after")
+    def _what_the_radiation_has(self) -> "ModelFile":
+        given, beam = self.instrument, self.scattering
+        if beam.radiation != "xray" and (given.polarisation or given.compton):
+            raise ValueError('`polarisation` and `compton` are for X-rays: give radiation = "xray"')
+        if (
+            self.instrument.polarisation
+            and self.instrument.wavelength is None
+            and self.scattering.energy is None
+        ):
+            raise ValueError("`polarisation` needs a `wavelength`")
+        n_terms = given.background + given.compton
+        if len(self.simulation.background) not in (0, n_terms):
+            raise ValueError(f"[simulation] `background` needs {n_terms} numbers, one for each term")
+        return self
 
 
 class Model(ModelFile):

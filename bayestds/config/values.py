@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, PlainValidator
+from pydantic import AfterValidator, Field, PlainValidator
 
 Matrix = tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]
 
@@ -61,10 +61,23 @@ def _noise(value: Any) -> float | Literal["learned"]:
     return value
 
 
+def _range(value: tuple[float, float]) -> tuple[float, float]:
+    if value[1] <= value[0]:
+        raise ValueError("the second must be larger than the first")
+    return value
+
+
+def _background(value: int) -> int:
+    if value not in (0, 1) and value < 4:
+        raise ValueError("neither 0, 1 nor at least 4")
+    return value
+
+
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
 NotNegative = Annotated[Number, Field(ge=0)]
 Integer = Annotated[int, Field(strict=True)]
+Share = Annotated[Number, Field(ge=0, lt=1)]
 Wedge = Annotated[Number, Field(gt=0, le=90)]
 Miller = tuple[Integer, Integer, Integer]
 Species = Annotated[str, Field(pattern=r"^[A-Z][a-z]?$")]
@@ -78,6 +91,8 @@ Family = Literal["normal", "student_t", "shrinkage"]
 Statistics = Literal["classical", "quantum"]
 Radiation = Literal["point", "xray", "neutron"]
 Supercell = Annotated[Matrix, PlainValidator(_matrix)]
+Range = Annotated[tuple[Number, Number], AfterValidator(_range)]
+Background = Annotated[Integer, AfterValidator(_background)]
 GridAxis = Annotated[Axis, PlainValidator(_axis), Field(description="[first, last, points] in r.l.u.")]
 
 

@@ -114,15 +114,23 @@ def nearest_bragg(q_points: np.ndarray, crystal: Crystal) -> np.ndarray:
     return nearest
 
 
-def reduce_grid(volume: xr.Dataset, supercell: Supercell, used: np.ndarray) -> IrreducibleGrid:
+def reduce_grid(
+    volume: xr.Dataset, supercell: Supercell, used: np.ndarray, commensurate: bool = True
+) -> IrreducibleGrid:
     """Irreducible points of the voxels ``used`` (n_h, n_k, n_l) bool, under the Laue group.
+
+    Args:
+        volume: the voxels.
+        supercell: of the crystal.
+        used: the voxels that take part.
+        commensurate: whether all must be wave vectors of the supercell.
 
     Raises:
         VolumeError: voxels are not commensurate with the supercell, or too few are left.
     """
     axes = [volume[name].values for name in "hkl"]
     shape = tuple(len(axis) for axis in axes)
-    k_index = _grid_k_index(axes, supercell, used)
+    k_index = _grid_k_index(axes, supercell, used & commensurate)
     n_voxels = k_index.size
     # The image with the smallest key represents the orbit; all its members find the same one.
     # Voxels that do not fit the supercell come last: they represent only an orbit without any that does.
@@ -145,7 +153,8 @@ def reduce_grid(volume: xr.Dataset, supercell: Supercell, used: np.ndarray) -> I
     index = np.unravel_index(keys % n_voxels, shape)
     q_points = np.stack([axis[i] for axis, i in zip(axes, index, strict=True)], axis=-1)
     h, k, l_ = axes
-    return IrreducibleGrid(supercell.snap(q_points), multiplicity, point_of_voxel.reshape(shape), (h, k, l_))
+    q_points = supercell.snap(q_points) if commensurate else q_points
+    return IrreducibleGrid(q_points, multiplicity, point_of_voxel.reshape(shape), (h, k, l_))
 
 
 def _grid_k_index(axes: list[np.ndarray], supercell: Supercell, used: np.ndarray) -> np.ndarray:
@@ -163,7 +172,8 @@ def _grid_k_index(axes: list[np.ndarray], supercell: Supercell, used: np.ndarray
             f"{stray.sum()} of {used.sum()} voxels do not fit the supercell of the model.",
             f"The first is at {np.round(q_points[stray][0], 4).tolist()} r.l.u.; the voxel steps are "
             f"{np.round(steps, 5).tolist()}.",
-            f"Use a supercell that contains these wave vectors, for example {fits}.",
+            f"Use a supercell that contains these wave vectors, for example {fits}, or set commensurate = "
+            "false in [measurement].",
         )
     return k_index
 
@@ -183,7 +193,9 @@ def _image_index(axes: list[np.ndarray], rotation: np.ndarray) -> np.ndarray:
     return np.where(inside, flat, -1).ravel()
 
 
-def average(volume: xr.Dataset, supercell: Supercell, mask: Mask | None = None) -> Observations:
+def average(
+    volume: xr.Dataset, supercell: Supercell, mask: Mask | None = None, commensurate: bool = True
+) -> Observations:
     """Average a volume over the Laue group, on the voxels that are measured and inside the mask.
 
     Voxels with standard errors are weighted by their inverse variance, freed of their own noise. Counts of
@@ -209,7 +221,7 @@ def average(volume: xr.Dataset, supercell: Supercell, mask: Mask | None = None) 
             f"The first is at {np.round(where, 4).tolist()} r.l.u.; their logarithm does not exist.",
             "Mark them as unmeasured (NaN, or mask), or undo an excessive background subtraction.",
         )
-    grid = reduce_grid(volume, supercell, used)
+    grid = reduce_grid(volume, supercell, used, commensurate)
     point, values = grid.point_of_voxel[used], intensity[used]
     if counts is not None:
         return _pooled(grid, point, counts[used], _exposure(counts[used], values))

@@ -1,7 +1,7 @@
 """Scattering volumes from force constants: exact and free of noise, or averaged over configurations."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,7 @@ from bayestds.lattice_dynamics.displacements import (
     stiffness_blocks,
     white_noise,
 )
+from bayestds.scattering.beamline import Beamline
 from bayestds.scattering.exact import make_engine
 from bayestds.scattering.forward import (
     ForwardModel,
@@ -37,8 +38,9 @@ from bayestds.scattering.forward import (
 )
 from bayestds.scattering.grid import Mask, reduce_grid, voxel_mask
 from bayestds.scattering.one_phonon import one_phonon_intensity
+from bayestds.scattering.points import make_point_engine
 from bayestds.scattering.sampled import SampledEngine, folded_intensity, folded_shape, unfolded
-from bayestds.scattering.volume import make_volume
+from bayestds.scattering.volume import make_volume, spacing
 
 Axes = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -58,36 +60,49 @@ def simulate_volume(
     scale: float = 1.0,
     one_phonon: bool = False,
     statistics: Statistics = "classical",
+    beamline: Beamline | None = None,
+    strengths: Sequence[float] = (),
 ) -> xr.Dataset:
     """Exact diffuse intensity on a grid of voxels, in the direct form; NaN at Bragg peaks.
 
     Args:
         irreducible: what the values mean.
         values: (n_irreducible,) eV/Å².
-        supercell: its wave vectors must contain the voxels.
+        supercell: its wave vectors must contain the voxels, unless the beamline says otherwise.
         temperature: K.
         axes: h, k and l of the voxels, conventional r.l.u.
         scattering_factors: f_κ (n_atoms,), or a function of the Q points (n_q, 3) in r.l.u.; 1 by default.
         scale: overall factor of the intensity.
         one_phonon: leave out all that is not scattered by one phonon.
         statistics: of the displacements.
+        beamline: what it is measured with; by default the intensity is that of the crystal.
+        strengths: of the background of the beamline.
 
     Raises:
         InstabilityError: the crystal is unstable.
-        VolumeError: voxels are not commensurate with the supercell.
+        VolumeError: voxels are not commensurate with the supercell, or have no finite intensity.
     """
+    beamline = beamline or Beamline(supercell.crystal)
     forward = stable_forward_model(irreducible, values, supercell, temperature, statistics)
-    volume = empty_volume(axes, supercell, temperature=temperature, noise="none", statistics=statistics)
+    attributes = {"temperature": temperature, "noise": "none", "statistics": statistics}
+    volume = empty_volume(axes, supercell, beamline.commensurate, **attributes)
     used = np.isfinite(volume["intensity"].values)
-    grid = reduce_grid(volume, supercell, used)
-    factors = scattering_factors(grid.q_points) if callable(scattering_factors) else scattering_factors
+    grid = reduce_grid(volume, supercell, used, beamline.commensurate)
+    points = beamline.points(grid.q_points, np.array([spacing(axis) for axis in axes]))
+    q_points = grid.q_points if points is None else points.reshape(-1, 3)
+    factors = scattering_factors(q_points) if callable(scattering_factors) else scattering_factors
     phi = jnp.asarray(values)
     if one_phonon:
         covariance = displacement_covariance(forward, blocks(forward, phi))
         intensity = one_phonon_intensity(supercell, grid.q_points, covariance, factors)
     else:
-        engine = make_engine(supercell, grid.q_points, factors)
-        intensity = jnp.exp(log_intensity(forward.with_engine(engine), phi))
+        engine = (
+            make_engine(supercell, q_points, factors)
+            if points is None
+            else make_point_engine(irreducible, supercell, q_points, factors)
+        )
+        measured = replace(forward, engine=engine, instrument=beamline.instrument(grid.q_points))
+        intensity = jnp.exp(log_intensity(measured, jnp.append(phi, jnp.asarray(strengths, dtype=float))))
     volume["intensity"].values[used] = scale * np.asarray(intensity)[grid.point_of_voxel[used]]
     return volume
 
@@ -114,12 +129,15 @@ def stable_forward_model(
     return forward
 
 
-def empty_volume(axes: Axes, supercell: Supercell, **attributes: Any) -> xr.Dataset:
+def empty_volume(
+    axes: Axes, supercell: Supercell, commensurate: bool = True, **attributes: Any
+) -> xr.Dataset:
     """A volume of zeros, NaN at Bragg peaks.
 
     Args:
         axes: h, k and l of the voxels, conventional r.l.u.
-        supercell: its wave vectors must contain the voxels.
+        supercell: of the crystal.
+        commensurate: whether its wave vectors must contain the voxels.
         attributes: of the volume.
 
     Raises:
@@ -128,7 +146,7 @@ def empty_volume(axes: Axes, supercell: Supercell, **attributes: Any) -> xr.Data
     zeros = np.zeros(tuple(len(axis) for axis in axes))
     volume = make_volume(*axes, zeros, lattice=supercell.crystal.cell_parameters, **attributes)
     used = voxel_mask(volume, supercell, Mask())
-    reduce_grid(volume, supercell, used)
+    reduce_grid(volume, supercell, used, commensurate)
     volume["intensity"].values[~used] = np.nan
     return volume
 
@@ -249,22 +267,3 @@ def averaged_volume(
     mean = scale * np.asarray(unfolded(engine, sum_.total)) / int(sum_.count)
     filled = volume["intensity"].copy(data=np.where(np.isnan(volume["intensity"].values), np.nan, mean))
     return volume.assign(intensity=filled).assign_attrs(configurations=int(sum_.count), noise="ensemble")
-
-
-def counted_volume(volume: xr.Dataset, mean_counts: float, seed: int) -> xr.Dataset:
-    """A volume of Poisson counts in place of its intensities, which become counts over a normalisation.
-
-    Args:
-        volume: intensities without noise.
-        mean_counts: counts of a measured voxel in the mean.
-        seed: of the random numbers.
-    """
-    intensity = volume["intensity"].values
-    measured = np.isfinite(intensity)
-    normalisation = mean_counts / intensity[measured].mean()
-    counts = np.zeros(intensity.shape)
-    counts[measured] = np.random.default_rng(seed).poisson(normalisation * intensity[measured])
-    found = np.where(measured, counts / normalisation, np.nan)
-    return volume.assign(
-        intensity=volume["intensity"].copy(data=found), counts=volume["intensity"].copy(data=counts)
-    ).assign_attrs(noise="counts", mean_counts=mean_counts, seed=seed)

@@ -1,0 +1,92 @@
+"""A beamline: which effects of an instrument a volume has, and what they are at its Q points."""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+
+from bayestds.crystal.structure import Crystal
+from bayestds.scattering.atoms import compton_intensity
+from bayestds.scattering.instrument import (
+    Instrument,
+    polarisation,
+    smooth_background,
+    spread_covariance,
+    spread_points,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Beamline:
+    """Effects of an instrument, each off unless it is asked for.
+
+    Attributes:
+        crystal: the sample.
+        commensurate: whether voxels are wave vectors of the supercell; otherwise they may lie anywhere.
+        wavelength: Å, of X-rays whose polarisation is not corrected for; None for no such factor.
+        compton: an element or ion for each atom, whose Compton scattering is a background; None for none.
+        n_background: terms of a smooth background, 0, 1, or at least 4.
+        unit: intensity per primitive cell of a background of strength 1.
+        background_scale: standard deviation of the prior of each strength.
+        resolution: standard deviation in Q, Å⁻¹.
+        mosaic: standard deviation of the orientation about each axis, radians.
+        voxel_size: whether the intensity is averaged over each voxel.
+    """
+
+    crystal: Crystal
+    commensurate: bool = True
+    wavelength: float | None = None
+    compton: tuple[str, ...] | None = None
+    n_background: int = 0
+    unit: float = 1.0
+    background_scale: float = 1.0
+    resolution: float = 0.0
+    mosaic: float = 0.0
+    voxel_size: bool = False
+
+    @property
+    def n_terms(self) -> int:
+        """Number of strengths: of Compton scattering, then of the smooth background."""
+        return self.n_background + (self.compton is not None)
+
+    @property
+    def on_mesh(self) -> bool:
+        """Whether all that is needed is the intensity at wave vectors of the supercell."""
+        return self.commensurate and not (self.resolution or self.mosaic or self.voxel_size)
+
+    def points(self, q_points: np.ndarray, steps: np.ndarray) -> np.ndarray | None:
+        """Points (n_q, n_points, 3), r.l.u., over which the intensity of each voxel is averaged.
+
+        None where the voxels are wave vectors of the supercell and nothing is averaged.
+
+        Args:
+            q_points: (n_q, 3) centres of the voxels, conventional r.l.u.
+            steps: (3,) between voxels, r.l.u.
+        """
+        if self.on_mesh:
+            return None
+        edges = steps if self.voxel_size else None
+        covariance = spread_covariance(self.crystal, q_points, self.resolution, self.mosaic, edges)
+        if not covariance.any():
+            return q_points[:, None]
+        return spread_points(self.crystal, q_points, covariance)
+
+    def instrument(self, q_points: np.ndarray) -> Instrument | None:
+        """Factors and background terms at the Q points (n_q, 3); None if there are none and no average.
+
+        Raises:
+            VolumeError: a Q point cannot be reached with the wavelength, or a background cannot be made.
+        """
+        if self.on_mesh and self.wavelength is None and not self.n_terms:
+            return None
+        lengths = np.linalg.norm(self.crystal.scattering_vectors(q_points), axis=-1)
+        factor = np.ones(len(lengths))
+        if self.wavelength is not None:
+            factor = polarisation(lengths, self.wavelength)
+        terms = np.zeros((len(lengths), 0))
+        if self.compton is not None:
+            terms = compton_intensity(self.compton, lengths)[:, None]
+        if self.n_background:
+            terms = np.hstack([terms, self.unit * smooth_background(lengths, self.n_background)])
+        scales = np.full(terms.shape[1], self.background_scale)
+        return Instrument(jnp.asarray(factor), jnp.asarray(terms), jnp.asarray(scales))
