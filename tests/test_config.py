@@ -102,6 +102,12 @@ MISTAKES = [
     ("q_max = 9", "q_max = 0.1", "mask: q_max = 0.1 must be larger"),
     ("q_max = 9", "wedge = 95", "mask.wedge: expected degrees"),
     ("q_max = 9", "plane = [0, 0, 0]", "plane = [0, 0, 0] has no direction"),
+    ("q_max = 9", "rings = [[2, 3], [5, 4]]", "mask: rings: [5, 4] must run from a smaller |Q|"),
+    ("q_max = 9", "rings = [[2, 2]]", "mask: rings: [2, 2] must run from a smaller |Q|"),
+    ("q_max = 9", "rings = [[-1, 2]]", "mask.rings.0.0: expected pairs [first, last]"),
+    ("q_max = 9", "rings = [[1, inf]]", "mask.rings.0.1: expected pairs [first, last]"),
+    ("q_max = 9", "rings = [2, 3]", "mask.rings.0: expected pairs [first, last]"),
+    ("q_max = 9", "rings = [[2, 3, 4]]", "mask.rings.0: expected pairs [first, last]"),
     (
         'start = "truth"',
         'start = "guess"',

@@ -28,6 +28,7 @@ class Mask:
         wedge: largest elevation of Q above the plane normal to ``plane`` (or l*), degrees.
         plane: (h, k, l) normal of the plane through the origin; without ``wedge`` only the plane itself.
         bragg_radius: voxels closer than this to a reciprocal-lattice point are left out, r.l.u.
+        rings: ranges of |Q| that are left out, both ends included, Å⁻¹.
     """
 
     q_min: float = 0.0
@@ -35,6 +36,7 @@ class Mask:
     wedge: float | None = None
     plane: tuple[int, int, int] | None = None
     bragg_radius: float = 0.0
+    rings: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +79,8 @@ def voxel_mask(volume: xr.Dataset, supercell: Supercell, mask: Mask) -> np.ndarr
     vectors = supercell.crystal.scattering_vectors(q_points)
     length = np.linalg.norm(vectors, axis=-1)
     inside = (length >= mask.q_min) & (length <= mask.q_max)
+    for first, last in mask.rings:
+        inside &= (length < first) | (length > last)
     if mask.wedge is not None or mask.plane is not None:
         normal = supercell.crystal.scattering_vectors(np.array(mask.plane or (0, 0, 1), dtype=float))
         height = np.abs(vectors @ normal) / np.linalg.norm(normal)

@@ -198,6 +198,16 @@ def test_range_of_q(cubic):
     np.testing.assert_array_equal(used, (length >= 1) & (length <= 3) & ~is_fcc_bragg(voxels(SMALL)))
 
 
+def test_rings_are_left_out(cubic):
+    """The first ring starts and ends on voxels: |Q| of (1, 0, 0) and of (1, 1, 0); the others overlap."""
+    length = scattering_lengths(SMALL)
+    h100, h110 = 2 * np.pi / 3.52 * np.sqrt([1, 2])
+    used = voxel_mask(random_volume(SMALL), cubic, Mask(rings=((h100 - 1e-9, h110 + 1e-9), (4, 5), (4.5, 5.2))))
+    ring = ((length > h100 - 1e-6) & (length < h110 + 1e-6)) | ((length > 4) & (length < 5.2))
+    assert 0.2 < ring.mean() < 0.8
+    np.testing.assert_array_equal(used, ~ring & ~is_fcc_bragg(voxels(SMALL)))
+
+
 def test_unmeasured_and_masked_voxels_are_left_out(cubic):
     rng = np.random.default_rng(3)
     shape = tuple(len(a) for a in TINY)
