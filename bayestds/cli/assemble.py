@@ -111,8 +111,15 @@ class Study:
     def mask(self) -> Mask:
         """The part of reciprocal space that the model uses."""
         given = self.model.mask
-        q_max = given.q_max or np.inf
-        return Mask(given.q_min, q_max, given.wedge, given.plane, given.bragg_radius, given.rings)
+        return Mask(
+            given.q_min,
+            given.q_max or np.inf,
+            given.wedge,
+            given.plane,
+            given.bragg_radius,
+            given.rings,
+            given.outliers,
+        )
 
     @property
     def axes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

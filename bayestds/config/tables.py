@@ -134,6 +134,9 @@ class Mask(Section):
     rings: tuple[tuple[NotNegative, NotNegative], ...] = Field(
         default=(), description="pairs [first, last] of |Q| in Å^-1 to leave out, not negative"
     )
+    outliers: Positive | None = Field(
+        default=None, description="a positive number of standard deviations from equivalent voxels"
+    )
 
     @model_validator(mode="after")
     def _something_left(self) -> "Mask":
