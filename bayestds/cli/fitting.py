@@ -309,6 +309,7 @@ def _record(study: Study, fitted: Fitted) -> dict[str, Any]:
         "reduced_chi_square": float(reduced_chi_square(problem.data, result.residual, len(constants.names))),
         "n_points": len(problem.grid.q_points),
         "n_voxels": int(problem.grid.multiplicity.sum()),
+        "n_rejected": problem.grid.n_rejected,
         "temperature_K": problem.temperature,
         "statistics": problem.statistics,
         "expansion_error": {
@@ -362,6 +363,8 @@ def _print(record: dict[str, Any], exact: bool) -> None:
         f"form on the {expansion['n_checked']} points checked"
         f"{', and corrected for' if expansion['corrected'] else ''}."
     )
+    if record["n_rejected"]:
+        print(f"Left out as outliers among their equivalents: {record['n_rejected']} voxels.")
     if ensemble:
         print(f"Chi-square per degree of freedom {record['reduced_chi_square']:.3g}. {ENSEMBLE}")
     elif not exact:

@@ -42,8 +42,10 @@ class Voxels:
 
     def select(self, rows: np.ndarray) -> "Voxels":
         """Some of them."""
-        arrays = (self.point, self.intensity, self.sigma, self.counts, self.exposure)
-        return Voxels(*(None if array is None else array[rows] for array in arrays))
+        sigma, counts, exposure = (
+            None if array is None else array[rows] for array in (self.sigma, self.counts, self.exposure)
+        )
+        return Voxels(self.point[rows], self.intensity[rows], sigma, counts, exposure)
 
 
 def expected_variance(point: np.ndarray, values: np.ndarray, sigma: np.ndarray) -> np.ndarray:
@@ -80,8 +82,9 @@ def outlying(voxels: Voxels, limit: float) -> np.ndarray:
     """Voxels (n_voxels,) bool that lie far from the median of their equivalents.
 
     Far is more than ``limit`` standard deviations: those of the volume's errors or counts, as they are at the
-    median and not at the voxel, or without either a relative one. Where equivalents scatter more than that
-    all over the volume (absorption, a beam that drifts), it is their scatter that counts.
+    median and not at the voxel, or without either those of noise that follows the intensity with some power.
+    Where equivalents scatter more than that all over the volume (absorption, a beam that drifts), it is their
+    scatter that counts.
 
     Orbits of fewer than three voxels are not judged, nor those of which half or more would go.
 
@@ -109,28 +112,47 @@ def _median(point: np.ndarray, values: np.ndarray) -> np.ndarray:
     return (ordered[first + (n - 1) // 2] + ordered[first + n // 2]) / 2
 
 
-def _scatter(voxels: Voxels, variance: np.ndarray) -> float:
-    """Robust standard deviation of the voxels in units of the expected one, pooled over all orbits.
+def _pairs(point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices (n_pairs,), twice: equivalent voxels two by two, each once.
 
-    From differences of pairs: deviations from the median of a small orbit are too small, being its own.
+    Differences of pairs show the noise of a voxel in orbits of any size; deviations from the median of a
+    small orbit are too small, being its own.
     """
     # By chance, as neighbours in the volume may err alike.
-    order = np.random.default_rng(0).permutation(len(voxels.point))
-    order = order[np.argsort(voxels.point[order], kind="stable")]
-    point = voxels.point[order]
-    rank = np.arange(len(point)) - np.searchsorted(point, point)
-    first = np.flatnonzero((rank[:-1] % 2 == 0) & (point[1:] == point[:-1]))
-    if not len(first):
+    order = np.random.default_rng(0).permutation(len(point))
+    order = order[np.argsort(point[order], kind="stable")]
+    ordered = point[order]
+    rank = np.arange(len(point)) - np.searchsorted(ordered, ordered)
+    first = np.flatnonzero((rank[:-1] % 2 == 0) & (ordered[1:] == ordered[:-1]))
+    return order[first], order[first + 1]
+
+
+def _scatter(voxels: Voxels, variance: np.ndarray) -> float:
+    """Robust standard deviation of the voxels in units of the expected one, pooled over all orbits."""
+    one, other = _pairs(voxels.point)
+    if not len(one):
         return 0.0
-    one, other = order[first], order[first + 1]
     difference = np.abs(voxels.intensity[one] - voxels.intensity[other])
     return float(MAD_TO_SIGMA * np.median(difference / np.sqrt(variance[one] + variance[other])))
+
+
+def _growth(point: np.ndarray, values: np.ndarray, median: np.ndarray) -> float:
+    """Power, 0 to 2, with which the variance follows the intensity from orbit to orbit.
+
+    1 for counts and 2 for relative noise; 2 where all equivalents are the same.
+    """
+    one, other = _pairs(point)
+    difference = np.abs(values[one] - values[other])
+    differ = difference > ROUNDING * median[one]
+    size, noise = np.log(median[one][differ]), np.log(difference[differ])
+    spread = size - size.mean() if differ.any() else size
+    return float(np.clip(2 * (spread @ noise) / (spread @ spread), 0, 2)) if spread.any() else 2.0
 
 
 def _measured(
     point: np.ndarray, values: np.ndarray, sigma: np.ndarray | None, median: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Expected variances (n_voxels,) of intensities, and how many standard deviations they are off the median.
+    """Expected variances (n_voxels,) of intensities, and their standard deviations off the median.
 
     Noise that grows with the intensity is skewed. Above the median, deviations are therefore measured on the
     scale on which it is constant: the root where σ² follows the intensity, the logarithm where σ does.
@@ -138,12 +160,13 @@ def _measured(
     Args:
         point: (n_voxels,) int, the orbit of each voxel.
         values: intensities, positive.
-        sigma: standard errors, positive; None for noise that is relative, in units of the median.
+        sigma: standard errors, positive; None for variances up to a factor, relative to typical intensities.
         median: (n_voxels,) of the intensities of the orbit.
     """
     relative = values / median
     if sigma is None:
-        power, variance = 2.0, median**2
+        power, middle = _growth(point, values, median), np.exp(np.log(median).mean())
+        variance = middle**2 * (median / middle) ** power
     else:
         near = np.abs(np.log(relative)) < np.log(2)
         power = _power(point[near], relative[near], sigma[near])

@@ -193,8 +193,9 @@ def _image_index(axes: list[np.ndarray], rotation: np.ndarray) -> np.ndarray:
 def average(volume: xr.Dataset, supercell: Supercell, mask: Mask | None = None) -> Observations:
     """Average a volume over the Laue group, on the voxels that are measured and inside the mask.
 
-    Voxels with standard errors are weighted by their inverse variance, freed of their own noise. Counts of
-    volumes without standard errors are added up, voxels without any included.
+    Intensities and standard errors are divided by the transmission where the volume has one; an exposure is
+    multiplied by it. Voxels with standard errors are weighted by their inverse variance, freed of their own
+    noise. Counts of volumes without standard errors are added up, voxels without any included.
 
     Raises:
         VolumeError: no voxel or too few are left, intensities are not positive, voxels do not fit the
@@ -218,12 +219,13 @@ def average(volume: xr.Dataset, supercell: Supercell, mask: Mask | None = None) 
             "Mark them as unmeasured (NaN, or mask), or undo an excessive background subtraction.",
         )
     grid = reduce_grid(volume, supercell, used)
+    through = volume["transmission"].values[used] if "transmission" in volume else 1.0
     voxels = Voxels(
         grid.point_of_voxel[used],
-        intensity[used],
-        None if sigma is None else sigma[used],
+        intensity[used] / through,
+        None if sigma is None else sigma[used] / through,
         None if counts is None else counts[used],
-        None if counts is None else _exposure(counts[used], intensity[used]),
+        None if counts is None else _exposure(counts[used], intensity[used]) * through,
     )
     if mask.outliers is not None:
         grid, voxels = _without_outliers(grid, voxels, used, mask.outliers)
