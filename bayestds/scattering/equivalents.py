@@ -18,7 +18,7 @@ MEDIAN_VARIANCE = np.pi / 2
 """Variance of a median over that of a mean, for many normal variables."""
 
 # The mean of a Poisson variable lies between its median - 1/3 and its median + ln 2 (K. P. Choi, Proc. Am.
-# Math. Soc. 121 (1994) 245, Theorems 1 and 2).
+# Math. Soc. 121 (1994) 245).
 MEAN_BELOW_MEDIAN, MEAN_ABOVE_MEDIAN = 1 / 3, np.log(2)
 
 

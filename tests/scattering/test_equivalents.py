@@ -137,6 +137,13 @@ def test_equivalents_that_disagree_everywhere_are_not_outliers(truth, cubic, kin
     assert average(volume, cubic, Mask(outliers=LIMIT)).n_rejected == (hot & used).sum()
 
 
+def test_bounds_of_a_mean_by_its_median():
+    means = np.linspace(1e-3, 50, 20_000)
+    above = means - poisson.median(means)
+    assert -1 / 3 == -equivalents.MEAN_BELOW_MEDIAN < above.min() < -0.3
+    assert 0.69 < above.max() <= equivalents.MEAN_ABOVE_MEDIAN
+
+
 @pytest.mark.parametrize("expected", [1, 3, 30, 3000])
 @pytest.mark.parametrize("above", [True, False])
 def test_deviations_of_counts_are_those_of_the_poisson_tail(expected, above):
