@@ -152,7 +152,15 @@ class Study:
     def mask(self) -> Mask:
         """The part of reciprocal space that the model uses."""
         given = self.model.mask
-        return Mask(given.q_min, given.q_max or np.inf, given.wedge, given.plane, given.bragg_radius)
+        return Mask(
+            given.q_min,
+            given.q_max or np.inf,
+            given.wedge,
+            given.plane,
+            given.bragg_radius,
+            given.rings,
+            given.outliers,
+        )
 
     @property
     def axes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -317,6 +317,7 @@ def _record(study: Study, fitted: Fitted) -> dict[str, Any]:
         "reduced_chi_square": _chi_square(problem, result),
         "n_points": len(problem.grid.q_points),
         "n_voxels": int(problem.grid.multiplicity.sum()),
+        "n_rejected": problem.grid.n_rejected,
         "temperature_K": problem.temperature,
         "statistics": problem.statistics,
         "expansion_error": {
@@ -370,6 +371,8 @@ def _print(record: dict[str, Any], exact: bool) -> None:
         f"form on the {expansion['n_checked']} points checked"
         f"{', and corrected for' if expansion['corrected'] else ''}."
     )
+    if record["n_rejected"]:
+        print(f"Left out as outliers among their equivalents: {record['n_rejected']} voxels.")
     if ensemble:
         print(f"Chi-square per degree of freedom {record['reduced_chi_square']:.3g}. {ENSEMBLE}")
     elif not exact:

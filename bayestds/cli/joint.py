@@ -137,6 +137,7 @@ def _volume(joint: Joint, i: int) -> dict[str, Any]:
         "statistics": problem.statistics,
         "n_points": len(problem.grid.q_points),
         "n_voxels": int(problem.grid.multiplicity.sum()),
+        "n_rejected": problem.grid.n_rejected,
         "residual_rms": fit.residual_rms,
         "own_residual_rms": joint.own[i].result.residual_rms,
         "own_converged": joint.own[i].result.converged,

@@ -20,6 +20,7 @@ def info(path: Path, as_json: bool) -> None:
     """Print what a volume holds."""
     volume = read_volume(path)
     found = {"format": volume.encoding["format"], "order_in_file": volume.encoding["order"]}
+    found |= {"not_read": ignored} if (ignored := volume.encoding.get("ignored")) else {}
     record = found | describe(volume)
     if as_json:
         print_json({"file": str(path), **record})
@@ -33,6 +34,8 @@ def convert(path: Path, output: Path, file_format: str | None, matrix: str | Non
     entries = None if matrix is None else read_matrix(matrix)
     check_output(output)
     volume = read_volume(path)
+    if ignored := volume.encoding.get("ignored"):
+        words.print(f"Warning: {path} has variables that a volume does not know: {ignored}.", markup=False)
     if entries is not None:
         volume = reindex(volume, entries, str(path))
     write_volume(volume, output, file_format)
@@ -84,6 +87,7 @@ def describe(volume: xr.Dataset) -> dict[str, object]:
         "intensity_units": volume.attrs.get("intensity_units", "arbitrary"),
         "standard_errors": "sigma" in volume,
         "counts": "counts" in volume,
+        "transmission": "transmission" in volume,
         "lattice": list(volume.attrs["lattice"]) if "lattice" in volume.attrs else None,
         "temperature_K": volume.attrs.get("temperature"),
         **{key: volume.attrs[key] for key in STATED if key in volume.attrs},

@@ -172,6 +172,12 @@ class Mask(Section):
     wedge: Wedge | None = Field(default=None, description="degrees above the plane, over 0 and at most 90")
     plane: Miller | None = Field(default=None, description="h k l of the normal of a plane through Γ")
     bragg_radius: NotNegative = Field(default=0.0, description="a radius around Bragg peaks in r.l.u.")
+    rings: tuple[tuple[NotNegative, NotNegative], ...] = Field(
+        default=(), description="pairs [first, last] of |Q| in Å^-1 to leave out, not negative"
+    )
+    outliers: Positive | None = Field(
+        default=None, description="a positive number of standard deviations from equivalent voxels"
+    )
 
     @model_validator(mode="after")
     def _something_left(self) -> "Mask":
@@ -179,6 +185,9 @@ class Mask(Section):
             raise ValueError(f"q_max = {self.q_max:g} must be larger than q_min = {self.q_min:g}")
         if self.plane == (0, 0, 0):
             raise ValueError("plane = [0, 0, 0] has no direction")
+        for first, last in self.rings:
+            if last <= first:
+                raise ValueError(f"rings: [{first:g}, {last:g}] must run from a smaller |Q| to a larger one")
         return self
 
 

@@ -5,7 +5,8 @@ in /entry/data. As h5py sees them: data_values[abscissa, ordinate, top axis]; da
 axis], the step in hkl along each of these; data_corner, the hkl of the first voxel; unit_cell_lengths and
 unit_cell_angles. Which of h, k, l each axis is called after (data_axes) follows from the steps.
 
-The format has no place for standard errors, counts, masks and attributes: they go to the group `bayestds`.
+The format has no place for standard errors, counts, transmissions, masks and attributes: they go to the group
+`bayestds`.
 """
 
 from pathlib import Path
@@ -17,10 +18,10 @@ import xarray as xr
 from bayestds.errors import VolumeError
 from bayestds.io import hdf5
 from bayestds.scattering.reindex import onto_axes, order_of_axes
-from bayestds.scattering.volume import AXES, make_volume, spacing
+from bayestds.scattering.volume import AXES, COMPANIONS, make_volume, spacing
 
 PLACE = "entry/data"
-EXTRA_VARIABLES = ("sigma", "counts", "mask")
+EXTRA_VARIABLES = (*COMPANIONS, "mask")
 KIND = {
     "data_type_reciprocal": "reciprocal",
     "data_type_axes": "hkl",

@@ -8,7 +8,7 @@ The cell is in experiment0/sample/oriented_lattice (OrientedLattice.cpp).
 Unmeasured are voxels without signal (NaN) and without events; voxels that Mantid masks are masked. The signal
 is taken as it is, as Mantid's `visual_normalization` is only for display. Numbers of events are not read as
 counts: the signal may be normalised, or its bins filled by symmetry. What Mantid has no place for
-(temperature, counts) goes to the group `bayestds`.
+(temperature, counts, transmission) goes to the group `bayestds`.
 """
 
 import re
@@ -29,6 +29,7 @@ EVENTS = "MDEventWorkspace"
 LATTICE = "experiment0/sample/oriented_lattice"
 CELL = tuple(f"unit_cell_{parameter}" for parameter in ("a", "b", "c", "alpha", "beta", "gamma"))
 DIMENSIONS = ("D0", "D1", "D2")
+EXTRA_VARIABLES = ("counts", "transmission")
 LONG_NAMES = ("[H,0,0]", "[0,K,0]", "[0,0,L]")
 COMPONENT = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)?)\*?([a-z]*)")
 HKL = 3
@@ -62,10 +63,9 @@ def read(file: h5py.File) -> xr.Dataset:
     order, factors = order_of_axes([_direction(data, key) for key in dimensions], signal.shape, name)
     centres = [_centres(data, key, size) for key, size in zip(dimensions, signal.shape, strict=True)]
     axes = [factors[i] * centres[order[i]] for i in range(3)]
-    extras = hdf5.read_extras(file, ("counts",))
+    extras = hdf5.read_extras(file, EXTRA_VARIABLES)
     arrays = _arrays(data, signal)
-    if "counts" in extras:
-        arrays["counts"] = extras.pop("counts").transpose()
+    arrays |= {key: extras.pop(key).transpose() for key in EXTRA_VARIABLES if key in extras}
     if hdf5.has(workspace, LATTICE):
         lattice = hdf5.subgroup(workspace, LATTICE)
         extras["lattice"] = np.concatenate([hdf5.vector(lattice, key, 1) for key in CELL])
@@ -95,7 +95,7 @@ def write(volume: xr.Dataset, path: Path) -> None:
         data["mask"] = mask.transpose().astype(np.int8)
         if "lattice" in volume.attrs:
             _write_lattice(workspace, volume.attrs["lattice"])
-        hdf5.write_extras(file, volume, ("counts",), known={"lattice"})
+        hdf5.write_extras(file, volume, EXTRA_VARIABLES, known={"lattice"})
 
 
 def _dimensions(data: h5py.Group) -> list[str]:

@@ -40,6 +40,7 @@ def read(file: h5py.File) -> xr.Dataset:
             )
     with xr.open_dataset(name, engine="h5netcdf") as opened:
         dataset = opened[present].load()
+        ignored = sorted(str(key) for key in opened.data_vars if key not in present)
     arrays = {str(key): array for key, array in dataset.data_vars.items() if key not in AXES}
     for key, array in arrays.items():
         if sorted(map(str, array.dims)) != list(AXES):
@@ -52,6 +53,7 @@ def read(file: h5py.File) -> xr.Dataset:
     values: dict[str, Any] = {key: array.transpose(*AXES).values for key, array in arrays.items()}
     attributes = {key: value for key, value in dataset.attrs.items() if key not in RESERVED}
     volume = make_volume(name=name, **axes | values | attributes)
+    volume.encoding["ignored"] = ", ".join(ignored)
     return hdf5.with_order(volume, tuple(map(str, arrays["intensity"].dims)))
 
 

@@ -28,6 +28,7 @@ ANGLE = ("degree", "degrees", "deg", "°")
 KELVIN = ("K", "kelvin")
 LABELS = {"qh": "h", "qk": "k", "ql": "l", "h": "h", "k": "k", "l": "l"}
 COMBINED = "/entry/transform"
+EXTRA_VARIABLES = ("transmission",)
 DATASETS = {"intensity": "data", "sigma": "data_errors", "counts": "counts", "mask": "mask"}
 """Names that we write; the intensity may have any other in files that we read."""
 
@@ -70,12 +71,13 @@ def read(file: h5py.File) -> xr.Dataset:
         "intensity_units": hdf5.text(data[signal].attrs.get("units")),
     }
     axes = {axis: _axis(data, labels[axis]) for axis in AXES}
-    volume = make_volume(name=name, **axes | arrays | attributes | hdf5.read_extras(entry, ()))
+    extras = hdf5.read_extras(entry, EXTRA_VARIABLES)
+    volume = make_volume(name=name, **axes | arrays | attributes | extras)
     return hdf5.with_order(volume, tuple(labels))
 
 
 def write(volume: xr.Dataset, path: Path) -> None:
-    """Write a combined, normalised transform; attributes that NeXus has no place for go to `bayestds`."""
+    """Write a combined, normalised transform; what NeXus has no place for goes to `bayestds`."""
     attributes = volume.attrs
     with h5py.File(path, "w") as file:
         file.attrs["default"] = "entry"
@@ -100,7 +102,7 @@ def write(volume: xr.Dataset, path: Path) -> None:
                 data[key] = volume[variable].values.transpose()
         data["data"].attrs["units"] = attributes.get("intensity_units", "arbitrary")
         known = {"title", "temperature", "lattice", "intensity_units"}
-        hdf5.write_extras(entry, volume, (), known)
+        hdf5.write_extras(entry, volume, EXTRA_VARIABLES, known)
 
 
 def _choose(file: h5py.File) -> tuple[h5py.Group, h5py.Group]:

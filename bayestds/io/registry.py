@@ -12,7 +12,7 @@ from bayestds.errors import VolumeError
 from bayestds.io import discus, mdhisto, netcdf, nexus, yell
 from bayestds.io.atomic import atomic_path
 from bayestds.io.hdf5 import open_for_reading
-from bayestds.scattering.volume import check_volume
+from bayestds.scattering.volume import COMPANIONS, check_volume
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def read_volume(path: str | os.PathLike[str]) -> xr.Dataset:
 
     Returns:
         The volume, as `bayestds.scattering.volume.make_volume` describes it. Its `encoding` says, for people,
-        the `format` of the file and the `order` of the axes in it.
+        the `format` of the file, the `order` of the axes in it and, of netCDF, the variables `ignored`.
 
     Raises:
         VolumeError: the file is missing, damaged, of no known layout, or holds no valid volume.
@@ -80,10 +80,19 @@ def write_volume(dataset: xr.Dataset, path: str | os.PathLike[str], format: str 
             `.nc` for netcdf.
 
     Raises:
-        VolumeError: the dataset is no valid volume, the format is unknown, or writing fails.
+        VolumeError: the dataset is no valid volume, the format is unknown or has no place for one of its
+            variables, or writing fails.
     """
     check_volume(dataset)
-    chosen = FORMATS[format_name(path, format)]
+    name = format_name(path, format)
+    strange = sorted({str(key) for key in dataset.data_vars} - {"intensity", *COMPANIONS, "mask"})
+    if strange and name != "netcdf":
+        raise VolumeError(
+            f"Cannot write {path}: the volume has the variables {', '.join(strange)}.",
+            f"The format {name} has no place for them.",
+            "Drop them, or write netCDF.",
+        )
+    chosen = FORMATS[name]
     with atomic_path(path) as temporary:
         try:
             chosen.write(dataset, temporary)

@@ -21,10 +21,10 @@ import xarray as xr
 from bayestds.errors import VolumeError
 from bayestds.io import hdf5
 from bayestds.scattering.reindex import onto_axes, order_of_axes
-from bayestds.scattering.volume import AXES, make_volume, spacing
+from bayestds.scattering.volume import AXES, COMPANIONS, make_volume, spacing
 
 FORMATS = ("Yell 1.0", "Yell 0.9")
-EXTRA_VARIABLES = ("sigma", "counts", "mask")
+EXTRA_VARIABLES = (*COMPANIONS, "mask")
 VECTORS = ("step_sizes_abs", "step_sizes_ord", "step_sizes_top")
 METRIC_TOLERANCE = 1e-2
 
@@ -75,7 +75,7 @@ def read(file: h5py.File) -> xr.Dataset:
 
 
 def write(volume: xr.Dataset, path: Path) -> None:
-    """Write Yell 1.0; what Yell does not know (sigma, counts, mask, ...) goes to the group `bayestds`."""
+    """Write Yell 1.0; what Yell does not know (its companions, mask, ...) goes to the group `bayestds`."""
     if "lattice" not in volume.attrs:
         raise VolumeError(
             "The volume has no lattice.", "A Yell file needs one.", "Add it, or write NeXus or netCDF."

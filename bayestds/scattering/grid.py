@@ -1,7 +1,7 @@
 """From the voxels of a volume to symmetry-irreducible Q points: masks and Laue averaging."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -10,6 +10,7 @@ import xarray as xr
 from bayestds.crystal.structure import Crystal
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import VolumeError
+from bayestds.scattering.equivalents import Voxels, expected_variance, outlying
 from bayestds.scattering.volume import spacing
 
 FEWEST_POINTS = 10
@@ -31,6 +32,9 @@ class Mask:
         wedge: largest elevation of Q above the plane normal to ``plane`` (or l*), degrees.
         plane: (h, k, l) normal of the plane through the origin; without ``wedge`` only the plane itself.
         bragg_radius: voxels closer than this to a reciprocal-lattice point are left out, r.l.u.
+        rings: ranges of |Q| that are left out, both ends included, Å⁻¹.
+        outliers: voxels this many standard deviations off the median of their equivalents are left out, none
+            if None; only :func:`average` knows intensities and obeys it.
     """
 
     q_min: float = 0.0
@@ -38,6 +42,8 @@ class Mask:
     wedge: float | None = None
     plane: tuple[int, int, int] | None = None
     bragg_radius: float = 0.0
+    rings: tuple[tuple[float, float], ...] = ()
+    outliers: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,12 +56,14 @@ class IrreducibleGrid:
         multiplicity: (n_q,) int, the number of voxels used for each.
         point_of_voxel: (n_h, n_k, n_l) int, the point that each voxel belongs to, -1 where unused.
         axes: h, k and l of the voxels, conventional r.l.u.
+        n_rejected: voxels that were left out as outliers.
     """
 
     q_points: np.ndarray
     multiplicity: np.ndarray
     point_of_voxel: np.ndarray
     axes: tuple[np.ndarray, np.ndarray, np.ndarray]
+    n_rejected: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +85,11 @@ class Observations:
     counts: np.ndarray | None = None
     exposure: np.ndarray | None = None
 
+    @property
+    def n_rejected(self) -> int:
+        """Voxels that were left out as outliers."""
+        return self.grid.n_rejected
+
 
 def voxel_mask(volume: xr.Dataset, supercell: Supercell, mask: Mask) -> np.ndarray:
     """Voxels (n_h, n_k, n_l) bool that are inside the mask and not on a Bragg peak."""
@@ -85,6 +98,8 @@ def voxel_mask(volume: xr.Dataset, supercell: Supercell, mask: Mask) -> np.ndarr
     vectors = supercell.crystal.scattering_vectors(q_points)
     length = np.linalg.norm(vectors, axis=-1)
     inside = (length >= mask.q_min) & (length <= mask.q_max)
+    for first, last in mask.rings:
+        inside &= (length < first) | (length > last)
     if mask.wedge is not None or mask.plane is not None:
         normal = supercell.crystal.scattering_vectors(np.array(mask.plane or (0, 0, 1), dtype=float))
         height = np.abs(vectors @ normal) / np.linalg.norm(normal)
@@ -198,15 +213,17 @@ def average(
 ) -> Observations:
     """Average a volume over the Laue group, on the voxels that are measured and inside the mask.
 
-    Voxels with standard errors are weighted by their inverse variance, freed of their own noise. Counts of
-    volumes without standard errors are added up, voxels without any included.
+    Intensities and standard errors are divided by the transmission where the volume has one; an exposure is
+    multiplied by it. Voxels with standard errors are weighted by their inverse variance, freed of their own
+    noise. Counts of volumes without standard errors are added up, voxels without any included.
 
     Raises:
         VolumeError: no voxel or too few are left, intensities are not positive, voxels do not fit the
             supercell, or counts do not say how long each voxel was measured.
     """
+    mask = mask or Mask()
     intensity = volume["intensity"].values
-    used = np.isfinite(intensity) & voxel_mask(volume, supercell, mask or Mask())
+    used = np.isfinite(intensity) & voxel_mask(volume, supercell, mask)
     if "mask" in volume:
         used &= ~volume["mask"].values
     sigma = volume["sigma"].values if "sigma" in volume else None
@@ -222,10 +239,39 @@ def average(
             "Mark them as unmeasured (NaN, or mask), or undo an excessive background subtraction.",
         )
     grid = reduce_grid(volume, supercell, used, commensurate)
-    point, values = grid.point_of_voxel[used], intensity[used]
-    if counts is not None:
-        return _pooled(grid, point, counts[used], _exposure(counts[used], values))
-    weight = np.ones(len(values)) if sigma is None else 1 / expected_variance(point, values, sigma[used])
+    through = volume["transmission"].values[used] if "transmission" in volume else 1.0
+    voxels = Voxels(
+        grid.point_of_voxel[used],
+        intensity[used] / through,
+        None if sigma is None else sigma[used] / through,
+        None if counts is None else counts[used],
+        None if counts is None else _exposure(counts[used], intensity[used]) * through,
+    )
+    if mask.outliers is not None:
+        grid, voxels = _without_outliers(grid, voxels, used, mask.outliers)
+    if voxels.counts is not None and voxels.exposure is not None:
+        return _pooled(grid, voxels.point, voxels.counts, voxels.exposure)
+    return _mean(grid, voxels)
+
+
+def _without_outliers(
+    grid: IrreducibleGrid, voxels: Voxels, used: np.ndarray, limit: float
+) -> tuple[IrreducibleGrid, Voxels]:
+    """The grid and its voxels without those that their equivalents contradict; every point keeps some."""
+    rejected = outlying(voxels, limit)
+    kept = voxels.select(~rejected)
+    point_of_voxel = grid.point_of_voxel.copy()
+    point_of_voxel[used] = np.where(rejected, -1, voxels.point)
+    multiplicity = np.bincount(kept.point)
+    return replace(
+        grid, multiplicity=multiplicity, point_of_voxel=point_of_voxel, n_rejected=int(rejected.sum())
+    ), kept
+
+
+def _mean(grid: IrreducibleGrid, voxels: Voxels) -> Observations:
+    """Mean intensity of each point, weighted by the inverse variance where there are standard errors."""
+    point, values, sigma = voxels.point, voxels.intensity, voxels.sigma
+    weight = np.ones(len(values)) if sigma is None else 1 / expected_variance(point, values, sigma)
     total = np.bincount(point, weight)
     mean = np.bincount(point, weight * values) / total
     relative = None if sigma is None else 1 / (np.sqrt(total) * mean)
@@ -261,30 +307,3 @@ def _exposure(counts: np.ndarray, intensity: np.ndarray) -> np.ndarray:
     filled = np.full(counts.shape, exposure.mean())
     filled[~empty] = exposure
     return filled
-
-
-def expected_variance(point: np.ndarray, values: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    """Variances (n_voxels,) that do not hang on the noise of the very voxel.
-
-    Where σ² was made from counts, a voxel that came out low has a small σ and weighs more than it should,
-    so that the mean is too low. Equivalent voxels have one expectation: the power with which σ² follows the
-    value is seen within the orbits, 1 for counts and 0 for errors of another origin, and σ² is moved along
-    it to the mean of the orbit.
-
-    Args:
-        point: (n_voxels,) int, the orbit of each voxel.
-        values: intensities, positive.
-        sigma: standard errors, positive.
-    """
-    multiplicity = np.bincount(point)
-
-    def within(numbers: np.ndarray) -> np.ndarray:
-        return numbers - (np.bincount(point, numbers) / multiplicity)[point]
-
-    mean = np.bincount(point, values) / multiplicity
-    relative = values / mean[point]
-    deviation = np.log(relative)
-    # Values themselves do not hang on how long each voxel was measured; their logarithms do, in the mean.
-    spread = within(relative)
-    power = spread @ within(np.log(sigma**2)) / max(spread @ within(deviation), 1e-300)
-    return sigma**2 * np.exp(-np.clip(power, 0, 1) * deviation)

@@ -13,7 +13,7 @@ from bayestds.errors import VolumeError
 # ArrayLike alone refuses lists and tuples where annotations are checked at run time.
 Numbers = ArrayLike | Sequence[Any]
 AXES = ("h", "k", "l")
-COMPANIONS = ("sigma", "counts")
+COMPANIONS = ("sigma", "counts", "transmission")
 UNIFORMITY = 1e-3
 """Largest deviation of an axis step from the mean step, relative; wide enough for float32 axes."""
 
@@ -26,6 +26,7 @@ def make_volume(
     *,
     sigma: Numbers | None = None,
     counts: Numbers | None = None,
+    transmission: Numbers | None = None,
     mask: Numbers | None = None,
     lattice: Numbers | None = None,
     temperature: float | int | None = None,
@@ -41,6 +42,8 @@ def make_volume(
             subtraction leaves them, are kept.
         sigma: standard error of the intensity, same shape and unit.
         counts: counts behind every voxel, same shape.
+        transmission: known factor that the intensity and its error still contain, same shape, positive:
+            absorption, flat field, solid angle.
         mask: same shape, True where a voxel is excluded.
         lattice: a, b, c in Å and alpha, beta, gamma in degrees, of the conventional cell.
         temperature: K.
@@ -49,14 +52,15 @@ def make_volume(
             `configurations` (simulated from that many), `noise`, `source`, `title`.
 
     Returns:
-        `intensity`, `sigma`, `counts` (float64), `mask` (bool) over `h`, `k`, `l`; the last three if given.
+        `intensity`, `sigma`, `counts`, `transmission` (float64), `mask` (bool) over `h`, `k`, `l`; all but
+        the first if given.
 
     Raises:
         VolumeError: anything that is not as described above.
     """
     axes = {axis: _axis(values, axis, name) for axis, values in zip(AXES, (h, k, l), strict=True)}
     shape = tuple(values.size for values in axes.values())
-    numbers = {"intensity": intensity, "sigma": sigma, "counts": counts}
+    numbers = {"intensity": intensity, "sigma": sigma, "counts": counts, "transmission": transmission}
     arrays = {
         key: _of_shape(_numbers(array, key, name), shape, key, name)
         for key, array in numbers.items()
@@ -211,17 +215,19 @@ def _check_intensity(dataset: xr.Dataset, name: str) -> None:
 
 
 def _check_companion(dataset: xr.Dataset, key: str, name: str) -> None:
-    """Standard errors and counts must be finite and not negative where the intensity is used."""
+    """Companions must be finite and not negative, the transmission positive, where the intensity is used."""
     used = ~np.isnan(dataset["intensity"].values)
     if "mask" in dataset:
         used &= ~dataset["mask"].values
     values = dataset[key].values
-    bad = used & ~(np.isfinite(values) & (values >= 0))
+    positive = key == "transmission"
+    bad = used & ~(np.isfinite(values) & ((values > 0) if positive else (values >= 0)))
     if bad.any():
         first = _first(bad)
         raise VolumeError(
             f"{name}: {key} is {values[first]:g} at index {first}, and bad at {bad.sum()} voxels.",
-            f"Where the intensity is measured, {key} must be finite and not negative.",
+            f"Where the intensity is measured, {key} must be finite and "
+            f"{'positive' if positive else 'not negative'}.",
             "Mask these voxels or set their intensity to NaN.",
         )
 

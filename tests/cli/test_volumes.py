@@ -190,6 +190,22 @@ def test_matrices_that_cannot_be_used(folder, matrix, words):
     assert not (folder / "b.nc").exists()
 
 
+def test_transmission_survives_every_format_and_what_is_not_read_is_named(folder):
+    shape = (POINTS,) * 3
+    transmission = np.random.default_rng(0).uniform(0.3, 1, shape)
+    given = tiny_volume(transmission=transmission)
+    write_volume(given.assign(transmision=given["intensity"]), "a.nc")
+    assert "transmision" in json.loads(call("info", "a.nc", "--json").out)["not_read"]
+    outcome = call("convert", "a.nc", "b.nxs")
+    assert (outcome.code, "does not know: transmision" in outcome.err) == (0, True)
+    for source, target in itertools.pairwise(["b.nxs", "c.md.nxs", "d.h5", "e.discus.h5", "f.nc"]):
+        outcome = call("convert", source, target)
+        assert (outcome.code, "Warning" in outcome.err) == (0, False)
+    np.testing.assert_array_equal(read_volume("f.nc")["transmission"], transmission)
+    record = json.loads(call("info", "f.nc", "--json").out)
+    assert (record["transmission"], "not_read" in record) == (True, False)
+
+
 def test_format_overrides_the_suffix(folder):
     write_volume(tiny_volume(), "a.nxs")
     outcome = call("convert", "a.nxs", "b.dat", "--format", "yell", "--json")

@@ -9,6 +9,7 @@ import pytest
 import xarray as xr
 
 from bayestds.io import read_volume, write_volume
+from bayestds.scattering.simulation import counted_volume
 from tests.cli.tiny import TRUTH, call
 
 
@@ -27,6 +28,12 @@ def volume(shared, folder) -> xr.Dataset:
 def noisy(volume: xr.Dataset, sigma: float) -> xr.Dataset:
     draws = np.random.default_rng(3).normal(size=volume["intensity"].shape)
     return volume.assign(intensity=volume["intensity"] * np.exp(sigma * draws))
+
+
+def largest_pull(record: dict[str, Any]) -> float:
+    return max(
+        abs(record["ifcs"][name]["value"] - TRUTH[name]) / record["ifcs"][name]["sd"] for name in TRUTH
+    )
 
 
 def test_good_data_bring_no_warning(shared):
@@ -50,6 +57,40 @@ def test_standard_errors_that_are_too_small_are_noticed(volume, folder):
     record = fit_of(changed, folder)
     assert record["reduced_chi_square"] > 10
     assert any("chi-square" in warning for warning in record["warnings"])
+
+
+def test_hot_voxels_are_left_out_where_the_model_says_so(volume, folder):
+    """A few voxels a hundred times too bright: unnoticed they move the constants off the truth."""
+    counts = counted_volume(volume, 1000.0, seed=1)
+    hot = np.random.default_rng(2).uniform(size=counts["intensity"].shape) < 4e-3
+    factor = np.where(hot, 100.0, 1.0)
+    counts = counts.assign(intensity=counts["intensity"] * factor, counts=counts["counts"] * factor)
+    spoiled = fit_of(counts, folder)
+    with (folder / "tiny.toml").open("a") as model:
+        model.write("\n[mask]\noutliers = 6\n")
+    record = fit_of(counts, folder)
+    n_hot = int((hot & (counts["counts"].values > 0)).sum())
+    assert (spoiled["n_rejected"], record["n_rejected"]) == (0, n_hot)
+    assert spoiled["n_voxels"] - record["n_voxels"] == n_hot > 2
+    assert largest_pull(spoiled) > 10
+    assert largest_pull(record) < 4
+    assert record["reduced_chi_square"] == pytest.approx(1, abs=0.3)
+    said = call("fit", "tiny.toml", "changed.nc").out
+    assert f"outliers among their equivalents: {n_hot} voxels" in said
+
+
+def test_transmission_is_taken_out_of_the_data(volume, folder):
+    """Absorption that depends on the direction is not what the crystal does."""
+    h = volume["h"] + 0 * volume["intensity"]
+    transmission = np.exp(-0.4 * (2 + h))
+    attenuated = noisy(volume, 0.02).drop_attrs(deep=False).assign_attrs(lattice=volume.attrs["lattice"])
+    attenuated = attenuated.assign(intensity=attenuated["intensity"] * transmission)
+    spoiled = fit_of(attenuated, folder)
+    record = fit_of(attenuated.assign(transmission=transmission), folder)
+    assert record["relative_noise"] == pytest.approx(0.02, rel=0.2)
+    assert largest_pull(record) < 4
+    assert abs(record["ifcs"]["b0"]["value"] - TRUTH["b0"]) < 0.1
+    assert abs(spoiled["ifcs"]["b0"]["value"] - TRUTH["b0"]) > 0.5
 
 
 def test_temperature_of_the_volume_is_used_and_said(volume, folder):

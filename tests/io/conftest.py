@@ -24,6 +24,7 @@ def volume():
         intensity,
         sigma=rng.uniform(0.1, 0.2, shape),
         counts=rng.integers(0, 50, shape),
+        transmission=rng.uniform(0.5, 1, shape),
         mask=rng.uniform(size=shape) > 0.7,
         lattice=LATTICE,
         temperature=120.5,

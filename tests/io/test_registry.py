@@ -54,6 +54,19 @@ def test_unknown_formats_to_write_are_refused(tmp_path, volume, name, format):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("format", FORMATS[:-1])
+def test_variables_that_would_be_lost_are_refused(tmp_path, volume, format):
+    strange = volume.assign(transmision=volume["intensity"], background=volume["intensity"])
+    with pytest.raises(VolumeError, match=r"variables background, transmision(.*\n)*.*write netCDF"):
+        write_volume(strange, tmp_path / "v", format)
+    assert os.listdir(tmp_path) == []
+
+
+def test_variables_that_are_not_read_are_named(tmp_path, volume):
+    write_volume(volume.assign(transmision=volume["intensity"]), tmp_path / "v.nc")
+    assert read_volume(tmp_path / "v.nc").encoding["ignored"] == "transmision"
+
+
 @st.composite
 def contents(draw):
     """Arguments of make_volume for all shapes, with or without each optional part."""
@@ -71,6 +84,7 @@ def contents(draw):
         intensity=intensity,
         sigma=draw(st.none() | array(st.floats(0, 1e3))),
         counts=draw(st.none() | array(st.integers(0, 10**6), np.int64)),
+        transmission=draw(st.none() | array(st.floats(1e-3, 1e3))),
         mask=draw(st.none() | array(st.booleans(), np.bool_)),
         temperature=draw(st.none() | st.floats(1, 2000)),
         lattice=(4.1, 5.2, 6.3, 90.0, 101.5, 90.0),

@@ -8,7 +8,8 @@ import xarray as xr
 
 from bayestds.crystal.supercell import Supercell, make_supercell
 from bayestds.errors import VolumeError
-from bayestds.scattering.grid import Mask, average, expected_variance, nearest_bragg, reduce_grid, voxel_mask
+from bayestds.scattering.equivalents import expected_variance
+from bayestds.scattering.grid import Mask, average, nearest_bragg, reduce_grid, voxel_mask
 from bayestds.scattering.volume import make_volume
 from tests.crystals import make_crystal
 
@@ -196,6 +197,17 @@ def test_range_of_q(cubic):
     used = voxel_mask(random_volume(SMALL), cubic, Mask(q_min=1.0, q_max=3.0))
     length = scattering_lengths(SMALL)
     np.testing.assert_array_equal(used, (length >= 1) & (length <= 3) & ~is_fcc_bragg(voxels(SMALL)))
+
+
+def test_rings_are_left_out(cubic):
+    """The first ring starts and ends on voxels: |Q| of (1, 0, 0) and of (1, 1, 0); the others overlap."""
+    length = scattering_lengths(SMALL)
+    h100, h110 = (2 * np.pi / 3.52 * np.sqrt([1, 2])).tolist()
+    rings = ((h100 - 1e-9, h110 + 1e-9), (4.0, 5.0), (4.5, 5.2))
+    used = voxel_mask(random_volume(SMALL), cubic, Mask(rings=rings))
+    ring = ((length > h100 - 1e-6) & (length < h110 + 1e-6)) | ((length > 4) & (length < 5.2))
+    assert 0.2 < ring.mean() < 0.8
+    np.testing.assert_array_equal(used, ~ring & ~is_fcc_bragg(voxels(SMALL)))
 
 
 def test_unmeasured_and_masked_voxels_are_left_out(cubic):

@@ -22,7 +22,13 @@ def at(hkl, vectors):
 def volume_of(axes, vectors):
     intensity = at(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1), vectors)
     return make_volume(
-        *axes, intensity, sigma=intensity / 9, mask=intensity > 3.5, lattice=LATTICE, title="t"
+        *axes,
+        intensity,
+        sigma=intensity / 9,
+        transmission=intensity / 8,
+        mask=intensity > 3.5,
+        lattice=LATTICE,
+        title="t",
     )
 
 
@@ -43,6 +49,7 @@ def test_intensities_stay_where_they_are_in_space(matrix):
     grid = np.stack(np.meshgrid(*(found[axis].values for axis in "hkl"), indexing="ij"), axis=-1)
     np.testing.assert_allclose(found["intensity"], at(grid, turned), rtol=1e-12)
     np.testing.assert_allclose(found["sigma"], at(grid, turned) / 9, rtol=1e-12)
+    np.testing.assert_array_equal(found["transmission"], found["intensity"] / 8)
     np.testing.assert_array_equal(found["mask"], found["intensity"] > 3.5)
     np.testing.assert_allclose(found.attrs["lattice"], cell_to_cellpar(turned), rtol=1e-12)
     assert found.attrs["title"] == "t"
