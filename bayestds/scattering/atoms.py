@@ -63,7 +63,7 @@ def xray_factors(species: Sequence[str], q_lengths: np.ndarray, energy: float | 
 
 
 def _anomalous(element: str, energy: float) -> complex:
-    """f' + if'' at an energy in keV."""
+    """Anomalous terms f' + if'' at an energy in keV."""
     import xraydb
 
     try:
