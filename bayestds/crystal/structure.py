@@ -9,8 +9,10 @@ import numpy as np
 from ase import Atoms
 from ase.geometry import cellpar_to_cell
 from ase.io import read
+from ase.io.formats import filetype
 from ase.spacegroup import crystal as ase_crystal
 
+from bayestds.crystal.cif import check_cif
 from bayestds.crystal.symmetry import Cell, SpaceGroup, find_cells, find_space_group, laue_rotations
 from bayestds.errors import CrystalError
 
@@ -174,7 +176,11 @@ def read_crystal(path: str | Path, tolerance: float = 1e-3) -> Crystal:
         CrystalError: the file is missing, cannot be read, or holds no usable crystal.
     """
     try:
+        if filetype(str(path)) == "cif":
+            check_cif(path)
         atoms = read(path)
+    except CrystalError:
+        raise
     except FileNotFoundError as error:
         raise CrystalError(f"Crystal file {path} does not exist.", "", "Check the path.") from error
     except Exception as error:  # ASE's readers raise anything from KeyError to AssertionError
