@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ase.data import chemical_symbols
 from ase.io.cif import CIFBlock, parse_cif
 
 from bayestds.errors import CrystalError
@@ -31,19 +32,36 @@ def check_cif(path: str | Path) -> None:
     and angles beyond 180 degrees make a cell, too.
 
     Raises:
-        CrystalError: lengths, angles or positions are no numbers or impossible, or no symmetry is stated.
+        CrystalError: there is no structure, lengths, angles or positions are no numbers or impossible, an
+            element is not known, or no symmetry is stated.
     """
-    with open(path, "rb") as file:
-        blocks = [block for block in parse_cif(file) if block.has_structure()]
-    if blocks:  # ASE takes the last one
-        _check_numbers(blocks[-1], path)
-        if not SYMMETRY & set(blocks[-1]):
+    try:
+        with open(path, "rb") as file:
+            blocks = [block for block in parse_cif(file) if block.has_structure()]
+    except AssertionError:  # of ASE, where a line belongs to no block
+        blocks = []
+    if not blocks:
+        raise CrystalError(
+            f"Crystal file {path} holds no structure.",
+            "It is no CIF file, or none of its blocks lists atoms with their positions.",
+            "Give a valid CIF file.",
+        )
+    block = blocks[-1]  # the one that ASE takes
+    _check_numbers(block, path)
+    for site, symbol in enumerate(block.get_symbols(), start=1):
+        if symbol not in chemical_symbols[1:]:
             raise CrystalError(
-                f"Crystal file {path} says nothing of its symmetry.",
-                "It has neither a space group nor symmetry operations, so that nobody knows whether it lists "
-                "all atoms of the cell or only the inequivalent ones.",
-                "Add its space group (_space_group_IT_number); 1 if all atoms are listed.",
+                f"Crystal file {path}: site {site} is of no known element, {symbol!r}.",
+                "Sites are labelled by the symbols of their elements.",
+                "Correct _atom_site_type_symbol or _atom_site_label.",
             )
+    if not SYMMETRY & set(block):
+        raise CrystalError(
+            f"Crystal file {path} says nothing of its symmetry.",
+            "It has neither a space group nor symmetry operations, so that nobody knows whether it lists "
+            "all atoms of the cell or only the inequivalent ones.",
+            "Add its space group (_space_group_IT_number); 1 if all atoms are listed.",
+        )
 
 
 def _check_numbers(block: CIFBlock, path: str | Path) -> None:

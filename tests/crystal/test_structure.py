@@ -276,7 +276,11 @@ def test_cif_that_ase_would_read_as_another_crystal_is_refused(tmp_path, old, ne
 
 @pytest.mark.parametrize(
     "symmetry",
-    ["_space_group_IT_number 154", "_symmetry_space_group_name_H-M 'P 32 2 1'", "_symmetry_Int_Tables_number 154"],
+    [
+        "_space_group_IT_number 154",
+        "_symmetry_space_group_name_H-M 'P 32 2 1'",
+        "_symmetry_Int_Tables_number 154",
+    ],
 )
 def test_one_tag_of_symmetry_will_do(tmp_path, symmetry):
     path = write_cif(tmp_path / "quartz.cif")
