@@ -1,4 +1,4 @@
-"""What ASE passes over in a CIF file: a cell that is none, sites without numbers, symmetry that nobody states."""
+"""What ASE passes over in a CIF file: impossible cells, sites without numbers, symmetry that nobody states."""
 
 import math
 from collections.abc import Iterable

@@ -188,7 +188,9 @@ def read_crystal(path: str | Path, tolerance: float = 1e-3) -> Crystal:
     except CrystalError:
         raise
     except FileNotFoundError as error:
-        raise CrystalError(f"Crystal file {path} does not exist.", "", "Check the path.") from error
+        raise CrystalError(
+            f"Crystal file {path} does not exist.", "There is no file of this name.", "Check the path."
+        ) from error
     except Exception as error:  # ASE's readers raise anything from KeyError to AssertionError
         raise CrystalError(
             f"Crystal file {path} cannot be read.",
@@ -196,7 +198,7 @@ def read_crystal(path: str | Path, tolerance: float = 1e-3) -> Crystal:
             "Give a valid CIF or POSCAR file.",
         ) from error
     if not isinstance(atoms, Atoms):
-        raise CrystalError(f"Crystal file {path} holds no structure.", "", "Give one structure.")
+        raise CrystalError(f"Crystal file {path} holds no structure.", "ASE finds none in it.", "Give one structure.")
     try:
         return from_ase(atoms, tolerance)
     except CrystalError as error:

@@ -29,7 +29,9 @@ def open_for_reading(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     """The open HDF5 file; VolumeError if it is missing, a folder, empty, not HDF5 or damaged."""
     path = Path(path)
     if not path.exists():
-        raise VolumeError(f"{path}: there is no such file.", fix="Check the name and the folder.")
+        raise VolumeError(
+            f"{path}: there is no such file.", "A volume is expected.", "Check the name and the folder."
+        )
     if path.is_dir():
         raise VolumeError(f"{path}: this is a folder.", "A file is expected.", "Name a file inside it.")
     if path.stat().st_size == 0:
