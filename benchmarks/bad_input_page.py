@@ -11,10 +11,9 @@ from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from bayestds.io.atomic import atomic_path
 from tests.cli.bad_input.table import CASES, PAGE, on_the_page, page
 from tests.cli.tiny import MODEL, call
-
-from bayestds.io.atomic import atomic_path
 
 
 def main() -> None:

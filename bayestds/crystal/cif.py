@@ -1,4 +1,4 @@
-"""What ASE passes over in a CIF file: impossible cells, sites without numbers, symmetry that nobody states."""
+"""What ASE passes over in a CIF file: impossible cells, lost numbers, symmetry that is not stated."""
 
 import math
 from collections.abc import Iterable

@@ -198,7 +198,9 @@ def read_crystal(path: str | Path, tolerance: float = 1e-3) -> Crystal:
             "Give a valid CIF or POSCAR file.",
         ) from error
     if not isinstance(atoms, Atoms):
-        raise CrystalError(f"Crystal file {path} holds no structure.", "ASE finds none in it.", "Give one structure.")
+        raise CrystalError(
+            f"Crystal file {path} holds no structure.", "ASE finds none in it.", "Give one structure."
+        )
     try:
         return from_ase(atoms, tolerance)
     except CrystalError as error:

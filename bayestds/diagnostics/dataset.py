@@ -294,7 +294,9 @@ def read_result(path: str | os.PathLike[str]) -> xr.DataTree:
             bayestds.
     """
     if not Path(path).is_file():
-        raise ResultError(f"The result file {path} does not exist.", "There is no file of this name.", "Check the path.")
+        raise ResultError(
+            f"The result file {path} does not exist.", "There is no file of this name.", "Check the path."
+        )
     try:
         if reason := too_much(declared_bytes(path)):
             raise ResultError(

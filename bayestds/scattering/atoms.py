@@ -100,7 +100,7 @@ def neutron_lengths(species: Sequence[str]) -> np.ndarray:
             neutron = elements.symbol(name).neutron
         except ValueError:
             neutron = None
-        if neutron is None or neutron.b_c is None:
+        if neutron is None or neutron.b_c is None or neutron.b_c_complex is None:
             raise CrystalError(
                 f"There is no neutron scattering length of {name!r}.",
                 "The tables have natural elements, without those that are too radioactive.",

@@ -109,7 +109,12 @@ FORMATS = [
         if name != "nexus"
     ),
     wrong("nexus: virtual dataset without its file", written("nexus", virtual), "part.h5 is not there"),
-    wrong("nexus: several volumes", written("nexus", second_volume), "/entry/one, /entry/other", "None is the default"),
+    wrong(
+        "nexus: several volumes",
+        written("nexus", second_volume),
+        "/entry/one, /entry/other",
+        "None is the default",
+    ),
     wrong(
         "nexus: axes of other names",
         written("nexus", attribute("/entry/transform", "axes", ["x", "y", "z"])),
@@ -118,7 +123,9 @@ FORMATS = [
     ),
     wrong(
         "nexus: weights of another shape",
-        written("nexus", lambda file: file.create_dataset("/entry/transform/weights", data=np.ones((2, 2, 2)))),
+        written(
+            "nexus", lambda file: file.create_dataset("/entry/transform/weights", data=np.ones((2, 2, 2)))
+        ),
         "weights have the shape (2, 2, 2)",
     ),
     wrong("mdhisto: events", written("mdhisto", events), "MDEventWorkspace"),
@@ -169,7 +176,9 @@ FORMATS = [
         "(1 1 0)",
         "interpolation",
     ),
-    wrong("discus: cell missing", written("discus", removed(f"{DISCUS}/unit_cell_angles")), "'unit_cell_angles'"),
+    wrong(
+        "discus: cell missing", written("discus", removed(f"{DISCUS}/unit_cell_angles")), "'unit_cell_angles'"
+    ),
     wrong("yell: map of direct space", written("yell", put("/is_direct", True)), "direct space", "PDF"),
     wrong("yell: another version", written("yell", put("/format", "Yell 7.0")), "'Yell 7.0'"),
     wrong("yell: step of zero", written("yell", put("/step_sizes", [0.1, 0.0, 0.1])), "[0.1 0.  0.1]"),
@@ -180,7 +189,11 @@ FORMATS = [
         "metric_tensor",
         "unit_cell",
     ),
-    wrong("netcdf: mixed units, an axis in 1/Å", written("netcdf", attribute("/k", "units", "1/Å")), "/k is in '1/Å'"),
+    wrong(
+        "netcdf: mixed units, an axis in 1/Å",
+        written("netcdf", attribute("/k", "units", "1/Å")),
+        "/k is in '1/Å'",
+    ),
     wrong(
         "netcdf: variable without names of dimensions",
         written("netcdf", lambda file: file.create_dataset("sigma", data=np.ones(SHAPE))),

@@ -23,9 +23,7 @@ SIMULATE = "simulate tiny.toml --trajectory"
 def header(shape: tuple[int, ...]) -> bytes:
     """What an array file of NumPy begins with."""
     stream = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        stream, {"descr": "<f8", "fortran_order": False, "shape": shape}
-    )
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": shape})
     return stream.getvalue()
 
 
@@ -117,7 +115,9 @@ RESULTS = [
     result("result missing", nothing, "does not exist"),
     result("folder for a result", lambda: os.mkdir("bad.nc"), "does not exist"),
     result("result of no bytes", lambda: Path("bad.nc").touch(), "cannot be read"),
-    result("text for a result", lambda: Path("bad.nc").write_text("b0 = 1"), "cannot be read", "bayestds fit"),
+    result(
+        "text for a result", lambda: Path("bad.nc").write_text("b0 = 1"), "cannot be read", "bayestds fit"
+    ),
     result("netCDF file of another kind", other_netcdf, "not a result", "bayestds fit"),
     result("volume for a result", lambda: write_volume(tiny_volume(), "bad.nc"), "not a result"),
     result("truncated result", cut_result, "cannot be read", "damaged"),
@@ -156,30 +156,47 @@ def trend() -> None:
 
 ARGUMENTS = [
     argument("model missing", "irreducible none.toml", "none.toml", "ni_fcc_paper"),
-    argument("shipped model misspelt", "irreducible ni_fcc_papr", "ni_fcc_papr", "Did you mean ni_fcc_paper?"),
+    argument(
+        "shipped model misspelt", "irreducible ni_fcc_papr", "ni_fcc_papr", "Did you mean ni_fcc_paper?"
+    ),
     argument("folder for a model", "irreducible sub", "'sub'", prepare=folder_sub),
     argument("volume for a model", "irreducible good.nxs", "good.nxs", "UTF-8"),
-    argument("set to simulate unknown", "simulate tiny.toml --ifcs other", "'other'", "truth, springs, repulsive"),
+    argument(
+        "set to simulate unknown", "simulate tiny.toml --ifcs other", "'other'", "truth, springs, repulsive"
+    ),
     argument("set to simulate unstable", "simulate tiny.toml --ifcs repulsive", "unstable", "'repulsive'"),
-    argument("folder for a volume missing", "simulate tiny.toml -o none/v.nxs", "none/v.nxs", "existing folder"),
+    argument(
+        "folder for a volume missing", "simulate tiny.toml -o none/v.nxs", "none/v.nxs", "existing folder"
+    ),
     argument("folder in the place of a new volume", "simulate tiny.toml -o sub", "sub", prepare=folder_sub),
     argument("suffix of no format", "simulate tiny.toml -o v.xyz", "v.xyz", ".nxs (nexus)"),
     argument("set to start from unknown", "fit tiny.toml good.nxs --start other", "'other'", "springs"),
-    argument("set to start from unstable", "fit tiny.toml good.nxs --start repulsive", "unstable", "'repulsive'"),
-    argument("folder for a result missing", "fit tiny.toml good.nxs -o none/r.nc", "none/r.nc", "existing folder"),
+    argument(
+        "set to start from unstable", "fit tiny.toml good.nxs --start repulsive", "unstable", "'repulsive'"
+    ),
+    argument(
+        "folder for a result missing", "fit tiny.toml good.nxs -o none/r.nc", "none/r.nc", "existing folder"
+    ),
     argument("file in the place of a folder", "fit tiny.toml good.nxs -o tiny.toml/r.nc", "tiny.toml/r.nc"),
     argument("folder in the place of a result", "fit tiny.toml good.nxs -o sub", "sub", prepare=folder_sub),
     argument("picture in the place of a result", "fit tiny.toml good.nxs -o r.png", "r.png", ".nc"),
     argument(
-        "folder in the place of a picture", "fit tiny.toml good.nxs -o drawn.nc",
+        "folder in the place of a picture",
+        "fit tiny.toml good.nxs -o drawn.nc",
         "drawn.png",
         "folder",
         prepare=folder_for_picture,
     ),
-    argument("volume that its fit would overwrite", "fit tiny.toml good.nxs -o good.nxs", "good.nxs", "input"),
+    argument(
+        "volume that its fit would overwrite", "fit tiny.toml good.nxs -o good.nxs", "good.nxs", "input"
+    ),
     argument("one of several volumes missing", "fit tiny.toml good.nxs none.nxs", "none.nxs", "no such file"),
-    argument("trend from one volume", "fit trend.toml good.nxs", "trend.toml", "one temperature", prepare=trend),
-    argument("set to plan with unknown", "plan tiny.toml --ifcs other", "'other'", "truth, springs, repulsive"),
+    argument(
+        "trend from one volume", "fit trend.toml good.nxs", "trend.toml", "one temperature", prepare=trend
+    ),
+    argument(
+        "set to plan with unknown", "plan tiny.toml --ifcs other", "'other'", "truth, springs, repulsive"
+    ),
     argument("volume to sample missing", "sample tiny.toml none.nxs", "none.nxs", "no such file"),
     argument("suffix of no volume", "convert good.nxs v.cif", "v.cif", ".nxs (nexus)"),
     argument("format unknown", "convert good.nxs v.nc --format vtk", "'vtk'", "mdhisto, discus, nexus, yell"),
@@ -187,9 +204,12 @@ ARGUMENTS = [
     argument("folder in the place of a converted volume", "convert good.nxs sub", "sub", prepare=folder_sub),
     argument("volume without a cell for Yell", "convert bare.nc v.h5", "v.h5", "no lattice", prepare=bare),
     argument(
-        "matrix that needs interpolation", "convert good.nxs v.nc --reindex '1 1 0 / 0 1 0 / 0 0 1'",
+        "matrix that needs interpolation",
+        "convert good.nxs v.nc --reindex '1 1 0 / 0 1 0 / 0 0 1'",
         "1 1 0 / 0 1 0 / 0 0 1",
         "interpolation",
     ),
-    argument("matrix of two rows", "convert good.nxs v.nc --reindex '1 0 / 0 1'", "'1 0 / 0 1'", "Three rows"),
+    argument(
+        "matrix of two rows", "convert good.nxs v.nc --reindex '1 0 / 0 1'", "'1 0 / 0 1'", "Three rows"
+    ),
 ]

@@ -29,14 +29,14 @@ LONGEST = 180
 INTRODUCTION = """\
 # Bad input
 
-What bayestds says of each of {number} wrong inputs: the first two lines of the message, what is wrong and why; a
-third says what to do. Every one of them ends with exit code 2, without a traceback, and leaves no file behind. All
-are provoked, through the command line, by `tests/cli/test_bad_input.py`, which also compares this page with what is
+What bayestds says of each of {number} wrong inputs: what is wrong, and why; a last line, left out here, says
+what to do. Every one of them ends with exit code 2, without a traceback, and leaves no file behind. All are
+provoked through the command line by `tests/cli/test_bad_input.py`, which also compares this page with what is
 really said; `python benchmarks/bad_input_page.py` writes it.
 
-Long lines are cut off (…), and so is what other programs say. Whatever does not fit into the memory is refused
-before any of it is taken. Mistakes of the command line itself, such as an unknown option, are answered by the
-parser, with exit code 2 as well.
+Long lines are cut off (…), and so is what other programs say. Whatever does not fit into the memory is
+refused before any of it is taken. Mistakes of the command line itself, such as an unknown option, are
+answered by the parser, with exit code 2 as well.
 """
 
 
@@ -46,8 +46,8 @@ def row(case: Case, said: str) -> str:
 
 
 def on_the_page(message: str, folder: Path) -> str:
-    """The first two lines of a message, free of what differs between computers."""
-    lines = message.replace(str(folder.resolve()), "/data").strip().removeprefix("Error: ").splitlines()[:2]
+    """A message without its last line, the way out, free of what differs between computers."""
+    lines = message.replace(str(folder.resolve()), "/data").strip().removeprefix("Error: ").splitlines()[:-1]
     return "<br>".join(_cell(line) for line in lines)
 
 
@@ -68,5 +68,7 @@ def page(said: Mapping[str, str]) -> str:
     parts = [INTRODUCTION.format(number=len(CASES))]
     for title, cases in SECTIONS.items():
         rows = [row(case, said[case.wrong]) for case in cases]
-        parts.append("\n".join([f"## {title}\n", "| what is wrong | what bayestds says |", "|---|---|", *rows, ""]))
+        parts.append(
+            "\n".join([f"## {title}\n", "| what is wrong | what bayestds says |", "|---|---|", *rows, ""])
+        )
     return "\n".join(parts)

@@ -9,7 +9,7 @@ import numpy as np
 
 from bayestds.io import write_volume
 from tests.cli.bad_input.case import Case, nothing
-from tests.cli.tiny import LATTICE, MODEL, POINTS, tiny_volume
+from tests.cli.tiny import MODEL, POINTS, tiny_volume
 
 SHAPE = (POINTS,) * 3
 DATA = "/entry/transform/data"
@@ -150,9 +150,13 @@ VOLUMES = [
         "leads nowhere",
         "/entry/data in file detector.h5",
     ),
-    wrong("dangling soft link", volume(put(DATA, h5py.SoftLink("/entry/gone"))), "leads nowhere", "/entry/gone"),
+    wrong(
+        "dangling soft link", volume(put(DATA, h5py.SoftLink("/entry/gone"))), "leads nowhere", "/entry/gone"
+    ),
     wrong("axis missing", volume(removed("/entry/transform/Qk")), "'Qk' is missing"),
-    wrong("axis of another length", volume(put("/entry/transform/Qh", AXIS[:9])), "(13, 13, 13)", "(9, 13, 13)"),
+    wrong(
+        "axis of another length", volume(put("/entry/transform/Qh", AXIS[:9])), "(13, 13, 13)", "(9, 13, 13)"
+    ),
     wrong(
         "dimensions in the wrong order",
         volume(
@@ -165,7 +169,9 @@ VOLUMES = [
     ),
     wrong("plane without a third dimension", volume(put(DATA, np.ones((13, 13)))), "'data'", "2 dimensions"),
     wrong("axis that decreases", volume(put("/entry/transform/Qk", AXIS[::-1])), "axis k", "2 to 1.66667"),
-    wrong("axis that is not uniform", volume(put("/entry/transform/Ql", (AXIS + 3) ** 2)), "axis l", "uniform"),
+    wrong(
+        "axis that is not uniform", volume(put("/entry/transform/Ql", (AXIS + 3) ** 2)), "axis l", "uniform"
+    ),
     wrong("axis NaN", volume(put("/entry/transform/Qh", np.full(POINTS, np.nan))), "axis h", "finite"),
     wrong(
         "mixed units: an axis in 1/Å beside two in r.l.u.",
@@ -186,7 +192,9 @@ VOLUMES = [
         "angstrom",
     ),
     wrong(
-        "temperature of zero", volume(put("/entry/sample/temperature", 0.0), temperature=300.0), "temperature is 0.0"
+        "temperature of zero",
+        volume(put("/entry/sample/temperature", 0.0), temperature=300.0),
+        "temperature is 0.0",
     ),
     wrong("lattice NaN", volume(put("/entry/sample/unitcell_b", np.nan)), "lattice (3.52, nan"),
     wrong("lattice infinite", volume(put("/entry/sample/unitcell_b", np.inf)), "lattice (3.52, inf"),
@@ -203,23 +211,50 @@ VOLUMES = [
     wrong("text for intensities", volume(put(DATA, "bright")), "'data'", "Real numbers"),
     wrong("complex intensities", volume(put(DATA, np.ones(SHAPE, complex))), "complex128", "Real numbers"),
     wrong("every intensity NaN", volume(put(DATA, np.full(SHAPE, np.nan))), "every intensity is NaN"),
-    wrong("infinite intensity", volume(put(DATA, spoiled(np.inf))), "1 intensities are infinite", "(5, 6, 6)"),
-    wrong("negative intensity", volume(intensity=spoiled(-1.0)), "1 of", "zero or negative", "[0.0, 0.0, -0.3333]"),
+    wrong(
+        "infinite intensity", volume(put(DATA, spoiled(np.inf))), "1 intensities are infinite", "(5, 6, 6)"
+    ),
+    wrong(
+        "negative intensity",
+        volume(intensity=spoiled(-1.0)),
+        "1 of",
+        "zero or negative",
+        "[0.0, 0.0, -0.3333]",
+    ),
     wrong("every intensity zero", volume(intensity=np.zeros(SHAPE)), "zero or negative"),
     wrong("too few voxels", volume(intensity=sparse()), "irreducible points", "larger volume"),
     wrong("mask of the volume leaves nothing", volume(mask=np.ones(SHAPE, dtype=bool)), "0 of 2197 voxels"),
     wrong("mask of the model leaves nothing", with_mask, "0 of 2197 voxels", "mask"),
-    wrong("mask that is no mask", volume(put("/entry/transform/mask", np.full(SHAPE, 7)), mask=np.zeros(SHAPE)), "mask"),
+    wrong(
+        "mask that is no mask",
+        volume(put("/entry/transform/mask", np.full(SHAPE, 7)), mask=np.zeros(SHAPE)),
+        "mask",
+    ),
     wrong(
         "negative standard error",
         volume(put("/entry/transform/data_errors", spoiled(-0.1)), sigma=np.ones(SHAPE)),
         "sigma is -0.1 at index (5, 6, 6)",
     ),
-    wrong("every standard error zero", volume(sigma=np.zeros(SHAPE)), "0 of 2197 voxels"),
+    wrong(
+        "every standard error zero",
+        volume(put("/entry/transform/data_errors", np.zeros(SHAPE)), sigma=np.ones(SHAPE)),
+        "every standard error (sigma) is zero",
+    ),
     wrong("zero counts everywhere", counted(lambda counts: counts.fill(0)), "contradict"),
     wrong("zero counts at points of their own", counted(none_in_one_orbit), "1 of", "no counts at all"),
-    wrong("counts that contradict the intensity", counted(lambda counts: counts.__setitem__((6, 6, 5), 0)), "contradict"),
-    wrong("fractional number of configurations", volume(attribute("/entry/bayestds", "configurations", 2.5), configurations=2), "configurations is 2.5"),
-    wrong("unknown statistics", volume(attribute("/entry/bayestds", "statistics", "Bose"), statistics="quantum"), "'Bose'"),
+    wrong(
+        "counts that contradict the intensity",
+        counted(lambda counts: counts.__setitem__((6, 6, 5), 0)),
+        "contradict",
+    ),
+    wrong(
+        "fractional number of configurations",
+        volume(attribute("/entry/bayestds", "configurations", 2.5), configurations=2),
+        "configurations is 2.5",
+    ),
+    wrong(
+        "unknown statistics",
+        volume(attribute("/entry/bayestds", "statistics", "Bose"), statistics="quantum"),
+        "'Bose'",
+    ),
 ]
-
