@@ -226,12 +226,6 @@ def _check_companion(dataset: xr.Dataset, key: str, name: str) -> None:
             f"Where the intensity is measured, {key} must be finite and not negative.",
             "Mask these voxels or set their intensity to NaN.",
         )
-    if key == "sigma" and used.any() and not values[used].any():
-        raise VolumeError(
-            f"{name}: every standard error (sigma) is zero.",
-            "A voxel without a standard error is left out where others have one, and here none is left.",
-            "Store the standard errors, or leave sigma out: the noise is then learned.",
-        )
 
 
 def _check_attributes(attrs: dict[Any, Any], name: str) -> None:
