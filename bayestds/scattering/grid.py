@@ -129,8 +129,8 @@ def reduce_grid(volume: xr.Dataset, supercell: Supercell, used: np.ndarray) -> I
     if len(keys) < FEWEST_POINTS:
         raise VolumeError(
             f"Only {len(keys)} irreducible points are left in the volume.",
-            f"{len(voxels)} of {n_voxels} voxels are measured, inside the mask, off the Bragg peaks and, if the "
-            "volume has standard errors, have one above zero.",
+            f"{len(voxels)} of {n_voxels} voxels are measured, inside the mask, off the Bragg peaks and, if "
+            "the volume has standard errors, have one above zero.",
             "Use a larger volume, widen the mask, or store the standard errors.",
         )
     point_of_voxel = np.full(n_voxels, -1)
