@@ -25,7 +25,7 @@ _HOME = {
     "log_intensity": "scattering.forward",
     "stable": "scattering.forward",
     "make_fit_data": "inference.noise",
-    "Problem": "inference.point_fit",
+    "Problem": "inference.problem",
     "point_fit": "inference.point_fit",
     "make_prior": "inference.priors",
     "make_target": "inference.posterior",

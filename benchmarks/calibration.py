@@ -51,9 +51,10 @@ from bayestds.inference.ensemble import ensemble_fit
 from bayestds.inference.model import Noise
 from bayestds.inference.noise import FitData, log_likelihood
 from bayestds.inference.nuts import Draws, Sampling
-from bayestds.inference.point_fit import PointFit, Problem, curvature, refine
+from bayestds.inference.point_fit import PointFit, curvature, refine
 from bayestds.inference.posterior import Target, make_target, sample_posterior
 from bayestds.inference.priors import prior_draws
+from bayestds.inference.problem import Problem
 from bayestds.io.atomic import atomic_path
 from bayestds.scattering.exact import make_engine
 from bayestds.scattering.forward import ForwardModel, log_intensity, make_forward_model, stable

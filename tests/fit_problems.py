@@ -8,7 +8,7 @@ import xarray as xr
 from bayestds.crystal.supercell import Supercell
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.inference.noise import make_fit_data
-from bayestds.inference.point_fit import Problem
+from bayestds.inference.problem import Problem
 from bayestds.scattering.grid import average
 from bayestds.scattering.simulation import simulate_volume
 from tests.brute_force import random_stable

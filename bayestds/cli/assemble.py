@@ -15,8 +15,8 @@ from bayestds.errors import CrystalError, InstabilityError, ModelError, VolumeEr
 from bayestds.force_constants.irreducible import IrreducibleForceConstants, irreducible_force_constants
 from bayestds.inference.model import Noise
 from bayestds.inference.noise import make_fit_data
-from bayestds.inference.point_fit import Problem
 from bayestds.inference.priors import Prior, make_prior
+from bayestds.inference.problem import Problem
 from bayestds.io import read_volume
 from bayestds.memory import too_much
 from bayestds.scattering.atoms import neutron_lengths, xray_factors

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
@@ -21,7 +22,8 @@ from bayestds.errors import ModelError, ResultError
 from bayestds.inference.ensemble import ensemble_fit
 from bayestds.inference.information import clustered_covariance
 from bayestds.inference.noise import learn_noise, reduced_chi_square
-from bayestds.inference.point_fit import PointFit, Problem, point_fit
+from bayestds.inference.point_fit import PointFit, point_fit
+from bayestds.inference.problem import Problem
 from bayestds.io import read_volume
 from bayestds.io.checkpoint import fingerprint
 from bayestds.report.plots import save_figure, slices_figure
@@ -161,7 +163,6 @@ def volume_warnings(study: Study, fitted: Fitted, expect_temperature: bool) -> l
     """
     found = []
     volume, problem, result = fitted.volume, fitted.problem, fitted.result
-    n_parameters = len(result.irreducible)
     if fitted.noise_after_all:
         found.append(
             "the volume says that it was simulated without noise, but the fit leaves more than "
@@ -183,7 +184,7 @@ def volume_warnings(study: Study, fitted: Fitted, expect_temperature: bool) -> l
             f"the volume is an average over {volume.attrs['configurations']} configurations, whose noise is "
             "shared by voxels of equal k; the standard errors take voxels as independent and are too small."
         )
-    chi_square = float(reduced_chi_square(problem.data, result.residual, n_parameters))
+    chi_square = _chi_square(problem, result)
     if problem.data.correlation is not None and chi_square > ACCEPTABLE_CHI_SQUARE:
         found.append(
             f"chi-square per degree of freedom is {chi_square:.3g}: the residuals are larger than the noise "
@@ -196,6 +197,12 @@ def volume_warnings(study: Study, fitted: Fitted, expect_temperature: bool) -> l
             "standard errors of the volume, and the errors of the constants are larger than those printed."
         )
     return found
+
+
+def _chi_square(problem: Problem, result: PointFit) -> float:
+    """Per degree of freedom, with the weights at the fit."""
+    data = replace(problem.data, weight=jnp.asarray(result.weight))
+    return float(reduced_chi_square(data, result.residual, len(result.parameter_precision)))
 
 
 def stiffness_warnings(irreducible: np.ndarray, information: np.ndarray) -> list[str]:
@@ -270,7 +277,8 @@ def _clustered_errors(problem: Problem, result: PointFit, zones: np.ndarray) -> 
     """Standard errors if residuals are correlated within zones; NaN where the noise crosses zones."""
     if problem.data.correlation is not None:
         return np.full(len(result.irreducible), np.nan)
-    weighted = replace(problem.data, weight=problem.data.weight / result.noise_variance, learned=False)
+    weight = jnp.asarray(result.weight / result.noise_variance)
+    weighted = replace(problem.data, weight=weight, learned=False)
     clustered = clustered_covariance(
         weighted,
         result.derivative,
@@ -306,7 +314,7 @@ def _record(study: Study, fitted: Fitted) -> dict[str, Any]:
         "residuals": asdict(fitted.residuals),
         "noise": _kind_of_noise(fitted),
         "relative_noise": _relative_noise(problem, result),
-        "reduced_chi_square": float(reduced_chi_square(problem.data, result.residual, len(constants.names))),
+        "reduced_chi_square": _chi_square(problem, result),
         "n_points": len(problem.grid.q_points),
         "n_voxels": int(problem.grid.multiplicity.sum()),
         "temperature_K": problem.temperature,
@@ -328,7 +336,7 @@ def _kind_of_noise(fitted: Fitted) -> str:
 
 def _relative_noise(problem: Problem, result: PointFit) -> float | None:
     """Relative standard deviation of one voxel; None if it differs from voxel to voxel."""
-    per_voxel = result.noise_variance * problem.grid.multiplicity / np.asarray(problem.data.weight)
+    per_voxel = result.noise_variance * problem.grid.multiplicity / result.weight
     return float(np.sqrt(per_voxel[0])) if np.ptp(per_voxel) < 1e-9 * per_voxel[0] else None
 
 

@@ -16,9 +16,10 @@ from scipy.special import logsumexp
 from bayestds.errors import ResultError
 from bayestds.inference.joint import JointFit
 from bayestds.inference.nuts import Draws
-from bayestds.inference.point_fit import PointFit, Problem
+from bayestds.inference.point_fit import PointFit
 from bayestds.inference.predictive import Predictions
 from bayestds.inference.priors import Prior, prior_standard_deviations
+from bayestds.inference.problem import Problem
 from bayestds.io.atomic import atomic_path
 from bayestds.io.hdf5 import declared_bytes
 from bayestds.memory import too_much
@@ -245,7 +246,7 @@ def _observed(problem: Problem, fit: PointFit, axes: tuple[np.ndarray, np.ndarra
         "log_intensity": np.asarray(problem.data.log_intensity),
         "fitted": fit.log_intensity,
         "residual": fit.residual,
-        "weight": np.asarray(problem.data.weight) / fit.noise_variance,
+        "weight": fit.weight / fit.noise_variance,
         "multiplicity": problem.grid.multiplicity,
         "q_points": problem.grid.q_points,
         "point_of_voxel": problem.grid.point_of_voxel.astype(np.int32),

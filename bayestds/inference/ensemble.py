@@ -30,7 +30,8 @@ from bayestds.inference.ensemble_modes import (
     transformed,
 )
 from bayestds.inference.noise import FitData, learn_noise, precision_times
-from bayestds.inference.point_fit import PointFit, Problem, point_fit, refine
+from bayestds.inference.point_fit import PointFit, point_fit, refine
+from bayestds.inference.problem import Problem
 from bayestds.lattice_dynamics.covariance import covariance_in_real_space
 from bayestds.scattering import exact
 from bayestds.scattering.fluctuations import Star, find_stars, orbit_shares, star_noise

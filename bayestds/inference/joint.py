@@ -20,17 +20,9 @@ from scipy.stats import chi2
 from bayestds.errors import ModelError
 from bayestds.inference.ascent import Newton, newton, one_round, verdict
 from bayestds.inference.model import Whiten, constrained_log_likelihood
-from bayestds.inference.noise import FitData
-from bayestds.inference.point_fit import (
-    MAX_ROUNDS,
-    Curvature,
-    PointFit,
-    Problem,
-    curvature,
-    engine_for,
-    result_at,
-    truncation_at,
-)
+from bayestds.inference.noise import FitData, shifted
+from bayestds.inference.point_fit import MAX_ROUNDS, Curvature, PointFit, curvature, result_at
+from bayestds.inference.problem import Problem, engine_for, truncation_at
 from bayestds.scattering.expansion import Truncation
 from bayestds.scattering.forward import ForwardModel, stable
 
@@ -44,6 +36,8 @@ SMALLEST_SHARE = 1e-3
 @dataclass(frozen=True, eq=False)
 class JointProblem:
     """Several problems with shared force constants; see :func:`make_joint_problem`.
+
+    Parameters θ are φ₀, φ₁ if there is a trend, and the strengths of the background of each volume.
 
     Attributes:
         problems: of each volume, with the same irreducible constants and priors.
@@ -60,18 +54,32 @@ class JointProblem:
 
     @property
     def designs(self) -> list[np.ndarray]:
-        """A_v (n_irreducible, n_parameters) of each volume."""
-        identity = np.eye(self.problems[0].irreducible.n_irreducible)
-        if self.trend_scale is None:
-            return [identity for _ in self.problems]
-        lags = [problem.temperature - self.reference_temperature for problem in self.problems]
-        return [np.hstack([identity, identity * lag / KELVIN_PER_UNIT]) for lag in lags]
+        """A_v (n_irreducible + n_terms, n_parameters) of each volume: its constants and its background."""
+        n, total = self.problems[0].irreducible.n_irreducible, len(self.prior_scales)
+        first, found = self.n_shared, []
+        for problem in self.problems:
+            n_terms = len(problem.parameter_scales) - n
+            design = np.zeros((n + n_terms, total))
+            design[:n, :n] = np.eye(n)
+            if self.trend_scale is not None:
+                lag = problem.temperature - self.reference_temperature
+                design[:n, n : 2 * n] = np.eye(n) * lag / KELVIN_PER_UNIT
+            design[n:, first : first + n_terms] = np.eye(n_terms)
+            first += n_terms
+            found.append(design)
+        return found
+
+    @property
+    def n_shared(self) -> int:
+        """Number of parameters that the volumes share."""
+        return self.problems[0].irreducible.n_irreducible * (1 if self.trend_scale is None else 2)
 
     @property
     def prior_scales(self) -> np.ndarray:
-        """(n_parameters,) of θ, eV/Å² and eV/Å² per 100 K."""
+        """(n_parameters,) of θ, eV/Å², eV/Å² per 100 K, and those of the backgrounds."""
         scales = self.problems[0].prior_scales
-        return scales if self.trend_scale is None else np.append(scales, self.trend_scale * scales)
+        shared = scales if self.trend_scale is None else np.append(scales, self.trend_scale * scales)
+        return np.concatenate([shared, *(one.parameter_scales[len(scales) :] for one in self.problems)])
 
 
 def make_joint_problem(problems: Sequence[Problem], trend_scale: float | None = None) -> JointProblem:
@@ -125,7 +133,7 @@ class JointFit:
 
     Attributes:
         problem: what was fitted, with the noise level of each volume that of its own fit.
-        parameters: (n_parameters,) θ, eV/Å² and eV/Å² per 100 K.
+        parameters: (n_parameters,) θ, eV/Å², eV/Å² per 100 K, and strengths of backgrounds.
         precision: (n_parameters, n_parameters) Fisher information plus prior precision.
         covariance: its inverse; NaN if the crystal is unstable.
         volumes: each volume at the joint constants, as if they had been fitted to it alone.
@@ -162,12 +170,16 @@ class JointFit:
     @property
     def trend(self) -> np.ndarray | None:
         """φ₁ (n_irreducible,) in eV/Å² per 100 K; None without a trend."""
-        return None if self.problem.trend_scale is None else self.parameters[self._n :]
+        if self.problem.trend_scale is None:
+            return None
+        return self.parameters[self._n : self.problem.n_shared]
 
     @property
     def trend_standard_error(self) -> np.ndarray | None:
         """Of φ₁ (n_irreducible,)."""
-        return None if self.trend is None else np.sqrt(np.diag(self.covariance)[self._n :])
+        if self.trend is None:
+            return None
+        return np.sqrt(np.diag(self.covariance)[self._n : self.problem.n_shared])
 
 
 Volumes = tuple[tuple[ForwardModel, FitData, Array], ...]
@@ -244,8 +256,8 @@ def combined(problem: JointProblem, fits: Sequence[PointFit]) -> np.ndarray:
     precision, total = np.diag(problem.prior_scales**-2.0), np.zeros(len(problem.prior_scales))
     for design, fit, one in zip(problem.designs, fits, problem.problems, strict=True):
         # With its prior the fit is at H⁻¹ F times the value that the data alone would have.
-        total += design.T @ fit.precision @ fit.irreducible
-        precision += design.T @ (fit.precision - np.diag(one.prior_scales**-2.0)) @ design
+        total += design.T @ fit.parameter_precision @ np.append(fit.irreducible, fit.background)
+        precision += design.T @ (fit.parameter_precision - np.diag(one.parameter_scales**-2.0)) @ design
     return np.linalg.solve(precision, total)
 
 
@@ -254,15 +266,11 @@ def _volumes(
 ) -> Volumes:
     """The volumes, their data free of the truncation errors of their engines."""
     return tuple(
-        (forward, _corrected(one.data, truncation), jnp.asarray(design))
+        (forward, shifted(one.data, truncation.offset), jnp.asarray(design))
         for one, forward, truncation, design in zip(
             problem.problems, forwards, truncations, problem.designs, strict=True
         )
     )
-
-
-def _corrected(data: FitData, truncation: Truncation) -> FitData:
-    return replace(data, log_intensity=data.log_intensity - truncation.offset)
 
 
 def _look(problem: JointProblem, volumes: Volumes, location: Array) -> list[Curvature] | None:
@@ -273,8 +281,11 @@ def _look(problem: JointProblem, volumes: Volumes, location: Array) -> list[Curv
 
 
 def _curvatures(problem: JointProblem, volumes: Volumes, location: Array) -> list[Curvature]:
-    scales = jnp.asarray(problem.problems[0].prior_scales)
-    return [curvature(forward, data, design @ location, scales) for forward, data, design in volumes]
+    scales = [jnp.asarray(one.parameter_scales) for one in problem.problems]
+    return [
+        curvature(forward, data, design @ location, its_own)
+        for (forward, data, design), its_own in zip(volumes, scales, strict=True)
+    ]
 
 
 def _newton(problem: JointProblem, found: Sequence[Curvature], location: Array) -> Newton:
@@ -321,10 +332,8 @@ def _result(
         given = (forward, problem.problems[i], data, design @ location, converged, truncations[i])
         each.append(result_at(*given, its_history))
     agreement = tuple(
-        consistency(
-            fit.irreducible, fit.precision, design @ np.asarray(location), design @ covariance @ design.T
-        )
-        for fit, design in zip(fits, problem.designs, strict=True)
+        consistency(fit.irreducible, fit.precision, a @ np.asarray(location), a @ covariance @ a.T)
+        for fit, a in ((fit, a[: len(fit.irreducible)]) for fit, a in zip(fits, problem.designs, strict=True))
     )
     return JointFit(
         problem,

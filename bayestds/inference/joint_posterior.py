@@ -15,10 +15,15 @@ from numpyro.distributions.transforms import ExpTransform
 
 from bayestds.inference.joint import KELVIN_PER_UNIT, JointFit, JointProblem
 from bayestds.inference.model import Coordinates, Noise, Whiten, observe
-from bayestds.inference.noise import FitData
+from bayestds.inference.noise import FitData, shifted
 from bayestds.inference.nuts import Draws, Sampling, run_nuts
 from bayestds.inference.point_fit import PointFit
-from bayestds.inference.posterior import corrected_data, noise_coordinates, standard_unit
+from bayestds.inference.posterior import (
+    background_coordinates,
+    following,
+    noise_coordinates,
+    standard_unit,
+)
 from bayestds.inference.priors import Prior, sample_irreducible, shrinkage_shapes
 from bayestds.scattering.forward import ForwardModel, stable
 
@@ -154,21 +159,24 @@ def make_joint_target(
     noise = noise or Noise()
     n = len(joint.irreducible)
     covariance = np.linalg.inv(joint.precision)
-    shared = np.linalg.inv(covariance[:n, :n])
+    shared, both = np.linalg.inv(covariance[:n, :n]), 2 * n
     coordinates = {"irreducible": (jnp.asarray(joint.irreducible), standard_unit(shared))}
     trend = None
     if joint.trend is not None:
         # The inverse of a block of the precision is the covariance at given φ₀.
-        coordinates["trend"] = (jnp.asarray(joint.trend), standard_unit(joint.precision[n:, n:]))
-        slope = covariance[n:, :n] @ shared
+        coordinates["trend"] = (
+            jnp.asarray(joint.trend),
+            standard_unit(np.linalg.inv(covariance[:both, :both])[n:, n:]),
+        )
+        slope = covariance[n:both, :n] @ shared
         trend = Trend(jnp.asarray(problem.trend_scale), jnp.asarray(slope), hierarchical)
         if hierarchical:
             coordinates["log_trend_size"] = _trend_size(problem, joint.trend)
     volumes = []
     for one, own, fit in zip(problem.problems, fits, joint.volumes, strict=True):
         lag = jnp.asarray((one.temperature - problem.reference_temperature) / KELVIN_PER_UNIT)
-        its_own = noise_coordinates(one, own, noise)
-        volumes.append(Volume(fit.forward, corrected_data(one, fit), lag, its_own))
+        its_own = noise_coordinates(one, own, noise) | background_coordinates(fit)
+        volumes.append(Volume(following(fit), shifted(one.data, fit.truncation.offset), lag, its_own))
     return JointTarget(coordinates, tuple(volumes), prior, trend, noise)
 
 

@@ -14,7 +14,7 @@ from jax import Array
 from jaxtyping import Bool, Complex, Float
 from numpyro.infer.reparam import Reparam
 
-from bayestds.inference.noise import FitData, log_likelihood, weighted_mean
+from bayestds.inference.noise import FitData, best_log_scale, log_likelihood
 from bayestds.inference.priors import Prior, sample_irreducible
 from bayestds.lattice_dynamics.covariance import instability, is_stable
 from bayestds.scattering.forward import ForwardModel, blocks, scattered
@@ -27,23 +27,24 @@ UNSTABLE_PENALTY = 20.0
 
 
 def thermal_diffuse_scattering(
-    forward: ForwardModel, data: FitData, prior_scales: Float[Array, " n_irreducible"]
+    forward: ForwardModel, data: FitData, prior_scales: Float[Array, " n_parameters"]
 ) -> None:
-    """NumPyro model: normal priors on the irreducible IFCs, Gaussian log intensities, a stable crystal.
+    """NumPyro model: normal priors on all parameters, Gaussian log intensities or counts, a stable crystal.
 
-    Sites: ``irreducible`` (n_irreducible,) in eV/Å²; the overall scale is profiled out.
+    Sites: ``parameters`` (n_parameters,), the irreducible IFCs in eV/Å² and the strengths of a background;
+    the overall scale is profiled out.
 
     Args:
         forward: crystal, temperature and Q points.
-        data: observed log intensities.
-        prior_scales: standard deviation of each normal prior, eV/Å².
+        data: what was observed.
+        prior_scales: standard deviation of each normal prior.
     """
-    irreducible = numpyro.sample("irreducible", dist.Normal(0.0, prior_scales).to_event(1))
-    numpyro.factor("log_likelihood", constrained_log_likelihood(forward, data, irreducible))
+    parameters = numpyro.sample("parameters", dist.Normal(0.0, prior_scales).to_event(1))
+    numpyro.factor("log_likelihood", constrained_log_likelihood(forward, data, parameters))
 
 
 def constrained_log_likelihood(
-    forward: ForwardModel, data: FitData, irreducible: Float[Array, " n_irreducible"]
+    forward: ForwardModel, data: FitData, irreducible: Float[Array, " n_parameters"]
 ) -> Float[Array, ""]:
     """Log-likelihood where the crystal is stable, and a steep convex penalty where it is not."""
     safe, stable, phi_blocks = stable_log_intensity(forward, irreducible, data.log_intensity)
@@ -56,7 +57,7 @@ def constrained_log_likelihood(
 
 
 def stable_log_intensity(
-    forward: ForwardModel, irreducible: Float[Array, " n_irreducible"], elsewhere: Float[Array, " n_q"]
+    forward: ForwardModel, irreducible: Float[Array, " n_parameters"], elsewhere: Float[Array, " n_q"]
 ) -> tuple[Float[Array, " n_q"], Bool[Array, ""], Complex[Array, "n_k three_n three_n"]]:
     """Log intensity where the crystal is stable and ``elsewhere`` where not, whether it is, and the Φ(k)."""
     phi_blocks = blocks(forward, irreducible)
@@ -87,15 +88,11 @@ class Noise:
 def scattering_posterior(forward: ForwardModel, data: FitData, prior: Prior, noise: Noise) -> None:
     """NumPyro model: the posterior of the irreducible IFCs within the stable region, and nothing outside it.
 
-    Sites: those of the prior; ``log_relative_noise`` if the noise of the data is learned (of one voxel) or
-    has a learned floor (of one point); ``scale_offset`` if the residuals are Student-t, the log scale less
-    the one that fits best by least squares, and ``log_scale`` itself. Otherwise the scale is marginalised
-    under a flat prior on its logarithm, which for normal residuals of known variance is the same as to
-    profile it out, up to a constant.
+    Sites: those of the prior, and of :func:`observe`.
 
     Args:
         forward: crystal, temperature and Q points.
-        data: observed log intensities.
+        data: what was observed.
         prior: of the force constants.
         noise: what is not known of the noise.
     """
@@ -105,30 +102,95 @@ def scattering_posterior(forward: ForwardModel, data: FitData, prior: Prior, noi
 def observe(
     forward: ForwardModel, data: FitData, irreducible: Float[Array, " n_irreducible"], noise: Noise
 ) -> None:
-    """Part of a NumPyro model: the likelihood of a volume, and the sites of its noise and scale.
+    """Part of a NumPyro model: the likelihood of a volume, and the sites of its noise, scale and background.
+
+    Sites: ``background_offset`` (n_terms,) where the instrument has background terms, and their strengths
+    ``background``; ``log_relative_noise`` if the noise of the data is learned (of one voxel) or has a learned
+    floor (of one point); ``scale_offset`` if the residuals are Student-t or counts have a floor, the log
+    scale less the best one, and ``log_scale`` itself. Otherwise the scale is marginalised under a flat prior
+    on its logarithm, which for normal residuals of known variance and for Poisson counts is the same as to
+    profile it out, up to a constant.
 
     Args:
         forward: crystal, temperature and Q points.
-        data: observed log intensities.
+        data: what was observed.
         irreducible: eV/Å².
         noise: what is not known of the noise.
     """
-    log_intensity, stable, _ = stable_log_intensity(forward, irreducible, data.log_intensity)
+    parameters = irreducible
+    if has_background(forward):
+        parameters = jnp.append(irreducible, _sample_background(forward, irreducible))
+    log_intensity, stable, _ = stable_log_intensity(forward, parameters, data.log_intensity)
     numpyro.factor("stable", jnp.where(stable, 0.0, -jnp.inf))
+    level = None
     if learns_level(data, noise):
         level = jnp.exp(numpyro.sample("log_relative_noise", dist.Normal(*LOG_NOISE)))
-        data = with_noise_level(data, level)
-    if noise.degrees_of_freedom is not None:
+    if samples_scale(data, noise):
         flat = dist.ImproperUniform(dist.constraints.real, (), ())
         # The offset hardly depends on the force constants, as the scale does: chains mix.
         offset = numpyro.sample("scale_offset", flat)
-        best = weighted_mean(data, data.log_intensity - log_intensity)
-        expected = log_intensity + numpyro.deterministic("log_scale", best + offset)
-        residuals = dist.StudentT(noise.degrees_of_freedom, expected, data.weight**-0.5)
-        density = residuals.log_prob(data.log_intensity).sum()
+        known = data if level is None or data.counts is not None else with_noise_level(data, level)
+        log_scale = numpyro.deterministic("log_scale", best_log_scale(known, log_intensity) + offset)
+        density = point_density(data, log_intensity + log_scale, level, noise)
+        density = density.log_prob(observed(data)).sum()
     else:
+        data = data if level is None else with_noise_level(data, level)
         density = log_likelihood(data, log_intensity) + log_normaliser(data)
     numpyro.factor("log_likelihood", jnp.where(stable, density, 0.0))
+
+
+def _sample_background(
+    forward: ForwardModel, irreducible: Float[Array, " n_irreducible"]
+) -> Float[Array, " n_terms"]:
+    """Strengths of the background, in coordinates that follow the constants."""
+    assert forward.instrument is not None
+    scales = forward.instrument.scales
+    flat = dist.ImproperUniform(dist.constraints.real_vector, (), scales.shape)
+    offset = numpyro.sample("background_offset", flat)
+    strengths = (
+        offset if forward.background_slope is None else offset + forward.background_slope @ irreducible
+    )
+    numpyro.factor("background_prior", dist.Normal(0.0, scales).log_prob(strengths).sum())
+    return numpyro.deterministic("background", strengths)
+
+
+def has_background(forward: ForwardModel) -> bool:
+    """Whether there are strengths of a background among the parameters."""
+    return forward.instrument is not None and forward.instrument.background.shape[1] > 0
+
+
+def point_density(
+    data: FitData, log_expected: Float[Array, " n_q"], level: Float[Array, ""] | None, noise: Noise
+) -> dist.Distribution:
+    """Density of what is observed at each point: counts, or log intensities.
+
+    Counts are Poisson variables; with a floor their expectation is a gamma variable of that relative standard
+    deviation.
+
+    Args:
+        data: what was observed.
+        log_expected: expected log intensity, with the scale.
+        level: of the noise, None if nothing of it is learned; see :func:`with_noise_level`.
+        noise: what is not known of the noise.
+    """
+    if data.counts is not None:
+        expected = data.counts.exposure * jnp.exp(log_expected)
+        return dist.Poisson(expected) if level is None else dist.NegativeBinomial2(expected, level**-2.0)
+    if level is not None:
+        data = with_noise_level(data, level)
+    if noise.degrees_of_freedom is not None:
+        return dist.StudentT(noise.degrees_of_freedom, log_expected, data.weight**-0.5)
+    return dist.Normal(log_expected, data.weight**-0.5)
+
+
+def observed(data: FitData) -> Float[Array, " n_q"]:
+    """What :func:`point_density` is a density of."""
+    return data.log_intensity if data.counts is None else data.counts.number
+
+
+def samples_scale(data: FitData, noise: Noise) -> bool:
+    """Whether the scale is among the unknowns, as it cannot be marginalised by itself."""
+    return noise.degrees_of_freedom is not None or (data.counts is not None and noise.floor)
 
 
 def log_normaliser(data: FitData) -> Float[Array, ""]:
@@ -183,8 +245,8 @@ def whitened(
     forward: ForwardModel,
     *args: Array | FitData,
 ) -> None:
-    """:func:`thermal_diffuse_scattering` in whitened coordinates of its ``irreducible`` site."""
-    with numpyro.handlers.reparam(config={"irreducible": Whiten(location, scale_tril)}):
+    """:func:`thermal_diffuse_scattering` in whitened coordinates of its ``parameters`` site."""
+    with numpyro.handlers.reparam(config={"parameters": Whiten(location, scale_tril)}):
         thermal_diffuse_scattering(forward, *args)  # type: ignore[arg-type]
 
 

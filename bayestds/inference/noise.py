@@ -1,6 +1,6 @@
-"""Likelihood of log intensities, with the overall scale (and the noise level) profiled out."""
+"""Likelihood of log intensities or counts, with the overall scale (and the noise level) profiled out."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
@@ -10,25 +10,41 @@ from jaxtyping import Float
 
 from bayestds.inference import correlation as correlated
 from bayestds.inference.correlation import Correlation
-from bayestds.scattering.grid import IrreducibleGrid, Observations
+from bayestds.scattering.grid import FEWEST_COUNTS, IrreducibleGrid, Observations
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """Counts that are Poisson variables; a pytree.
+
+    Attributes:
+        number: (n_q,) counts.
+        exposure: (n_q,) counts for an intensity of 1.
+    """
+
+    number: Float[Array, " n_q"]
+    exposure: Float[Array, " n_q"]
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class FitData:
-    """Log intensities with their weights; a pytree.
+    """Log intensities with their weights, or counts; a pytree.
 
     Attributes:
         log_intensity: (n_q,) observed.
         weight: (n_q,) inverse variance of each; relative ones (multiplicities) if the noise is learned.
         learned: whether one common noise level is estimated along with the scale.
         correlation: of the noise, if points are not independent; it holds their variances too.
+        counts: from which the log intensities were made, where it is they that are fitted; else None.
     """
 
     log_intensity: Float[Array, " n_q"]
     weight: Float[Array, " n_q"]
     learned: bool = field(metadata={"static": True})
     correlation: Correlation | None = None
+    counts: Counts | None = None
 
 
 def make_fit_data(observations: Observations, noise: float | None) -> FitData:
@@ -36,9 +52,12 @@ def make_fit_data(observations: Observations, noise: float | None) -> FitData:
 
     Args:
         observations: Laue-averaged log intensities.
-        noise: relative standard deviation of one voxel, None to learn it. Standard errors that the
+        noise: relative standard deviation of one voxel, None to learn it. Standard errors or counts that the
             observations carry take precedence over both.
     """
+    if observations.counts is not None:
+        counts = Counts(jnp.asarray(observations.counts), jnp.asarray(observations.exposure))
+        return FitData(jnp.asarray(observations.log_intensity), positive(counts.number), False, counts=counts)
     multiplicity = observations.grid.multiplicity.astype(float)
     learned = noise is None and observations.relative_sigma is None
     if observations.relative_sigma is not None:
@@ -46,6 +65,11 @@ def make_fit_data(observations: Observations, noise: float | None) -> FitData:
     else:
         weight = multiplicity / (noise or 1.0) ** 2
     return FitData(jnp.asarray(observations.log_intensity), jnp.asarray(weight), learned)
+
+
+def positive(counts: Float[Array, " n_q"]) -> Float[Array, " n_q"]:
+    """Counts, with a few instead of none."""
+    return jnp.maximum(counts, FEWEST_COUNTS)
 
 
 def learn_noise(data: FitData, grid: IrreducibleGrid) -> FitData:
@@ -57,6 +81,36 @@ def subset(data: FitData, rows: np.ndarray) -> FitData:
     """The data at some of the Q points, with a learned noise level."""
     weight = data.weight[rows] / data.weight[rows].mean()
     return FitData(data.log_intensity[rows], weight, learned=True)
+
+
+def linearised(data: FitData, log_intensity: Float[Array, " n_q"]) -> FitData:
+    """The data whose least squares have the slope and the Fisher information of the likelihood here.
+
+    For counts N with expectations μ at the best scale these are log μ + (N - μ)/μ with the weights μ
+    (iteratively reweighted least squares; Nelder and Wedderburn, J. R. Stat. Soc. A 135 (1972) 370). Other
+    data are such already.
+    """
+    if data.counts is None:
+        return data
+    log_expected = log_intensity + best_log_scale(data, log_intensity)
+    expected = data.counts.exposure * jnp.exp(log_expected)
+    return replace(data, log_intensity=log_expected + data.counts.number / expected - 1, weight=expected)
+
+
+def best_log_scale(data: FitData, log_intensity: Float[Array, " n_q"]) -> Float[Array, ""]:
+    """Logarithm of the scale that fits best to data of known noise."""
+    if data.counts is None:
+        return weighted_mean(data, data.log_intensity - log_intensity)
+    total = jax.nn.logsumexp(log_intensity + jnp.log(data.counts.exposure))
+    return jnp.log(data.counts.number.sum()) - total
+
+
+def shifted(data: FitData, offset: Float[Array | np.ndarray, " n_q"]) -> FitData:
+    """Data for a model that is smaller by an offset (n_q,) in log intensity."""
+    counts = data.counts
+    if counts is not None:
+        counts = replace(counts, exposure=counts.exposure * jnp.exp(offset))
+    return replace(data, log_intensity=data.log_intensity - offset, counts=counts)
 
 
 def precision_times(data: FitData, values: Float[Array, "n_q *columns"]) -> Float[Array, "n_q *columns"]:
@@ -93,10 +147,15 @@ def residual(data: FitData, log_intensity: Float[Array, " n_q"]) -> Float[Array,
 
 
 def log_likelihood(data: FitData, log_intensity: Float[Array, " n_q"]) -> Float[Array, ""]:
-    """Gaussian log-likelihood up to a constant, at the best scale and, if learned, the best noise level.
+    """Log-likelihood up to a constant, at the best scale and, if learned, the best noise level.
 
-    With equal weights and learned noise its maximum is that of the variance loss of arXiv:2603.28683.
+    It is Gaussian in log intensities; with equal weights and learned noise its maximum is that of the
+    variance loss of arXiv:2603.28683. Counts are Poisson variables.
     """
+    if data.counts is not None:
+        counts = data.counts
+        total = jax.nn.logsumexp(log_intensity + jnp.log(counts.exposure))
+        return counts.number @ log_intensity - counts.number.sum() * total
     squares = chi_square(data, residual(data, log_intensity))
     if not data.learned:
         return -0.5 * squares

@@ -12,61 +12,26 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from bayestds.crystal.supercell import Supercell
-from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.inference.ascent import Newton, newton, one_round, verdict
 from bayestds.inference.information import fisher_information, log_intensity_and_jacobian
 from bayestds.inference.model import whitened
-from bayestds.inference.noise import FitData, noise_variance, precision_times, residual, subset
-from bayestds.scattering.exact import ExactEngine, make_engine
-from bayestds.scattering.expansion import Truncation, choose_engine, measure_truncation
-from bayestds.scattering.forward import (
-    Deviation,
-    ForwardModel,
-    Statistics,
-    covariance,
-    make_forward_model,
-    stable,
+from bayestds.inference.noise import (
+    FitData,
+    best_log_scale,
+    linearised,
+    noise_variance,
+    precision_times,
+    residual,
+    shifted,
 )
-from bayestds.scattering.grid import IrreducibleGrid
+from bayestds.inference.problem import Problem, direct_engine, engine_for, truncation_at
+from bayestds.scattering.expansion import Truncation
+from bayestds.scattering.forward import ForwardModel, stable
 
 MAX_ROUNDS = 12
 SUBSET_SIZE = 800
 SUBSET_MISFIT = 1e-3
 """Residual rms of log intensity at which the first stage hands over to the full data."""
-
-
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """What is fitted to what.
-
-    Attributes:
-        irreducible: the parameters.
-        supercell: the periodic supercell.
-        temperature: K.
-        grid: the Q points.
-        data: log intensities at them.
-        prior_scales: (n_irreducible,) eV/Å².
-        scattering_factors: f_κ (n_atoms,) or (n_q, n_atoms), may be complex; None for 1.
-        tolerance: of the forward model in log intensity.
-        deviation: of the sample covariance behind the data from the crystal's, None if it is not known.
-        statistics: of the displacements.
-    """
-
-    irreducible: IrreducibleForceConstants
-    supercell: Supercell
-    temperature: float
-    grid: IrreducibleGrid
-    data: FitData
-    prior_scales: np.ndarray
-    scattering_factors: np.ndarray | None = None
-    tolerance: float = 1e-4
-    deviation: Deviation | None = None
-    statistics: Statistics = "classical"
-
-    def forward_model(self, engine: ExactEngine | None = None) -> ForwardModel:
-        """Forward model of the crystal, without the deviation."""
-        return make_forward_model(self.irreducible, self.supercell, self.temperature, engine, self.statistics)
 
 
 @jax.tree_util.register_dataclass
@@ -75,9 +40,11 @@ class Curvature:
     """What the data say at one point.
 
     Attributes:
-        log_intensity: (n_q,) of the model, without the scale.
+        log_scale: of the intensity.
+        fitted: (n_q,) log intensity of the model at this scale.
+        weight: (n_q,) inverse variances; relative ones if the noise is learned.
         derivative: (n_q, n) of the log intensities, Å²/eV.
-        residual: (n_q,) observed minus model log intensity at the best scale.
+        residual: (n_q,) observed minus model log intensity at the best scale; relative differences of counts.
         information: (n, n) Fisher information, Å⁴/eV².
         slope: (n,) of the log-likelihood, Å²/eV.
         newton: the step to the maximum of the posterior.
@@ -85,7 +52,9 @@ class Curvature:
         noise_variance: factor on 1 / weight that makes it a variance.
     """
 
-    log_intensity: Array
+    log_scale: Array
+    fitted: Array
+    weight: Array
     derivative: Array
     residual: Array
     information: Array
@@ -102,10 +71,14 @@ class PointFit:
     Attributes:
         irreducible: (n_irreducible,) eV/Å².
         precision: (n_irreducible, n_irreducible) Fisher information plus prior precision, Å⁴/eV².
+            Strengths of a background are marginalised.
         covariance: its inverse, eV²/Å⁴.
+        background: (n_terms,) strengths of the background.
+        parameter_precision: (n_parameters, n_parameters) of force constants and strengths together.
         log_intensity: (n_q,) fitted, at the best scale.
-        residual: (n_q,) observed minus fitted log intensity.
-        derivative: (n_q, n_irreducible) of the log intensities at the fit, Å²/eV.
+        residual: (n_q,) observed minus fitted log intensity; of counts, their relative difference.
+        weight: (n_q,) inverse variance of each; relative ones if the noise is learned.
+        derivative: (n_q, n_irreducible) of the log intensities at the fit, Å²/eV, where the strengths follow.
         log_scale: logarithm of the overall scale.
         noise_variance: factor on 1 / weight that makes it a variance; 1 unless the noise was learned.
         residual_rms: weighted rms of the residual.
@@ -119,8 +92,11 @@ class PointFit:
     irreducible: np.ndarray
     precision: np.ndarray
     covariance: np.ndarray
+    background: np.ndarray
+    parameter_precision: np.ndarray
     log_intensity: np.ndarray
     residual: np.ndarray
+    weight: np.ndarray
     derivative: np.ndarray
     log_scale: float
     noise_variance: float
@@ -133,23 +109,28 @@ class PointFit:
 
 
 @jax.jit
-def curvature(forward: ForwardModel, data: FitData, irreducible: Array, prior_scales: Array) -> Curvature:
+def curvature(forward: ForwardModel, data: FitData, parameters: Array, prior_scales: Array) -> Curvature:
     """Curvature of the log posterior and the Gauss-Newton step, at stable force constants."""
-    fitted, derivative = log_intensity_and_jacobian(forward, irreducible)
-    misfit = residual(data, fitted)
-    variance = jnp.maximum(noise_variance(data, misfit, len(irreducible)), 1e-30)
+    value, derivative = log_intensity_and_jacobian(forward, parameters)
+    log_scale = best_log_scale(data, value)
+    data = linearised(data, value)
+    misfit = residual(data, value)
+    variance = jnp.maximum(noise_variance(data, misfit, len(parameters)), 1e-30)
     information = fisher_information(data, derivative) / variance
     slope = derivative.T @ precision_times(data, misfit) / variance
     rms = jnp.sqrt((data.weight * misfit**2).sum() / data.weight.sum())
-    to_maximum = newton(information, slope, irreducible, prior_scales)
-    return Curvature(fitted, derivative, misfit, information, slope, to_maximum, rms, variance)
+    step = newton(information, slope, parameters, prior_scales)
+    fitted = value + log_scale
+    return Curvature(
+        log_scale, fitted, data.weight, derivative, misfit, information, slope, step, rms, variance
+    )
 
 
-def _look(forward: ForwardModel, problem: Problem, data: FitData, irreducible: Array) -> Curvature | None:
+def _look(forward: ForwardModel, problem: Problem, data: FitData, parameters: Array) -> Curvature | None:
     """Curvature at stable force constants, None at unstable ones."""
-    if not bool(stable(forward, irreducible)):
+    if not bool(stable(forward, parameters)):
         return None
-    return curvature(forward, data, irreducible, jnp.asarray(problem.prior_scales))
+    return curvature(forward, data, parameters, jnp.asarray(problem.parameter_scales))
 
 
 def _round(
@@ -157,8 +138,8 @@ def _round(
 ) -> Array:
     """One round of SVI in the coordinates that suit the place."""
     step = None if here is None else here.newton
-    priors = jnp.asarray(problem.prior_scales)
-    return one_round(whitened, "irreducible", location, step, priors, (forward, data, priors))
+    priors = jnp.asarray(problem.parameter_scales)
+    return one_round(whitened, "parameters", location, step, priors, (forward, data, priors))
 
 
 def point_fit(
@@ -172,7 +153,7 @@ def point_fit(
         progress: called with a line of text before every round.
     """
     history: list[np.ndarray] = []
-    location = _first_stage(problem, jnp.asarray(start, dtype=float), history, progress)
+    location = _first_stage(problem, _with_background(problem, start), history, progress)
     return _second_stage(problem, location, history, progress)
 
 
@@ -180,7 +161,13 @@ def refine(
     problem: Problem, start: np.ndarray, progress: Callable[[str], None] = lambda message: None
 ) -> PointFit:
     """The same from a start near the maximum: all Q points from the beginning."""
-    return _second_stage(problem, jnp.asarray(start, dtype=float), [], progress)
+    return _second_stage(problem, _with_background(problem, start), [], progress)
+
+
+def _with_background(problem: Problem, start: np.ndarray) -> Array:
+    """Force constants, followed by a background of 0."""
+    n_terms = len(problem.parameter_scales) - len(start)
+    return jnp.append(jnp.asarray(start, dtype=float), jnp.zeros(n_terms))
 
 
 def _first_stage(
@@ -188,11 +175,8 @@ def _first_stage(
 ) -> Array:
     """Into the stable region and near the maximum, on a subset of the Q points."""
     rows = np.random.default_rng(0).permutation(len(problem.grid.q_points))[:SUBSET_SIZE]
-    data = subset(problem.data, rows)
-    factors = problem.scattering_factors
-    factors = factors if factors is None or factors.ndim == 1 else factors[rows]
-    engine = make_engine(problem.supercell, problem.grid.q_points[rows], factors)
-    forward = problem.forward_model(engine)
+    part = problem.some_rows(rows)
+    forward, data = part.forward_model(direct_engine(part, rows)), part.data
     for number in range(MAX_ROUNDS):
         here = _look(forward, problem, data, location)
         if here is not None and (here.residual_rms < SUBSET_MISFIT or here.newton.distance < 1):
@@ -228,7 +212,7 @@ def _second_stage(
             # The force constants have moved out of the range of the engine: choose it anew.
             forward, truncation = engine_for(bare, problem, location), None
         else:
-            data = replace(data, log_intensity=problem.data.log_intensity - truncation.offset)
+            data = shifted(problem.data, truncation.offset)
     truncation = truncation or truncation_at(forward, problem, location)
     return result_at(forward, problem, data, location, converged, truncation, np.array(history))
 
@@ -248,31 +232,6 @@ def _record(
         progress(f"{stage}: residual rms {here.residual_rms:.2g}, {distance:.2g} standard errors to go")
 
 
-def engine_for(bare: ForwardModel, problem: Problem, location: Array) -> ForwardModel:
-    """The forward model with the cheapest engine within the tolerance at these force constants."""
-    engine = choose_engine(
-        problem.supercell,
-        problem.grid.q_points,
-        covariance(bare, location),
-        problem.scattering_factors,
-        # Half the tolerance: the force constants will still move.
-        problem.tolerance / 2,
-    )
-    return bare.with_engine(engine)
-
-
-def truncation_at(forward: ForwardModel, problem: Problem, location: Array) -> Truncation:
-    """What the engine of the forward model leaves out at these force constants."""
-    assert isinstance(forward.engine, ExactEngine)
-    return measure_truncation(
-        forward.engine,
-        problem.supercell,
-        problem.grid.q_points,
-        covariance(forward, location),
-        problem.scattering_factors,
-    )
-
-
 def result_at(
     forward: ForwardModel,
     problem: Problem,
@@ -288,27 +247,36 @@ def result_at(
         forward: with the engine used last.
         problem: what was fitted.
         data: its data, free of the truncation error of the engine.
-        location: (n_irreducible,) eV/Å².
+        location: (n_parameters,) force constants in eV/Å², and strengths of the background.
         converged: whether it is a maximum.
         truncation: of the engine, at the location.
         history: of the rounds.
     """
-    here = curvature(forward, data, location, jnp.asarray(problem.prior_scales))
+    here = curvature(forward, data, location, jnp.asarray(problem.parameter_scales))
     is_stable = bool(stable(forward, location))
-    log_scale = float(jnp.mean(data.log_intensity - here.log_intensity - here.residual))
+    n = problem.irreducible.n_irreducible
+    total = np.asarray(here.newton.precision)
+    # Strengths b follow the constants by db/dφ = -H_bb⁻¹ H_bφ; what is left of H is the marginal precision.
+    follow = -np.linalg.solve(total[n:, n:], total[n:, :n])
+    precision = total[:n, :n] + total[:n, n:] @ follow
+    covariance = np.linalg.inv(precision) if is_stable else np.full_like(precision, np.nan)
+    derivative = np.asarray(here.derivative)
     return PointFit(
-        irreducible=np.asarray(location),
-        precision=np.asarray(here.newton.precision),
-        covariance=here.newton.covariance if is_stable else np.full_like(here.newton.precision, np.nan),
-        log_intensity=np.asarray(problem.data.log_intensity - here.residual),
+        irreducible=np.asarray(location[:n]),
+        precision=precision,
+        covariance=covariance,
+        background=np.asarray(location[n:]),
+        parameter_precision=total,
+        log_intensity=np.asarray(here.fitted + truncation.offset),
         residual=np.asarray(here.residual),
-        derivative=np.asarray(here.derivative),
-        log_scale=log_scale,
+        weight=np.asarray(here.weight),
+        derivative=derivative[:, :n] + derivative[:, n:] @ follow,
+        log_scale=float(here.log_scale),
         noise_variance=float(here.noise_variance),
         residual_rms=float(here.residual_rms),
         converged=converged,
         message=verdict(here.newton, converged, is_stable, MAX_ROUNDS),
         truncation=truncation,
-        history=history,
+        history=np.column_stack([history[:, :n], history[:, -1]]),
         forward=forward,
     )

@@ -9,11 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from bayestds.inference.model import LOG_NOISE, Coordinates, Noise, learns_level, whitened_posterior
-from bayestds.inference.noise import FitData
+from bayestds.inference.model import (
+    LOG_NOISE,
+    Coordinates,
+    Noise,
+    learns_level,
+    samples_scale,
+    whitened_posterior,
+)
+from bayestds.inference.noise import FitData, shifted
 from bayestds.inference.nuts import Draws, Sampling, run_nuts
-from bayestds.inference.point_fit import PointFit, Problem
+from bayestds.inference.point_fit import PointFit
 from bayestds.inference.priors import Prior, shrinkage_shapes
+from bayestds.inference.problem import Problem
 from bayestds.scattering.forward import ForwardModel, stable
 
 
@@ -52,8 +60,31 @@ def make_target(problem: Problem, fit: PointFit, prior: Prior, noise: Noise | No
     """
     noise = noise or Noise()
     coordinates = {"irreducible": (jnp.asarray(fit.irreducible), standard_unit(fit.precision))}
-    coordinates |= noise_coordinates(problem, fit, noise)
-    return Target(coordinates, fit.forward, corrected_data(problem, fit), prior, noise)
+    coordinates |= noise_coordinates(problem, fit, noise) | background_coordinates(fit)
+    data = shifted(problem.data, fit.truncation.offset)
+    return Target(coordinates, following(fit), data, prior, noise)
+
+
+def background_slope(fit: PointFit) -> np.ndarray:
+    """Change (n_terms, n_irreducible) of the best strengths of the background with the constants."""
+    n, precision = len(fit.irreducible), fit.parameter_precision
+    return -np.linalg.solve(precision[n:, n:], precision[n:, :n])
+
+
+def following(fit: PointFit) -> ForwardModel:
+    """The forward model of a fit, in which the coordinates of the background follow the constants."""
+    if not len(fit.background):
+        return fit.forward
+    return replace(fit.forward, background_slope=jnp.asarray(background_slope(fit)))
+
+
+def background_coordinates(fit: PointFit) -> Coordinates:
+    """Location and unit of the site of a background, near its point fit."""
+    if not len(fit.background):
+        return {}
+    n = len(fit.irreducible)
+    location = fit.background - background_slope(fit) @ fit.irreducible
+    return {"background_offset": (jnp.asarray(location), standard_unit(fit.parameter_precision[n:, n:]))}
 
 
 def standard_unit(precision: np.ndarray) -> Array:
@@ -67,15 +98,10 @@ def noise_coordinates(problem: Problem, fit: PointFit, noise: Noise) -> Coordina
     if learns_level(problem.data, noise):
         location, spread = _noise_level(problem.data, fit)
         coordinates["log_relative_noise"] = (jnp.asarray(location), jnp.asarray(spread))
-    if noise.degrees_of_freedom is not None:
-        variance = fit.noise_variance / np.asarray(problem.data.weight).sum()
+    if samples_scale(problem.data, noise):
+        variance = fit.noise_variance / fit.weight.sum()
         coordinates["scale_offset"] = (jnp.zeros(()), jnp.asarray(np.sqrt(variance)))
     return coordinates
-
-
-def corrected_data(problem: Problem, fit: PointFit) -> FitData:
-    """The data, free of the truncation error of the fit's engine."""
-    return replace(problem.data, log_intensity=problem.data.log_intensity - fit.truncation.offset)
 
 
 def _noise_level(data: FitData, fit: PointFit) -> tuple[float, float]:
@@ -84,7 +110,7 @@ def _noise_level(data: FitData, fit: PointFit) -> tuple[float, float]:
         level, given = np.sqrt(fit.noise_variance), np.zeros(1)
         n_points = len(fit.residual)
     else:
-        given, n_points = 1 / np.asarray(data.weight), 1
+        given, n_points = 1 / fit.weight, 1
         # A floor that is not needed can be anything below the given errors.
         excess = np.mean(fit.residual**2 - given)
         level = np.sqrt(max(excess, 0.01 * np.median(given)))

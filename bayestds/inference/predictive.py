@@ -12,8 +12,16 @@ from jaxtyping import Float, Int
 
 from bayestds.crystal.supercell import Supercell
 from bayestds.inference.conditional import conditional_log_density, draw_noise
-from bayestds.inference.model import LOG_NOISE, learns_level, with_noise_level
-from bayestds.inference.noise import weighted_mean
+from bayestds.inference.model import (
+    LOG_NOISE,
+    has_background,
+    learns_level,
+    observed,
+    point_density,
+    samples_scale,
+    with_noise_level,
+)
+from bayestds.inference.noise import FitData, best_log_scale, positive
 from bayestds.inference.nuts import Draws
 from bayestds.inference.posterior import Target
 from bayestds.inference.priors import prior_draws
@@ -93,6 +101,10 @@ def prior_sites(target: Target, n_draws: int, seed: int) -> Sites:
         sites["log_relative_noise"] = rng.normal(*LOG_NOISE, n_found)
     if "scale_offset" in target.coordinates:
         sites["scale_offset"] = np.zeros(n_found)
+    if has_background(target.forward):
+        assert target.forward.instrument is not None
+        scales = np.asarray(target.forward.instrument.scales)
+        sites["background"] = rng.normal(0.0, scales, (n_found, len(scales)))
     return sites
 
 
@@ -132,8 +144,11 @@ def _keys(sites: Sites, seed: int) -> Array:
 
 @jax.jit
 def _replicated(arguments: tuple, sites: dict[str, Array], keys: Array) -> Float[Array, "n_draws n_q"]:
+    data = arguments[2]
+
     def one(draw: tuple[dict[str, Array], Array]) -> Array:
-        return _density(arguments, *draw).sample(jax.random.fold_in(draw[1], 1))
+        drawn = _density(arguments, *draw).sample(jax.random.fold_in(draw[1], 1))
+        return drawn if data.counts is None else jnp.log(positive(drawn.astype(float)) / data.counts.exposure)
 
     return jax.lax.map(one, (sites, keys))
 
@@ -142,10 +157,10 @@ def _replicated(arguments: tuple, sites: dict[str, Array], keys: Array) -> Float
 def _by_star(
     arguments: tuple, sites: dict[str, Array], keys: Array, stars: Int[Array, " n_q"], n_stars: int
 ) -> Float[Array, "n_draws n_stars"]:
-    observed = arguments[2].log_intensity
+    values = observed(arguments[2])
 
     def one(draw: tuple[dict[str, Array], Array]) -> Array:
-        by_point = _density(arguments, *draw).log_prob(observed)
+        by_point = _density(arguments, *draw).log_prob(values)
         return jax.ops.segment_sum(by_point, stars, num_segments=n_stars)
 
     return jax.lax.map(one, (sites, keys))
@@ -157,30 +172,41 @@ def _expected(arguments: tuple, sites: dict[str, Array], keys: Array) -> Float[A
     _, forward, data, _, _ = arguments
 
     def one(draw: tuple[dict[str, Array], Array]) -> Array:
-        expected = log_intensity(forward, draw[0]["irreducible"])
-        return expected + _scale(data.correlation.row_sums, data.log_intensity - expected, draw[1])
+        expected = log_intensity(forward, _parameters(draw[0]))
+        mean = best_log_scale(data, expected)
+        return expected + mean + jax.random.normal(draw[1]) / jnp.sqrt(data.correlation.row_sums.sum())
 
     return jax.lax.map(one, (sites, keys))
 
 
-def _scale(weight: Float[Array, " n_q"], misfit: Float[Array, " n_q"], key: Array) -> Float[Array, ""]:
-    """A draw of the log scale from its conditional distribution."""
-    total = weight.sum()
-    return weight @ misfit / total + jax.random.normal(key) / jnp.sqrt(total)
+def _parameters(values: dict[str, Array]) -> Float[Array, " n_parameters"]:
+    """Force constants, followed by the strengths of a background if there is one."""
+    if "background" not in values:
+        return values["irreducible"]
+    return jnp.append(values["irreducible"], values["background"])
 
 
 def _density(arguments: tuple, values: dict[str, Array], key: Array) -> dist.Distribution:
-    """Density of the log intensities given all unknowns of one draw.
+    """Density of what is observed at each point given all unknowns of one draw.
 
     Where the scale is marginalised, a draw of the force constants gets one of the scale from its
-    conditional distribution, which is normal.
+    conditional distribution.
     """
     _, forward, data, _, noise = arguments
-    if learns_level(data, noise):
-        data = with_noise_level(data, jnp.exp(values["log_relative_noise"]))
-    expected = log_intensity(forward, values["irreducible"])
-    if noise.degrees_of_freedom is not None:
-        scale = weighted_mean(data, data.log_intensity - expected) + values["scale_offset"]
-        return dist.StudentT(noise.degrees_of_freedom, expected + scale, data.weight**-0.5)
-    scale = _scale(data.weight, data.log_intensity - expected, key)
-    return dist.Normal(expected + scale, data.weight**-0.5)
+    expected = log_intensity(forward, _parameters(values))
+    level = jnp.exp(values["log_relative_noise"]) if learns_level(data, noise) else None
+    known = data if level is None or data.counts is not None else with_noise_level(data, level)
+    scale = best_log_scale(known, expected)
+    scale += values["scale_offset"] if samples_scale(data, noise) else _scale_draw(known, key)
+    return point_density(data, expected + scale, level, noise)
+
+
+def _scale_draw(data: FitData, key: Array) -> Float[Array, ""]:
+    """A draw of the log scale less the best one, from its conditional distribution.
+
+    It is normal for log intensities. The scale of Poisson counts is a gamma variable.
+    """
+    if data.counts is None:
+        return jax.random.normal(key) / jnp.sqrt(data.weight.sum())
+    total = data.counts.number.sum()
+    return jax.random.loggamma(key, total) - jnp.log(total)

@@ -115,3 +115,22 @@ def neutron_lengths(species: Sequence[str]) -> np.ndarray:
             )
         lengths[name] = float(length)
     return np.array([lengths[name] for name in species])
+
+
+def compton_intensity(species: Sequence[str], q_lengths: np.ndarray) -> np.ndarray:
+    """Incoherent (Compton) scattering of X-rays by all atoms (n_q,), electron units.
+
+    Σ_κ (Z_κ - f_κ²/Z_κ), with the number of electrons Z: what Raman and Compton's Z - Σ_e f_e² is when all
+    electrons of an atom have the same form factor f_e = f/Z; else it is an upper bound, as Σ_e f_e² ≥ f²/Z.
+    Recoil and relativistic corrections are left out.
+
+    Args:
+        species: an element or ion for each atom.
+        q_lengths: |Q| (n_q,), Å⁻¹.
+
+    Raises:
+        CrystalError: no form factor is tabulated for a species.
+    """
+    factors = xray_factors(species, q_lengths)
+    electrons = xray_factors(species, np.zeros(1))
+    return (electrons - factors**2 / electrons).sum(axis=1)

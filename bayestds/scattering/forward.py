@@ -59,7 +59,10 @@ class ForwardModel:
         n_atoms: atoms in the primitive cell.
         deviation: added to the covariance of the crystal before it scatters, None for nothing.
         instrument: what the measured intensity has beyond the crystal's, None for nothing. Strengths of its
-            background terms follow the irreducible constants, wherever these are given.
+            background terms follow the irreducible constants, wherever these are given. The engine may have
+            several points for each of its Q points.
+        background_slope: (n_terms, n_irreducible) by which a posterior's coordinates of the strengths follow
+            the constants; the intensity does not depend on it.
         masses: (n_atoms,) amu, with which atoms move by quantum statistics; None for classical ones.
     """
 
@@ -72,6 +75,7 @@ class ForwardModel:
     deviation: Deviation | None = None
     masses: Float[Array, " n_atoms"] | None = None
     instrument: Instrument | None = None
+    background_slope: Float[Array, "n_terms n_irreducible"] | None = None
 
     def with_engine(self, engine: Engine) -> "ForwardModel":
         """The same crystal with another engine."""
@@ -104,7 +108,7 @@ def make_forward_model(
 
 
 def blocks(
-    forward: ForwardModel, irreducible: Float[Array, " n_irreducible"]
+    forward: ForwardModel, irreducible: Float[Array, " n_parameters"]
 ) -> Complex[Array, "n_k three_n three_n"]:
     """Force-constant blocks Φ(k), eV/Å²."""
     return force_constant_blocks(
@@ -137,14 +141,14 @@ def real_space_covariance(
 
 
 @jax.jit
-def stable(forward: ForwardModel, irreducible: Float[Array, " n_irreducible"]) -> Bool[Array, ""]:
+def stable(forward: ForwardModel, irreducible: Float[Array, " n_parameters"]) -> Bool[Array, ""]:
     """Whether the crystal is stable with these force constants."""
     return is_stable(blocks(forward, irreducible))
 
 
 @jax.jit
 def covariance(
-    forward: ForwardModel, irreducible: Float[Array, " n_irreducible"]
+    forward: ForwardModel, irreducible: Float[Array, " n_parameters"]
 ) -> Float[Array, "n_cells n_atoms n_atoms 3 3"]:
     """Displacement covariance C_κκ'(R), Å², of these force constants."""
     return real_space_covariance(forward, blocks(forward, irreducible))
@@ -191,7 +195,7 @@ def _diffuse(
 
 
 @jax.jit
-def log_intensity(forward: ForwardModel, irreducible: Float[Array, " n_irreducible"]) -> Float[Array, " n_q"]:
+def log_intensity(forward: ForwardModel, irreducible: Float[Array, " n_parameters"]) -> Float[Array, " n_q"]:
     """Logarithm of the diffuse intensity per primitive cell at every Q point of the engine.
 
     Finite everywhere; meaningful only where :func:`stable`.

@@ -15,6 +15,9 @@ from bayestds.scattering.volume import spacing
 FEWEST_POINTS = 10
 """Fewer irreducible points than this are refused as a measurement."""
 
+FEWEST_COUNTS = 0.5
+"""Counts that stand for none where a logarithm or a weight is needed before there is a fit."""
+
 SAME_EXPOSURE = 1e-6
 """Relative difference of normalisations up to which they are the same."""
 
@@ -61,13 +64,18 @@ class Observations:
 
     Attributes:
         grid: the Q points.
-        log_intensity: (n_q,) logarithm of the mean intensity of the equivalent voxels.
+        log_intensity: (n_q,) logarithm of the mean intensity of the equivalent voxels; where these have no
+            counts at all, of :data:`FEWEST_COUNTS`.
         relative_sigma: (n_q,) its standard error where the volume gives one, else None.
+        counts: (n_q,) of all equivalent voxels together, where the volume gives them and no standard errors.
+        exposure: (n_q,) counts for an intensity of 1.
     """
 
     grid: IrreducibleGrid
     log_intensity: np.ndarray
     relative_sigma: np.ndarray | None
+    counts: np.ndarray | None = None
+    exposure: np.ndarray | None = None
 
 
 def voxel_mask(volume: xr.Dataset, supercell: Supercell, mask: Mask) -> np.ndarray:
@@ -216,16 +224,9 @@ def average(volume: xr.Dataset, supercell: Supercell, mask: Mask | None = None) 
 def _pooled(
     grid: IrreducibleGrid, point: np.ndarray, counts: np.ndarray, exposure: np.ndarray
 ) -> Observations:
-    """All counts of each point over all its exposure, with the relative error 1/√N."""
-    total = np.bincount(point, counts)
-    if (total == 0).any():
-        raise VolumeError(
-            f"{(total == 0).sum()} of {len(total)} irreducible points have no counts at all.",
-            f"The first is at {np.round(grid.q_points[total == 0][0], 4).tolist()} r.l.u.; the logarithm of "
-            "their mean does not exist, and to leave them out would favour bright points.",
-            "Leave out the faint region with a [mask], rebin the volume, or count longer.",
-        )
-    return Observations(grid, np.log(total / np.bincount(point, exposure)), 1 / np.sqrt(total))
+    """All counts of each point, and all its exposure."""
+    total, times = np.bincount(point, counts), np.bincount(point, exposure)
+    return Observations(grid, np.log(np.maximum(total, FEWEST_COUNTS) / times), None, total, times)
 
 
 def _exposure(counts: np.ndarray, intensity: np.ndarray) -> np.ndarray:

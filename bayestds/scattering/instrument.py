@@ -1,10 +1,12 @@
 """What a beamline adds to the diffuse intensity, each effect by itself.
 
-    I_measured(Q) = s [P(Q) A(Q) I(Q) + Σ_m b_m B_m(|Q|)]
+    I_measured(Q) = s [P(Q) A(Q) ⟨I⟩(Q) + Σ_m b_m B_m(|Q|)]
 
-with the polarisation P, the absorption A, and background terms B_m of unknown strengths b_m. Finite
-resolution is a window on the lattice sum: a Gaussian of covariance Σ in Q multiplies exp(iQ·R) by
-exp(-RᵀΣR/2).
+with the polarisation P, the absorption A, and background terms B_m of unknown strengths b_m. ⟨I⟩ is the
+intensity averaged over what a voxel collects from: a Gaussian of covariance Σ(Q) about its centre, which
+holds the resolution, the mosaic spread and the size of the voxel. At points anywhere it is the mean over six
+points (:func:`spread_points`); on the mesh of a supercell that is fine beside the resolution it is a window
+on the lattice sum, as a Gaussian multiplies exp(iQ·R) by exp(-RᵀΣR/2).
 """
 
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from jax import Array
 from jaxtyping import Float
 from scipy.interpolate import BSpline
 
+from bayestds.crystal.structure import Crystal
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import VolumeError
 
@@ -39,24 +42,34 @@ class Instrument:
     Attributes:
         factor: (n_q,) P A, known.
         background: (n_q, n_terms) B_m, per primitive cell where their strengths are 1.
+        scales: (n_terms,) standard deviations of the normal priors of the strengths about 0.
     """
 
     factor: Float[Array, " n_q"]
     background: Float[Array, "n_q n_terms"]
+    scales: Float[Array, " n_terms"]
+
+
+def some_rows(instrument: Instrument, rows: np.ndarray) -> Instrument:
+    """The instrument at some of the Q points."""
+    return Instrument(instrument.factor[rows], instrument.background[rows], instrument.scales)
 
 
 def measured_log_intensity(
-    instrument: Instrument, log_intensity: Float[Array, " n_q"], strengths: Float[Array, " n_terms"]
+    instrument: Instrument, log_intensity: Float[Array, " n_points"], strengths: Float[Array, " n_terms"]
 ) -> Float[Array, " n_q"]:
     """Logarithm of the measured intensity, up to the overall scale.
 
     Args:
         instrument: factors and background terms.
-        log_intensity: of the crystal, per primitive cell.
+        log_intensity: of the crystal, per primitive cell; equally many points in a row for each Q point, over
+            which the intensity is averaged.
         strengths: b_m. They may be negative, as after too large a subtraction; where nothing would be left of
             the intensity, a little of it is.
     """
-    diffuse = log_intensity + jnp.log(instrument.factor)
+    around = log_intensity.reshape(len(instrument.factor), -1)
+    mean = jax.nn.logsumexp(around, axis=1) - np.log(around.shape[1])
+    diffuse = mean + jnp.log(instrument.factor)
     ratio = instrument.background @ strengths * jnp.exp(-diffuse)
     return diffuse + jnp.log(jnp.maximum(1 + ratio, SMALLEST_SHARE))
 
@@ -120,6 +133,49 @@ def smooth_background(q_lengths: np.ndarray, n_terms: int) -> np.ndarray:
     inner = np.linspace(first, last, n_terms - CUBIC + 1)
     knots = np.concatenate([[first] * CUBIC, inner, [last] * CUBIC])
     return BSpline.design_matrix(np.clip(q_lengths, first, last), knots, CUBIC).toarray()
+
+
+def spread_covariance(
+    crystal: Crystal,
+    q_points: np.ndarray,
+    resolution: float = 0.0,
+    mosaic: float = 0.0,
+    steps: np.ndarray | None = None,
+) -> np.ndarray:
+    """Covariance Σ(Q) (n_q, 3, 3), Å⁻², of the points that are collected in one voxel about its centre.
+
+    Σ = σ² + η² (Q² - QQᵀ) + Σ_i Δ_i² a_i* a_i*ᵀ / 12: the resolution σ, rotations of the crystal by a normal
+    angle of standard deviation η about every axis, and a voxel with edges Δ_i a_i*.
+
+    Args:
+        crystal: whose reciprocal lattice the voxels follow.
+        q_points: (n_q, 3) centres, conventional r.l.u.
+        resolution: σ, Å⁻¹.
+        mosaic: η, radians.
+        steps: Δ (3,) of the voxels, r.l.u.; None leaves their size out.
+    """
+    vectors = crystal.scattering_vectors(np.asarray(q_points, dtype=float))
+    unit = np.eye(3)
+    across = (vectors**2).sum(axis=1)[:, None, None] * unit - vectors[:, :, None] * vectors[:, None, :]
+    edges = crystal.scattering_vectors(np.diag(np.zeros(3) if steps is None else steps))
+    return resolution**2 * unit + mosaic**2 * across + edges.T @ edges / 12
+
+
+def spread_points(crystal: Crystal, q_points: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Six points (n_q, 6, 3) about each Q point, r.l.u., whose mean is that over a Gaussian.
+
+    They lie ±√3 standard deviations along the axes of the covariance: the mean is exact for polynomials of
+    third degree (the cubature of Stroud and Secrest, Math. Comp. 17 (1963) 105).
+
+    Args:
+        crystal: whose reciprocal lattice the points are given in.
+        q_points: (n_q, 3) conventional r.l.u.
+        covariance: (n_q, 3, 3), Å⁻².
+    """
+    widths, axes = np.linalg.eigh(covariance)
+    shifts = np.sqrt(3 * np.maximum(widths, 0))[:, None, :] * axes
+    shifts = shifts.swapaxes(1, 2) @ np.linalg.inv(crystal.scattering_vectors(np.eye(3)))
+    return np.asarray(q_points)[:, None] + np.concatenate([shifts, -shifts], axis=1)
 
 
 def resolution_window(supercell: Supercell, covariance: np.ndarray) -> np.ndarray:

@@ -24,9 +24,10 @@ from bayestds.diagnostics.dataset import (
 )
 from bayestds.errors import OutputError, ResultError
 from bayestds.inference.nuts import STATISTICS, Draws
-from bayestds.inference.point_fit import PointFit, Problem
+from bayestds.inference.point_fit import PointFit
 from bayestds.inference.predictive import Predictions
 from bayestds.inference.priors import make_prior
+from bayestds.inference.problem import Problem
 from tests.crystals import make_crystal
 
 NAMES = ("b0", "b1", "b2", "c0", "c1")

@@ -19,7 +19,7 @@ from bayestds.inference.ensemble import (
 )
 from bayestds.inference.information import displacement_information
 from bayestds.inference.noise import FitData, precision_times, reduced_chi_square
-from bayestds.inference.point_fit import Problem
+from bayestds.inference.problem import Problem
 from bayestds.scattering import exact
 from bayestds.scattering.exact import make_engine
 from bayestds.scattering.forward import (

@@ -10,7 +10,8 @@ from scipy.stats import chi2
 from bayestds.errors import ModelError
 from bayestds.inference.joint import Consistency, JointFit, consistency, joint_fit, make_joint_problem
 from bayestds.inference.noise import FitData
-from bayestds.inference.point_fit import PointFit, Problem, point_fit
+from bayestds.inference.point_fit import PointFit, point_fit
+from bayestds.inference.problem import Problem
 from bayestds.scattering.simulation import simulate_volume
 from tests.fit_problems import Known, known, with_noise
 

@@ -93,7 +93,7 @@ def test_model_density_is_prior_times_likelihood(case, problem, forward):
     priors = jnp.asarray(problem.prior_scales)
     phi = jnp.asarray(case.truth)
     found, _ = log_density(
-        thermal_diffuse_scattering, (forward, problem.data, priors), {}, {"irreducible": phi}
+        thermal_diffuse_scattering, (forward, problem.data, priors), {}, {"parameters": phi}
     )
     prior = norm.logpdf(case.truth, 0, problem.prior_scales).sum()
     expected = prior + float(constrained_log_likelihood(forward, problem.data, phi))
@@ -107,8 +107,8 @@ def test_whitened_coordinates_keep_the_density(case, problem, forward):
     scale = jnp.asarray(0.01 * np.tril(rng.normal(size=(n, n))) + 0.02 * np.eye(n))
     z = jnp.asarray(rng.normal(size=n))
     arguments = (forward, problem.data, priors)
-    plain, _ = log_density(thermal_diffuse_scattering, arguments, {}, {"irreducible": location + scale @ z})
-    moved, _ = log_density(whitened, (location, scale, *arguments), {}, {"irreducible_whitened": z})
+    plain, _ = log_density(thermal_diffuse_scattering, arguments, {}, {"parameters": location + scale @ z})
+    moved, _ = log_density(whitened, (location, scale, *arguments), {}, {"parameters_whitened": z})
     assert float(moved) == pytest.approx(float(plain), rel=1e-12)
 
 

@@ -1,0 +1,128 @@
+"""What is fitted to what: a volume, the model of its crystal, and the engines that scatter for it."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jax import Array
+
+from bayestds.crystal.supercell import Supercell
+from bayestds.force_constants.irreducible import IrreducibleForceConstants
+from bayestds.inference.noise import FitData, subset
+from bayestds.scattering.exact import ExactEngine, make_engine
+from bayestds.scattering.expansion import Truncation, choose_engine, measure_truncation
+from bayestds.scattering.forward import (
+    Deviation,
+    Engine,
+    ForwardModel,
+    Statistics,
+    covariance,
+    make_forward_model,
+)
+from bayestds.scattering.grid import IrreducibleGrid
+from bayestds.scattering.instrument import Instrument, some_rows
+from bayestds.scattering.points import make_point_engine
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What is fitted to what.
+
+    Attributes:
+        irreducible: the parameters.
+        supercell: the periodic supercell.
+        temperature: K.
+        grid: the Q points.
+        data: log intensities or counts at them.
+        prior_scales: (n_irreducible,) eV/Å².
+        scattering_factors: f_κ (n_atoms,) or (n_q, n_atoms), may be complex; None for 1. With ``points`` they
+            are those of all of these, one after the other.
+        tolerance: of the forward model in log intensity.
+        deviation: of the sample covariance behind the data from the crystal's, None if it is not known.
+        statistics: of the displacements.
+        points: (n_q, n_points, 3) r.l.u., over which the intensity of each Q point is averaged, anywhere in
+            reciprocal space; None if it is that of the Q point, on a wave vector of the supercell.
+        instrument: what the measured intensity has beyond the crystal's, None for nothing.
+    """
+
+    irreducible: IrreducibleForceConstants
+    supercell: Supercell
+    temperature: float
+    grid: IrreducibleGrid
+    data: FitData
+    prior_scales: np.ndarray
+    scattering_factors: np.ndarray | None = None
+    tolerance: float = 1e-4
+    deviation: Deviation | None = None
+    statistics: Statistics = "classical"
+    points: np.ndarray | None = None
+    instrument: Instrument | None = None
+
+    @property
+    def parameter_scales(self) -> np.ndarray:
+        """Prior standard deviations (n_parameters,) of force constants and strengths of the background."""
+        if self.instrument is None:
+            return self.prior_scales
+        return np.append(self.prior_scales, self.instrument.scales)
+
+    def forward_model(self, engine: Engine | None = None) -> ForwardModel:
+        """Forward model of the crystal and the instrument, without the deviation."""
+        forward = make_forward_model(
+            self.irreducible, self.supercell, self.temperature, engine, self.statistics
+        )
+        return replace(forward, instrument=self.instrument)
+
+    def some_rows(self, rows: np.ndarray) -> "Problem":
+        """The problem at some of its Q points, with a learned noise level; its grid stays."""
+        factors = self.scattering_factors
+        if factors is not None and factors.ndim == 2:
+            by_point = factors.reshape(len(self.grid.q_points), -1, factors.shape[1])
+            factors = by_point[rows].reshape(-1, factors.shape[1])
+        return replace(
+            self,
+            data=subset(self.data, rows),
+            scattering_factors=factors,
+            points=None if self.points is None else self.points[rows],
+            instrument=None if self.instrument is None else some_rows(self.instrument, rows),
+        )
+
+
+def direct_engine(problem: Problem, rows: np.ndarray) -> Engine:
+    """Engine that is accurate for any force constants, for a problem at some of its Q points."""
+    if problem.points is not None:
+        return _point_engine(problem)
+    return make_engine(problem.supercell, problem.grid.q_points[rows], problem.scattering_factors)
+
+
+def _point_engine(problem: Problem) -> Engine:
+    assert problem.points is not None
+    q_points = problem.points.reshape(-1, 3)
+    return make_point_engine(problem.irreducible, problem.supercell, q_points, problem.scattering_factors)
+
+
+def engine_for(bare: ForwardModel, problem: Problem, location: Array) -> ForwardModel:
+    """The forward model with the cheapest engine within the tolerance at these force constants."""
+    if problem.points is not None:
+        return bare.with_engine(_point_engine(problem))
+    engine = choose_engine(
+        problem.supercell,
+        problem.grid.q_points,
+        covariance(bare, location),
+        problem.scattering_factors,
+        # Half the tolerance: the force constants will still move.
+        problem.tolerance / 2,
+    )
+    return bare.with_engine(engine)
+
+
+def truncation_at(forward: ForwardModel, problem: Problem, location: Array) -> Truncation:
+    """What the engine of the forward model leaves out at these force constants."""
+    if not isinstance(forward.engine, ExactEngine):
+        nothing = np.zeros(len(problem.grid.q_points))
+        return Truncation(nothing, nothing)
+    return measure_truncation(
+        forward.engine,
+        problem.supercell,
+        problem.grid.q_points,
+        covariance(forward, location),
+        problem.scattering_factors,
+    )

@@ -1,0 +1,183 @@
+"""Fits and posteriors of counts, against densities of scipy and the constants that they were made with."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpyro.infer.util import log_density
+from scipy import stats
+from scipy.integrate import quad
+
+from bayestds.inference.information import fisher_information, log_intensity_and_jacobian
+from bayestds.inference.model import Noise, point_density, scattering_posterior
+from bayestds.inference.noise import (
+    Counts,
+    FitData,
+    linearised,
+    log_likelihood,
+    precision_times,
+    residual,
+    shifted,
+)
+from bayestds.inference.nuts import Sampling
+from bayestds.inference.point_fit import point_fit
+from bayestds.inference.posterior import make_target, sample_posterior
+from bayestds.inference.predictive import make_predictions, star_labels
+from bayestds.inference.priors import make_prior
+from bayestds.inference.problem import Problem
+from bayestds.scattering.exact import make_engine
+from bayestds.scattering.forward import log_intensity
+from tests.fit_problems import Known, known
+
+PRIOR = 100.0
+
+
+@pytest.fixture(scope="module")
+def case() -> Known:
+    return known("fcc", 2, steps=10)
+
+
+def counted_problem(case: Known, mean_counts: float, seed: int, spread: float = 0.0) -> Problem:
+    """Poisson counts of voxels that were measured for different times; gamma expectations if spread."""
+    rng = np.random.default_rng(seed)
+    problem = case.problem(prior_scale=PRIOR)
+    rate = np.exp(np.asarray(problem.data.log_intensity))
+    exposure = problem.grid.multiplicity * rng.uniform(0.5, 2, len(rate))
+    exposure *= mean_counts * problem.grid.multiplicity.sum() / (exposure @ rate)
+    expected = exposure * rate * (rng.gamma(spread**-2, spread**2, len(rate)) if spread else 1.0)
+    numbers = rng.poisson(expected).astype(float)
+    return replace(problem, data=data_of(numbers, exposure))
+
+
+def data_of(numbers: np.ndarray, exposure: np.ndarray) -> FitData:
+    weight = np.maximum(numbers, 0.5)
+    counts = Counts(jnp.asarray(numbers), jnp.asarray(exposure))
+    return FitData(jnp.asarray(np.log(weight / exposure)), jnp.asarray(weight), False, counts=counts)
+
+
+def test_likelihood_is_that_of_poisson_counts_with_the_scale_integrated_out():
+    """∫ Π Poisson(N | s E I) ds/s by quadrature, for two intensities."""
+    rng = np.random.default_rng(0)
+    exposure, numbers = rng.uniform(1, 3, 6), np.array([0.0, 3, 1, 7, 2, 0])
+    data = data_of(numbers, exposure)
+    found, expected = [], []
+    for _ in range(2):
+        intensity = rng.uniform(0.5, 2, 6)
+
+        def density(log_scale: float, intensity: np.ndarray = intensity) -> float:
+            return np.exp(stats.poisson.logpmf(numbers, np.exp(log_scale) * exposure * intensity).sum())
+
+        expected.append(np.log(quad(density, -6, 6, epsabs=0)[0]))
+        found.append(float(log_likelihood(data, jnp.log(intensity))))
+    assert found[0] - found[1] == pytest.approx(expected[0] - expected[1], rel=1e-9)
+
+
+def test_least_squares_have_slope_and_information_of_the_likelihood(case):
+    problem = counted_problem(case, 5.0, 1)
+    engine = make_engine(problem.supercell, problem.grid.q_points)
+    forward, phi = problem.forward_model(engine), jnp.asarray(1.01 * case.truth)
+    value, derivative = log_intensity_and_jacobian(forward, phi)
+    local = linearised(problem.data, value)
+    slope = derivative.T @ precision_times(local, residual(local, value))
+
+    def likelihood(phi):
+        return log_likelihood(problem.data, log_intensity(forward, phi))
+
+    np.testing.assert_allclose(slope, jax.grad(likelihood)(phi), rtol=1e-8)
+    # The expected Hessian: that of data that are as expected.
+    counts = problem.data.counts
+    ideal = replace(problem.data, counts=replace(counts, number=local.weight))
+    hessian = jax.hessian(lambda phi: log_likelihood(ideal, log_intensity(forward, phi)))(phi)
+    np.testing.assert_allclose(fisher_information(local, derivative), -hessian, rtol=1e-6)
+
+
+def test_offset_of_the_model_moves_into_the_exposure():
+    rng = np.random.default_rng(2)
+    data, offset = data_of(rng.poisson(4, 8).astype(float), np.ones(8)), rng.normal(size=8)
+    value = jnp.asarray(rng.normal(size=8))
+    moved = float(log_likelihood(shifted(data, offset), value))
+    constant = float(data.counts.number @ offset)
+    assert moved + constant == pytest.approx(float(log_likelihood(data, value + offset)), rel=1e-12)
+
+
+def test_gamma_poisson_has_the_variance_of_both():
+    noise = Noise(floor=True)
+    data = data_of(np.array([3.0, 0.0]), np.array([2.0, 5.0]))
+    density = point_density(data, jnp.log(jnp.array([2.0, 1.0])), jnp.asarray(0.3), noise)
+    expected = np.array([4.0, 5.0])
+    np.testing.assert_allclose(density.mean, expected)
+    np.testing.assert_allclose(density.variance, expected + 0.09 * expected**2)
+    scipy = stats.nbinom(1 / 0.09, 1 / (1 + 0.09 * expected))
+    # NumPyro's beta function is good to about 1e-6.
+    np.testing.assert_allclose(density.log_prob(data.counts.number), scipy.logpmf([3, 0]), atol=1e-5)
+
+
+def test_constants_of_weak_counts_are_not_biased():
+    """A count per voxel, at some points none at all; errors 1/√N of log N favour bright fluctuations."""
+    weak = known("fcc", 2, steps=20)
+    pulls, of_logarithms = [], []
+    for seed in range(5):
+        problem = counted_problem(weak, 1.0, seed)
+        assert float(problem.data.counts.number.min()) < 3
+        logarithms = replace(problem, data=replace(problem.data, counts=None))
+        for fitted, found in ((problem, pulls), (logarithms, of_logarithms)):
+            fit = point_fit(fitted, weak.truth)
+            assert fit.converged
+            found.append(np.linalg.cholesky(fit.precision).T @ (fit.irreducible - weak.truth))
+    low, high = stats.chi2.ppf([0.001, 0.999], np.size(pulls))
+    assert low < np.square(pulls).sum() < high
+    assert np.square(of_logarithms).sum() > high
+
+
+def test_posterior_of_counts_agrees_with_the_normal_approximation(case):
+    problem = counted_problem(case, 1000.0, 3)
+    fit = point_fit(problem, case.truth)
+    target = make_target(problem, fit, make_prior(problem.prior_scales, case.irreducible.shells, "normal"))
+    draws = sample_posterior(target, Sampling(2, 300, 100, 0))
+    phi = draws.sites["irreducible"].reshape(-1, len(case.truth))
+    sd = np.sqrt(np.diag(fit.covariance))
+    np.testing.assert_allclose(phi.std(axis=0), sd, rtol=0.25)
+    assert np.abs((phi.mean(axis=0) - fit.irreducible) / sd).max() < 0.4
+    stars = star_labels(problem.supercell, problem.grid.q_points)
+    predictions = make_predictions(target, draws, stars, 0)
+    # Replicates scatter about the fit as counts do.
+    scatter = (predictions.replicated.reshape(-1, len(stars)) - fit.log_intensity) * np.sqrt(fit.weight)
+    many = fit.weight > 100
+    assert np.std(scatter[:, many]) == pytest.approx(1, rel=0.1)
+    expected = stats.poisson.logpmf(problem.data.counts.number, fit.weight).sum()
+    assert predictions.log_likelihood.sum(axis=-1).mean() == pytest.approx(expected, abs=10)
+
+
+@pytest.mark.slow
+def test_floor_of_counts_is_found(case):
+    """Counts that scatter by 10 % more than Poisson's."""
+    problem = counted_problem(case, 1000.0, 4, spread=0.1)
+    fit = point_fit(problem, case.truth)
+    prior = make_prior(problem.prior_scales, case.irreducible.shells, "normal")
+    target = make_target(problem, fit, prior, Noise(floor=True))
+    draws = sample_posterior(target, Sampling(2, 200, 150, 0))
+    level = np.exp(draws.sites["log_relative_noise"])
+    assert abs(level.mean() - 0.1) < 4 * level.std()
+    assert level.std() < 0.01
+    # Its constants are less sure than Poisson's alone.
+    assert (draws.sites["irreducible"].std(axis=(0, 1)) > np.sqrt(np.diag(fit.covariance))).all()
+
+
+def test_density_of_counts_with_a_floor_is_that_of_scipy(case):
+    problem = counted_problem(case, 5.0, 5)
+    forward = problem.forward_model(make_engine(problem.supercell, problem.grid.q_points))
+    prior = make_prior(problem.prior_scales, case.irreducible.shells, "normal")
+    log_level, offset = np.log(0.2), 0.01
+    sites = {"irreducible": jnp.asarray(case.truth), "log_relative_noise": log_level, "scale_offset": offset}
+    found, _ = log_density(scattering_posterior, (forward, problem.data, prior, Noise(floor=True)), {}, sites)
+    counts = problem.data.counts
+    number, expected = np.asarray(counts.number), np.asarray(counts.exposure)
+    expected = expected * np.exp(np.asarray(log_intensity(forward, jnp.asarray(case.truth))))
+    expected *= number.sum() / expected.sum() * np.exp(offset)
+    density = stats.nbinom.logpmf(number, 0.2**-2, 1 / (1 + 0.04 * expected)).sum()
+    density += stats.norm.logpdf(case.truth, 0, np.asarray(prior.scales)).sum()
+    density += stats.norm.logpdf(log_level, -3.0, 3.0)
+    # NumPyro's beta function is good to about 1e-6 at each point.
+    assert float(found) == pytest.approx(density, abs=1e-6 * len(number))
