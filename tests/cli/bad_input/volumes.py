@@ -115,14 +115,12 @@ def counted(change: Callable[[np.ndarray], object]) -> Callable[[], None]:
     return write
 
 
-def none_in_one_orbit(counts: np.ndarray) -> np.ndarray:
-    """The voxels (0 0 ±1/3) and their like, without any count."""
-    for axis in range(3):
-        for step in (-1, 1):
-            place = [6, 6, 6]
-            place[axis] += step
-            counts[tuple(place)] = 0
-    return counts.copy()
+def one_and_no_count(counts: np.ndarray) -> np.ndarray:
+    """One voxel without counts, and half of the others measured for twice the time."""
+    counts[6, 6, 5] = 0
+    intensity = counts.copy()
+    intensity[:6] /= 2
+    return intensity
 
 
 def wrong(what: str, prepare: Callable[[], object], *words: str) -> Case:
@@ -242,7 +240,12 @@ VOLUMES = [
         "standard errors, have one above zero",
     ),
     wrong("zero counts everywhere", counted(lambda counts: counts.fill(0)), "contradict"),
-    wrong("zero counts at points of their own", counted(none_in_one_orbit), "1 of", "no counts at all"),
+    wrong(
+        "zero counts, exposures that differ",
+        counted(one_and_no_count),
+        "1 voxels have no counts",
+        "from 1 to 2",
+    ),
     wrong(
         "counts that contradict the intensity",
         counted(lambda counts: counts.__setitem__((6, 6, 5), 0)),
