@@ -99,6 +99,11 @@ MISTAKES = [
     ("{Ni = 28}", '{}\nradiation = "gamma"', "scattering.radiation: expected point, xray or neutron"),
     ("{Ni = 28}", '{}\nradiation = "xray"\nenergy = -1', "scattering.energy: expected a positive photon"),
     ("{Ni = 28}", '{}\nradiation = "xray"\nions = {Cu = "Cu1+"}', "scattering.ions.Cu: the crystal has"),
+    (
+        "{Ni = 28}",
+        '{}\nradiation = "xray"\nions = {Ni = "Cl1-"}',
+        "scattering.ions.Ni: 'Cl1-' is no ion of Ni",
+    ),
     ("q_max = 9", "q_max = 0.1", "mask: q_max = 0.1 must be larger"),
     ("q_max = 9", "wedge = 95", "mask.wedge: expected degrees"),
     ("q_max = 9", "plane = [0, 0, 0]", "plane = [0, 0, 0] has no direction"),
@@ -217,6 +222,17 @@ def test_not_text(tmp_path):
     path.write_bytes(GOOD.replace("test", "Å").encode("latin-1"))
     with pytest.raises(ModelError, match="UTF-8"):
         load_model(path)
+
+
+def test_ions_of_a_crystal_in_a_file(tmp_path):
+    """Which species there are is not known yet, what an ion is an ion of is."""
+    (tmp_path / "ni.cif").touch()
+    crystal = GOOD[GOOD.index("lattice") : GOOD.index("[force_constants]")]
+    text = GOOD.replace(crystal, 'file = "ni.cif"\n')
+    ions = '{}\nradiation = "xray"\nions = {Si = "Siva", C = "Cval", Ni = "Ni2+", Na = "Cl1-"}'
+    with pytest.raises(ModelError, match="1 problem") as caught:
+        parse_model(text.replace("{Ni = 28}", ions), tmp_path / "x.toml")
+    assert caught.value.reason == "scattering.ions.Na: 'Cl1-' is no ion of Na"
 
 
 def test_byte_order_mark_is_accepted(tmp_path):

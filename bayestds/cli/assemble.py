@@ -1,5 +1,6 @@
 """From a model file to crystal, force constants, supercell, data and priors."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from bayestds.inference.noise import make_fit_data
 from bayestds.inference.priors import Prior, make_prior
 from bayestds.inference.problem import Problem
 from bayestds.io import read_volume
+from bayestds.memory import too_much
 from bayestds.scattering.atoms import neutron_lengths, xray_factors
 from bayestds.scattering.beamline import Beamline
 from bayestds.scattering.forward import Statistics, make_forward_model, stable
@@ -173,6 +175,10 @@ class Study:
                 "Add h, k and l, each as [first, last, points].",
             )
         grid = measurement.grid
+        points = [axis.points for axis in (grid.h, grid.k, grid.l)]
+        if reason := too_much(8 * math.prod(points)):
+            what = f"The [measurement.grid] of {self.model.path} has {' x '.join(map(str, points))} points."
+            raise ModelError(what, reason, "Use fewer points.")
         h, k, l_ = (np.linspace(axis.first, axis.last, axis.points) for axis in (grid.h, grid.k, grid.l))
         return h, k, l_
 

@@ -23,6 +23,7 @@ from bayestds.cli.output import check_output, number, print_json, print_table, p
 from bayestds.config import load_model
 from bayestds.diagnostics.dataset import joint_tree, write_result
 from bayestds.inference.joint import JointFit, joint_fit, make_joint_problem
+from bayestds.io import read_volume
 from bayestds.report.plots import save_figure, slices_figure
 
 IMPLAUSIBLE = 1e-3
@@ -60,6 +61,8 @@ def fit_several(
     target = output or Path(f"{study.model.path.stem}_fit.nc")
     pictures = [picture_path(target, i) for i in range(1, len(volumes) + 1)]
     check_output(target, *pictures, inputs=[*volumes, *study.inputs])
+    for path in volumes:
+        read_volume(path)  # what is wrong with the last is said before the first is fitted
     with progress_bar(study.model.path.stem) as tell:
         joint = _run(study, volumes, start, tell)
         record = _record(study, joint)

@@ -11,6 +11,7 @@ from bayestds.config.messages import describe
 from bayestds.config.tables import Model, ModelFile
 from bayestds.config.values import listed
 from bayestds.errors import ModelError
+from bayestds.scattering.atoms import element_of
 
 
 def model_folder() -> Path:
@@ -118,4 +119,7 @@ def _inconsistencies(model: Model) -> list[str]:
         for name in sorted(table):
             if species and name not in species:
                 problems.append(f"scattering.{key}.{name}: the crystal has only {listed(species)}")
+    for name, ion in sorted(model.scattering.ions.items()):
+        if element_of(ion) != name:
+            problems.append(f"scattering.ions.{name}: {ion!r} is no ion of {name}")
     return problems

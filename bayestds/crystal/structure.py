@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 from ase.geometry import cellpar_to_cell
 from ase.io import read
+from ase.io.formats import filetype
 from ase.spacegroup import crystal as ase_crystal
 
+from bayestds.crystal.cif import check_cif
 from bayestds.crystal.symmetry import Cell, SpaceGroup, find_cells, find_space_group, laue_rotations
 from bayestds.errors import CrystalError
 
@@ -123,8 +126,13 @@ def from_ase(atoms: Atoms, tolerance: float = 1e-3) -> Crystal:
 
 
 def _check_atoms(atoms: Atoms) -> None:
-    if not np.isfinite(atoms.positions).all() or not np.isfinite(np.array(atoms.cell)).all():
-        raise CrystalError("The structure has a lattice or a position that is not finite.", "", "Correct it.")
+    vectors = np.concatenate([np.array(atoms.cell), atoms.positions])
+    if not (finite := np.isfinite(vectors).all(axis=1)).all():
+        raise CrystalError(
+            "The structure has a lattice or a position that is not finite.",
+            f"A vector is {vectors[~finite][0].tolist()} Å.",
+            "Correct it.",
+        )
     if abs(atoms.cell.volume) < 1e-3:
         raise CrystalError(
             "The structure has no unit cell.",
@@ -142,7 +150,7 @@ def _check_atoms(atoms: Atoms) -> None:
     partial = {site for site, shares in occupancies.items() if set(shares.values()) != {1.0}}
     if partial:
         raise CrystalError(
-            f"Site {sorted(partial)[0]} is partially occupied.",
+            f"Site {min(map(int, partial)) + 1} is partially occupied.",
             "Force constants are defined for an ordered crystal only.",
             "Give a structure whose sites are fully occupied by one species.",
         )
@@ -174,17 +182,25 @@ def read_crystal(path: str | Path, tolerance: float = 1e-3) -> Crystal:
         CrystalError: the file is missing, cannot be read, or holds no usable crystal.
     """
     try:
+        if filetype(str(path)) == "cif":
+            check_cif(path)
         atoms = read(path)
+    except CrystalError:
+        raise
     except FileNotFoundError as error:
-        raise CrystalError(f"Crystal file {path} does not exist.", "", "Check the path.") from error
+        raise CrystalError(
+            f"Crystal file {path} does not exist.", "There is no file of this name.", "Check the path."
+        ) from error
     except Exception as error:  # ASE's readers raise anything from KeyError to AssertionError
         raise CrystalError(
             f"Crystal file {path} cannot be read.",
-            f"ASE says: {type(error).__name__}: {error}",
+            f"ASE says: {type(error).__name__}: {error}".rstrip(": "),
             "Give a valid CIF or POSCAR file.",
         ) from error
     if not isinstance(atoms, Atoms):
-        raise CrystalError(f"Crystal file {path} holds no structure.", "", "Give one structure.")
+        raise CrystalError(
+            f"Crystal file {path} holds no structure.", "ASE finds none in it.", "Give one structure."
+        )
     try:
         return from_ase(atoms, tolerance)
     except CrystalError as error:
@@ -206,7 +222,16 @@ def build_crystal(
         positions: (n_sites, 3) fractional coordinates in that cell.
         masses: amu of each site; None takes the natural mass.
         space_group: number or Hermann-Mauguin symbol if the sites are the asymmetric unit only.
+
+    Raises:
+        CrystalError: an element, the lattice or the space group does not exist, or as for `from_ase`.
     """
+    if unknown := sorted(set(species) - set(chemical_symbols[1:])):
+        raise CrystalError(
+            f"There is no element {unknown[0]!r}.",
+            "Sites have the symbols of elements.",
+            "Correct the sites.",
+        )
     try:
         cell = cellpar_to_cell(lattice)
         sites = Atoms(species, scaled_positions=positions, cell=cell, pbc=True)

@@ -7,6 +7,7 @@ import numpy as np
 
 from bayestds.crystal.structure import Crystal
 from bayestds.errors import CrystalError
+from bayestds.memory import too_much
 
 COMMENSURATE = 1e-3
 """Largest distance from a commensurate wave vector, in units of the supercell's reciprocal vectors."""
@@ -182,7 +183,7 @@ def make_supercell(crystal: Crystal, matrix: Sequence | np.ndarray) -> Supercell
     """Supercell of the *conventional* cell: three multiples, or a (3, 3) int matrix.
 
     Raises:
-        CrystalError: the matrix is not integer or singular.
+        CrystalError: the matrix is not integer or singular, or the supercell does not fit into memory.
     """
     given = np.asarray(matrix)
     given = np.diag(given) if given.ndim == 1 else given
@@ -191,6 +192,14 @@ def make_supercell(crystal: Crystal, matrix: Sequence | np.ndarray) -> Supercell
             f"A supercell of {np.asarray(matrix).tolist()} cannot be made.",
             "Three whole numbers or a 3x3 matrix of them are expected.",
             "For example [5, 5, 5].",
+        )
+    n_cells = abs(np.linalg.det(given.astype(float)) * np.linalg.det(crystal.conventional_matrix))
+    # The complex blocks Φ(k) (n_k, 3n, 3n), of which every computation makes several.
+    if reason := too_much(16 * 9 * crystal.n_atoms**2 * n_cells):
+        raise CrystalError(
+            f"A supercell of {given.astype(int).tolist()} has {n_cells:.3g} primitive cells.",
+            reason,
+            "Make it smaller: it need only hold the wave vectors that are measured.",
         )
     primitive = np.rint(given).astype(int) @ crystal.conventional_matrix
     left, diagonal, right = smith_normal_form(primitive)

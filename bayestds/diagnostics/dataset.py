@@ -21,6 +21,8 @@ from bayestds.inference.predictive import Predictions
 from bayestds.inference.priors import Prior, prior_standard_deviations
 from bayestds.inference.problem import Problem
 from bayestds.io.atomic import atomic_path
+from bayestds.io.hdf5 import declared_bytes
+from bayestds.memory import too_much
 
 POINT_FIT, POSTERIOR = "point_fit", "posterior"
 """Kinds of results, and the groups that hold them; a posterior comes with the point fit it started from."""
@@ -289,13 +291,24 @@ def read_result(path: str | os.PathLike[str]) -> xr.DataTree:
     """Read a result file into memory.
 
     Raises:
-        ResultError: the file is missing, cannot be read, or is not a result of bayestds.
+        ResultError: the file is missing, cannot be read, does not fit into memory, or is not a result of
+            bayestds.
     """
     if not Path(path).is_file():
-        raise ResultError(f"The result file {path} does not exist.", "", "Check the path.")
+        raise ResultError(
+            f"The result file {path} does not exist.", "There is no file of this name.", "Check the path."
+        )
     try:
+        if reason := too_much(declared_bytes(path)):
+            raise ResultError(
+                f"The result file {path} is too large.",
+                reason,
+                "It may be damaged: make it again, or use a computer with more memory.",
+            )
         tree = xr.open_datatree(path, engine="h5netcdf").load()
         tree.close()
+    except ResultError:
+        raise
     except Exception as error:  # a damaged HDF5 file can raise almost anything
         raise ResultError(
             f"The result file {path} cannot be read.",

@@ -19,6 +19,7 @@ from ase.io.formats import filetype, open_with_compression
 from ase.io.lammpsrun import iread_lammps_dump_text
 
 from bayestds.errors import VolumeError
+from bayestds.memory import too_much
 from bayestds.scattering.snapshots import Frame
 
 
@@ -26,11 +27,14 @@ def read_frames(path: str | os.PathLike[str]) -> Iterator[Frame]:
     """The frames of a trajectory file, in the order of the file.
 
     Raises:
-        VolumeError: the file is missing, empty, of no known format, or damaged, as soon as that is met.
+        VolumeError: the file is missing, empty, of no known format, damaged, or has frames that do not fit
+            into memory, as soon as that is met.
     """
     path, number = Path(path), 0
     if not path.exists():
-        raise VolumeError(f"{path}: there is no such file.", fix="Check the name and the folder.")
+        raise VolumeError(
+            f"{path}: there is no such file.", "A trajectory is expected.", "Check the name and the folder."
+        )
     if path.is_file() and path.stat().st_size == 0:
         raise VolumeError(f"{path}: the file is empty.", "It has zero bytes.", "Copy or write it again.")
     try:
@@ -76,6 +80,8 @@ def _npz(path: Path) -> Iterator[Frame]:
         if len(shape) != 3 or shape[2] != 3 or columns_first or dtype.kind not in "iuf":
             order = ", in Fortran order" if columns_first else ""
             raise _layout(path, f"positions has the shape {shape}, of {dtype}{order}")
+        if reason := too_much(8 * 3 * shape[1]):
+            raise VolumeError(f"{path}: positions has the shape {shape}.", reason, "Is the file damaged?")
         if cell.shape not in ((3, 3), (shape[0], 3, 3)):
             raise _layout(path, f"cell has the shape {cell.shape}")
         if species.size and species.shape != shape[1:2]:

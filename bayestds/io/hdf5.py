@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from bayestds.errors import VolumeError
+from bayestds.memory import too_much
 
 EXTRAS = "bayestds"
 """Group for what a format has no place for; readers of that format ignore it."""
@@ -28,7 +29,9 @@ def open_for_reading(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     """The open HDF5 file; VolumeError if it is missing, a folder, empty, not HDF5 or damaged."""
     path = Path(path)
     if not path.exists():
-        raise VolumeError(f"{path}: there is no such file.", fix="Check the name and the folder.")
+        raise VolumeError(
+            f"{path}: there is no such file.", "A volume is expected.", "Check the name and the folder."
+        )
     if path.is_dir():
         raise VolumeError(f"{path}: this is a folder.", "A file is expected.", "Name a file inside it.")
     if path.stat().st_size == 0:
@@ -135,11 +138,10 @@ def _check_readable(dataset: h5py.Dataset) -> None:
     Raises:
         VolumeError: a dataset does not fit into memory as float64, or files that it is made of are missing.
     """
-    memory, needed = physical_memory(), COPIES * 8 * dataset.size
-    if needed > memory:
+    if reason := too_much(COPIES * 8 * dataset.size):
         raise VolumeError(
             f"{dataset.file.filename}: {dataset.name} has the dimensions {dataset.shape}.",
-            f"To read it takes {needed / 2**30:,.1f} GiB, and this computer has {memory / 2**30:,.1f} GiB.",
+            reason,
             "Rebin the volume or cut it down, or use a computer with more memory.",
         )
     folder = Path(dataset.file.filename).parent
@@ -152,12 +154,21 @@ def _check_readable(dataset: h5py.Dataset) -> None:
             )
 
 
-def physical_memory() -> float:
-    """Bytes of memory of this computer; infinite where the system does not tell."""
-    try:
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, ValueError, OSError):
-        return float("inf")
+def declared_bytes(path: str | os.PathLike[str]) -> int:
+    """Bytes of all datasets of a file, whether they were ever written or not.
+
+    Raises:
+        OSError: the file is missing, or no HDF5.
+    """
+    sizes = []
+
+    def add(_: str, member: Any) -> None:
+        if isinstance(member, h5py.Dataset):
+            sizes.append((member.size or 0) * member.dtype.itemsize)
+
+    with h5py.File(path, "r") as file:
+        file.visititems(add)
+    return sum(sizes)
 
 
 def check_miller_indices(axis: Any, group: h5py.Group) -> None:

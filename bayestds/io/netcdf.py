@@ -38,7 +38,9 @@ def read(file: h5py.File) -> xr.Dataset:
                 "netCDF names the dimensions of every variable.",
                 f"Write the file again with xarray or netCDF4, with the dimensions {AXES}.",
             )
-    with xr.open_dataset(name, engine="h5netcdf") as opened:
+    # A coordinate is loaded as soon as xarray opens the file, however large, and whatever it is for.
+    others = [key for key in file if key not in VARIABLES]
+    with xr.open_dataset(name, engine="h5netcdf", drop_variables=others) as opened:
         dataset = opened[present].load()
         ignored = sorted(str(key) for key in opened.data_vars if key not in present)
     arrays = {str(key): array for key, array in dataset.data_vars.items() if key not in AXES}

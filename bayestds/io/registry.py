@@ -96,6 +96,8 @@ def write_volume(dataset: xr.Dataset, path: str | os.PathLike[str], format: str 
     with atomic_path(path) as temporary:
         try:
             chosen.write(dataset, temporary)
+        except VolumeError as error:
+            raise VolumeError(f"Cannot write {path}: {error.summary}", error.reason, error.fix) from error
         except (OSError, RuntimeError) as error:
             raise VolumeError(
                 f"Cannot write {path}.", f"{error}.", "Check the free space and the permissions there."

@@ -3,7 +3,8 @@
 With waves exp(iQ·r) an X-ray form factor is f = f₀(|Q|) + f' + if''. f₀ is the sum of five Gaussians of
 Waasmaier and Kirfel (Acta Cryst. A 51 (1995) 416); f' and f'' are those of Chantler (J. Phys. Chem. Ref.
 Data 24 (1995) 71); both come from xraydb. Neutron lengths are the bound coherent ones of the natural
-elements, from periodictable; their imaginary parts, which matter for few strong absorbers, are left out.
+elements (Rauch and Waschkowski, Neutron Data Booklet, 2003), from periodictable; their imaginary parts, which
+absorption brings, are left out, and elements refused for which these matter.
 """
 
 import math
@@ -16,12 +17,23 @@ from bayestds.errors import CrystalError
 ENERGIES = (0.1, 400.0)
 """Photon energies, keV, for which anomalous terms are looked up."""
 
+VALENCE = {"Cval": "C", "Siva": "Si"}
+"""Atoms as they are bound in diamond and silicon, beside the ions of Waasmaier and Kirfel."""
+
+ABSORBED = 0.05
+"""Imaginary part of a neutron length, as a share of the real one, that may be left out."""
+
+
+def element_of(name: str) -> str:
+    """Element of an atom or ion: "Na" of "Na1+", "C" of "Cval"."""
+    return VALENCE.get(name, name.rstrip("0123456789+-"))
+
 
 def xray_factors(species: Sequence[str], q_lengths: np.ndarray, energy: float | None = None) -> np.ndarray:
     """X-ray form factors (n_q, n_atoms) in electrons; complex where there are anomalous terms.
 
     Args:
-        species: an element or ion for each atom, such as "Ni" or "Na1+".
+        species: an element or ion for each atom, such as "Ni", "Na1+" or "Cval".
         q_lengths: |Q| (n_q,), Å⁻¹.
         energy: of the photons, keV; None leaves f' and f'' out.
 
@@ -33,7 +45,7 @@ def xray_factors(species: Sequence[str], q_lengths: np.ndarray, energy: float | 
     _check_energy(energy)
     columns = {}
     for name in dict.fromkeys(species):
-        element = name.rstrip("0123456789+-")
+        element = element_of(name)
         try:
             known = xraydb.f0_ions(element)
         except ValueError:
@@ -46,11 +58,22 @@ def xray_factors(species: Sequence[str], q_lengths: np.ndarray, energy: float | 
             )
         # xraydb wants sin θ / λ.
         column = xraydb.f0(name, np.asarray(q_lengths) / (4 * math.pi))
-        if energy is not None:
-            volts = 1e3 * energy
-            column = column + xraydb.f1_chantler(element, volts) + 1j * xraydb.f2_chantler(element, volts)
-        columns[name] = column
+        columns[name] = column if energy is None else column + _anomalous(element, energy)
     return np.stack([columns[name] for name in species], axis=1)
+
+
+def _anomalous(element: str, energy: float) -> complex:
+    """Anomalous terms f' + if'' at an energy in keV."""
+    import xraydb
+
+    try:
+        return xraydb.f1_chantler(element, 1e3 * energy) + 1j * xraydb.f2_chantler(element, 1e3 * energy)
+    except IndexError:  # what xraydb raises beyond uranium
+        raise CrystalError(
+            f"There are no anomalous terms of {element!r}.",
+            "Tables run from hydrogen to uranium.",
+            "Leave the energy out.",
+        ) from None
 
 
 def _check_energy(energy: float | None) -> None:
@@ -67,21 +90,28 @@ def neutron_lengths(species: Sequence[str]) -> np.ndarray:
     """Bound coherent scattering lengths (n_atoms,), fm, of the natural elements.
 
     Raises:
-        CrystalError: none is tabulated for a species.
+        CrystalError: none is tabulated for a species, or it has an imaginary part that matters.
     """
     from periodictable import elements
 
     lengths = {}
     for name in dict.fromkeys(species):
         try:
-            length = elements.symbol(name).neutron.b_c
+            neutron = elements.symbol(name).neutron
         except ValueError:
-            length = None
-        if length is None:
+            neutron = None
+        if neutron is None or neutron.b_c is None or neutron.b_c_complex is None:
             raise CrystalError(
                 f"There is no neutron scattering length of {name!r}.",
                 "The tables have natural elements, without those that are too radioactive.",
                 "Give constant factors, in fm.",
+            )
+        length, imaginary = neutron.b_c, neutron.b_c_complex.imag
+        if abs(imaginary) > ABSORBED * abs(length):
+            raise CrystalError(
+                f"{name!r} absorbs neutrons too strongly for a real scattering length.",
+                f"At 1.798 Å it is {length:.3g} {imaginary:+.3g}i fm, and only the real part would be used.",
+                "Give constant factors of the isotope that was measured, in fm.",
             )
         lengths[name] = float(length)
     return np.array([lengths[name] for name in species])

@@ -160,8 +160,9 @@ def reduce_grid(
     if len(keys) < FEWEST_POINTS:
         raise VolumeError(
             f"Only {len(keys)} irreducible points are left in the volume.",
-            f"{len(voxels)} of {n_voxels} voxels are measured, inside the mask and off the Bragg peaks.",
-            "Use a larger volume, or widen the mask.",
+            f"{len(voxels)} of {n_voxels} voxels are measured, inside the mask, off the Bragg peaks and, if "
+            "the volume has standard errors, have one above zero.",
+            "Use a larger volume, widen the mask, or store the standard errors.",
         )
     point_of_voxel = np.full(n_voxels, -1)
     point_of_voxel[voxels] = point

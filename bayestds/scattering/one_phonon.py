@@ -26,7 +26,7 @@ def one_phonon_intensity(
         supercell: the periodic supercell.
         q_points: commensurate, conventional r.l.u.
         covariance: C(k), Å², of every wave vector of the supercell.
-        scattering_factors: f_κ (n_atoms,), may be complex; 1 by default.
+        scattering_factors: f_κ (n_atoms,) or (n_q, n_atoms), may be complex; 1 by default.
     """
     crystal = supercell.crystal
     factors = np.ones(crystal.n_atoms) if scattering_factors is None else np.asarray(scattering_factors)

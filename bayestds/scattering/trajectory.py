@@ -89,7 +89,11 @@ def average_trajectory(
         labels = labels.union(*(snapshot.labels for snapshot in batch))
         progress(int(running.count))
     if running.count == 0:
-        raise VolumeError(f"{name} holds no frame.", "", "Check that the simulation wrote its trajectory.")
+        raise VolumeError(
+            f"{name} holds no frame.",
+            "Intensities are averaged over the frames of a trajectory.",
+            "Check that the simulation wrote it.",
+        )
     return TrajectoryAverage(
         replace(running, total=running.total / supercell.n_cells),
         statistical_inefficiency(np.concatenate(series)),

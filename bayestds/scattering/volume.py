@@ -169,7 +169,9 @@ def _check_layout(array: xr.DataArray, dtype: str, name: str) -> None:
 
 def _check_axis(dataset: xr.Dataset, axis: str, name: str) -> None:
     if axis not in dataset.coords:
-        raise VolumeError(f"{name}: axis {axis} has no values.", fix="Give its bin centres, in r.l.u.")
+        raise VolumeError(
+            f"{name}: axis {axis} has no values.", "Every axis needs them.", "Give its bin centres, in r.l.u."
+        )
     values = np.asarray(dataset[axis].values)
     if values.size == 0 or not np.isfinite(values).all():
         raise VolumeError(

@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from bayestds.io import read_volume
 from tests.cli.tiny import MODEL, NAMES, TRUTH, call
 
 XRAY = MODEL + '\n[scattering]\nradiation = "xray"\nenergy = 58.0\n'
@@ -42,6 +44,71 @@ def test_neutrons(folder):
     Path("neutron.toml").write_text(MODEL + '\n[scattering]\nradiation = "neutron"\n')
     assert call("simulate", "neutron.toml", "-o", "neutron.nc").code == 0
     assert fitted_values("neutron.toml", "neutron.nc")["b0"] == pytest.approx(TRUTH["b0"], abs=1e-5)
+
+
+NACL_TRUTH = dict(b0=-0.55, b1=-0.19, c0=-0.02, c1=0.07, c2=-0.2, c3=-0.11, c4=0.08, c5=-0.2)
+NACL = f"""\
+title = "tiny rock salt"
+
+[crystal]
+lattice = [5.64, 5.64, 5.64, 90, 90, 90]
+space_group = 225
+sites = [{{species = "Na", position = [0, 0, 0]}}, {{species = "Cl", position = [0.5, 0.5, 0.5]}}]
+
+[force_constants]
+shells = 2
+
+[ifcs.truth]
+source = "made up"
+values = {{{", ".join(f"{name} = {value}" for name, value in NACL_TRUTH.items())}}}
+
+[ifcs.springs]
+source = "made up"
+values = {{b0 = -0.4, b1 = -0.1, c0 = 0.0, c1 = 0.0, c2 = 0.0, c3 = 0.0, c4 = 0.0, c5 = 0.0}}
+
+[measurement]
+supercell = [2, 2, 2]
+temperature = 300
+ifcs = "truth"
+
+[measurement.grid]
+h = [-4, 4, 17]
+k = [-4, 4, 17]
+l = [-4, 4, 17]
+
+[fit]
+start = "springs"
+
+[scattering]
+"""
+SCATTERING = {
+    "ions": 'radiation = "xray"\nenergy = 58.0\nions = {Na = "Na1+", Cl = "Cl1-"}\n',
+    "neutrons": 'radiation = "neutron"\n',
+}
+
+
+@pytest.mark.parametrize("kind", SCATTERING)
+def test_rock_salt(folder, kind):
+    """Two species, each with a factor of its own, and quantum statistics."""
+    Path("nacl.toml").write_text(NACL + SCATTERING[kind])
+    assert call("simulate", "nacl.toml", "-o", "volume.nc").code == 0
+    fitted = fitted_values("nacl.toml", "volume.nc")
+    assert fitted.keys() == NACL_TRUTH.keys()
+    for name, value in NACL_TRUTH.items():
+        assert fitted[name] == pytest.approx(value, abs=1e-4)
+
+
+def test_ions_scatter_otherwise_than_atoms(folder):
+    """Either way 28 electrons, which is what a long wave sees; others tell 10 and 18 from 11 and 17."""
+    text = NACL.replace("[-4, 4, 17]", "[0, 1.5, 4]")
+    simulated = {}
+    for kind, ions in [("ions", 'ions = {Na = "Na1+", Cl = "Cl1-"}'), ("atoms", "")]:
+        Path(f"{kind}.toml").write_text(f'{text}radiation = "xray"\n{ions}\n')
+        assert call("simulate", f"{kind}.toml", "-o", f"{kind}.nc").code == 0
+        simulated[kind] = read_volume(f"{kind}.nc")["intensity"].values
+    ratio = simulated["ions"] / simulated["atoms"]
+    assert np.nanmax(np.abs(np.log(ratio))) > 0.02
+    assert ratio[1, 0, 0] == pytest.approx(1, abs=0.02)
 
 
 def test_anomalous_terms_without_a_centre_of_symmetry_are_refused(folder):

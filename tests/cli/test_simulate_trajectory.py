@@ -16,7 +16,7 @@ from bayestds.io import read_volume
 from bayestds.scattering.forward import make_forward_model
 from bayestds.scattering.simulation import configuration, displacement_root
 from bayestds.scattering.snapshots import Frame
-from tests.cli.test_errors import contents, refused, says
+from tests.cli.refusal import contents, refused, says
 from tests.cli.tiny import MODEL, call
 from tests.io.test_frames import lammps_dump
 from tests.trajectories import FACTORS, MULTIPLES, Motion, brute_force_intensity, supercell_of, trajectory
@@ -193,23 +193,6 @@ def test_no_ifcs_are_needed(folder):
     write("md.traj", harmonic(folder, 2))
     outcome = call("simulate", "bare.toml", "--trajectory", "md.traj", "-o", "v.nc")
     assert outcome.code == 0, outcome.err
-
-
-MISTAKES = {
-    "none.xyz": (lambda folder: None, ["none.xyz", "no such file"]),
-    "empty.xyz": (lambda folder: Path("empty.xyz").touch(), ["empty.xyz", "empty"]),
-    "prose.txt": (lambda folder: Path("prose.txt").write_text("once upon a time\n"), ["prose.txt", "ASE"]),
-    "one short.xyz": (
-        lambda folder: write("one short.xyz", [atoms[:-1] for atoms in harmonic(folder, 2)]),
-        ["one short.xyz, frame 1", "107 atoms", "108"],
-    ),
-}
-
-
-@pytest.mark.parametrize("file", MISTAKES)
-def test_mistake(folder, file):
-    MISTAKES[file][0](folder)
-    says(refused(folder, "simulate", "tiny.toml", "--trajectory", file), *MISTAKES[file][1])
 
 
 def test_a_trajectory_that_goes_wrong_leaves_no_volume(folder):

@@ -252,6 +252,43 @@ def test_partial_occupancy_is_refused(tmp_path):
         read_crystal(write_cif(tmp_path / "quartz.cif", occupancy="0.7"))
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("_cell_length_a 4.9134", "_cell_length_a nan", "_cell_length_a is nan"),
+        ("_cell_length_a 4.9134", "_cell_length_a ?", r"_cell_length_a is \?"),
+        ("_cell_length_b 4.9134", "_cell_length_b -4.9134", "_cell_length_b is -4.9134"),
+        ("_cell_length_c 5.4052", "_cell_length_c inf", "_cell_length_c is inf"),
+        ("_cell_angle_gamma 120", "_cell_angle_gamma 480", "_cell_angle_gamma is 480"),
+        ("0.2672", "?", r"_atom_site_fract_y of site 2 is \?"),
+        ("_space_group_IT_number 154\n_symmetry_space_group_name_H-M 'P 32 2 1'\n", "", "symmetry"),
+    ],
+)
+def test_cif_that_ase_would_read_as_another_crystal_is_refused(tmp_path, old, new, words):
+    path = write_cif(tmp_path / "quartz.cif")
+    assert path.read_text().count(old) == 1
+    path.write_text(path.read_text().replace(old, new))
+    with refused(f"quartz.cif.*{words}") as caught:
+        read_crystal(path)
+    assert caught.value.reason
+    assert caught.value.fix
+
+
+@pytest.mark.parametrize(
+    "symmetry",
+    [
+        "_space_group_IT_number 154",
+        "_symmetry_space_group_name_H-M 'P 32 2 1'",
+        "_symmetry_Int_Tables_number 154",
+    ],
+)
+def test_one_tag_of_symmetry_will_do(tmp_path, symmetry):
+    path = write_cif(tmp_path / "quartz.cif")
+    both = "_space_group_IT_number 154\n_symmetry_space_group_name_H-M 'P 32 2 1'"
+    path.write_text(path.read_text().replace(both, symmetry))
+    assert_same(read_crystal(path), make_crystal("quartz"))
+
+
 def test_overlapping_atoms_are_refused():
     with refused("apart"):
         build_crystal(np.array([4.0] * 3 + [90.0] * 3), ["Na", "Cl"], np.array([[0, 0, 0], [0.01, 0, 0.999]]))

@@ -178,3 +178,11 @@ def test_supercell_that_is_not_of_whole_cells_is_refused(matrix):
 def test_singular_supercell_is_refused():
     with pytest.raises(CrystalError, match="singular"):
         make_supercell(make_crystal("fcc"), np.array([3, 0, 3]))
+
+
+@pytest.mark.parametrize(
+    "matrix", [[100_000] * 3, [2**40, 2**40, 2**40], np.diag([10**9, 1, 10**9]).tolist()]
+)
+def test_supercell_beyond_the_memory_is_refused(matrix):
+    with pytest.raises(CrystalError, match=r"primitive cells\.\n.*GiB"):
+        make_supercell(make_crystal("fcc"), matrix)

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import h5netcdf
 import numpy as np
 import pytest
 import xarray as xr
@@ -175,6 +176,15 @@ def test_another_tree_is_refused(tmp_path):
         read_result(tmp_path / "r.nc")
     assert "r.nc" in caught.value.summary
     assert caught.value.fix
+
+
+def test_a_file_beyond_the_memory_is_refused(tree, tmp_path):
+    write_result(tree, tmp_path / "r.nc")
+    with h5netcdf.File(tmp_path / "r.nc", "a") as file:
+        file.dimensions["x"] = 10**15
+        file.create_variable("x", ("x",), "f8", chunks=(10,))
+    with pytest.raises(ResultError, match=r"r.nc is too large.*\n.*7,450,580.6 GiB"):
+        read_result(tmp_path / "r.nc")
 
 
 CHAINS, DRAWS, N_STARS = 2, 40, 3

@@ -52,6 +52,8 @@ def test_other_variables_are_not_even_loaded(tmp_path, volume):
     with h5netcdf.File(tmp_path / "v.nc", "a") as file:
         file.dimensions["x"] = file.dimensions["y"] = 10**6
         file.create_variable("huge", ("x", "y"), "f8", chunks=(10, 10))
+        file.dimensions["z"] = 10**15
+        file.create_variable("z", ("z",), "f8", chunks=(10,))
     xr.testing.assert_identical(read_volume(tmp_path / "v.nc"), volume)
 
 

@@ -122,3 +122,17 @@ def test_exact_intensity_tends_to_it_at_low_temperature(name):
     tolerance = 4 * np.abs(cold).max() ** 2
     assert tolerance < np.abs(cold).max() / 10
     np.testing.assert_allclose(twice, 2 * cold, rtol=0, atol=tolerance)
+
+
+def test_factors_may_depend_on_q():
+    irreducible, supercell = make_irreducible("zincblende"), default_supercell("zincblende")
+    forward = make_forward_model(irreducible, supercell, TEMPERATURE)
+    phi = jnp.asarray(random_stable(irreducible, supercell, seed=11))
+    covariance = classical_covariance(blocks(forward, phi), forward.thermal_energy)
+    q_points = commensurate_points(supercell, 6, 10.0)
+    factors = np.random.default_rng(1).normal(size=(2, 6, 2)).view(complex).reshape(6, 2)
+    found = one_phonon_intensity(supercell, q_points, covariance, factors)
+    alone = [
+        one_phonon_intensity(supercell, q_points[i : i + 1], covariance, factors[i])[0] for i in range(6)
+    ]
+    np.testing.assert_allclose(found, alone, rtol=1e-12)
