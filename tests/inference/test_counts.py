@@ -118,7 +118,7 @@ def test_constants_of_weak_counts_are_not_biased():
     """A count per voxel, at some points none at all; errors 1/√N of log N favour bright fluctuations."""
     weak = known("fcc", 2, steps=20)
     pulls, of_logarithms = [], []
-    for seed in range(5):
+    for seed in range(6):
         problem = counted_problem(weak, 1.0, seed)
         assert float(problem.data.counts.number.min()) < 3
         logarithms = replace(problem, data=replace(problem.data, counts=None))
