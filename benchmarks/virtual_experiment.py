@@ -1,17 +1,17 @@
 """A virtual X-ray experiment on fcc Ni, rocksalt NaCl and diamond Si: are the force constants recovered?
 
-The model files virtual_*.toml hold all of it: quantum statistics, form factors, polarisation, a smooth background,
-Compton scattering, resolution and mosaic spread, gaps of the detector, 40 % of the voxels unmeasured, Poisson
-counts, hot pixels. The data are simulated on a mesh four times finer in each direction than that of the fit, at
-voxels that are on neither. For one volume that is
+The model files virtual_*.toml hold all of it: quantum statistics, form factors, polarisation, a smooth
+background, Compton scattering, resolution and mosaic spread, gaps of the detector, 40 % of the voxels
+unmeasured, Poisson counts, hot pixels. The data are simulated on a mesh four times finer in each direction
+than that of the fit, at voxels that are on neither. For one volume that is
 
     bayestds simulate benchmarks/virtual_ni.toml -o ni.nc
     bayestds fit benchmarks/virtual_ni.toml ni.nc
 
-Here the volume without noise is made once, and replication n draws counts and hot pixels from the seed n. Fits are
-Newton's steps from the truth to the maximum that `fit` finds; replication 0 is also fitted as `fit` does it, from
-the start of the model file. Then the expected counts are fitted with one effect left out at a time, and a few
-replications without what noise and hot pixels ask for.
+Here the volume without noise is made once, and replication n draws counts and hot pixels from the seed n.
+Fits are Newton's steps from the truth to the maximum that `fit` finds; replication 0 is also fitted as
+`fit` does it, from the start of the model file. Then the expected counts are fitted with one effect left
+out at a time, and a few replications without what noise and hot pixels ask for.
 
 Every record is saved once it is done, and a run that was cut off goes on where it was.
 virtual_experiment_page.py writes the page docs/virtual_experiment.md from the results.
@@ -82,7 +82,9 @@ def setting(crystal: str) -> Setting:
     """The setting of a model file."""
     study = build_study(load_model(HERE / f"virtual_{crystal}.toml"))
     measurement, counts = study.model.measurement, study.model.simulation.counts
-    assert measurement is not None and measurement.ifcs is not None and counts is not None
+    assert measurement is not None
+    assert measurement.ifcs is not None
+    assert counts is not None
     ideal = study.simulated(measurement.ifcs)
     quiet = study.model.simulation.model_copy(update={"counts": None, "hot_pixels": 0.0})
     measured = detected(changed(study, simulation=quiet), ideal, None, 0)
@@ -177,7 +179,9 @@ def size_of(shared: Setting) -> dict:
     problem = shared.study.problem(shared.expected, "the expected counts")
     counts, voxel = problem.data.counts, problem.grid.multiplicity
     measurement, finer = shared.study.model.measurement, shared.study.model.simulation.supercell
-    assert counts is not None and measurement is not None and finer is not None
+    assert counts is not None
+    assert measurement is not None
+    assert finer is not None
     intensity = shared.expected["intensity"].values
     bare = edited(shared.study, "simulation", background=()).simulated("truth")["intensity"].values
     measured = np.isfinite(intensity) & (problem.grid.point_of_voxel >= 0)

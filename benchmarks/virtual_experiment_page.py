@@ -1,4 +1,4 @@
-"""docs/virtual_experiment.md from the results of virtual_experiment.py: every number on the page is computed here.
+"""docs/virtual_experiment.md from the results of virtual_experiment.py: all its numbers are computed here.
 
 Usage: python benchmarks/virtual_experiment_page.py [--results FOLDER] [-o docs/virtual_experiment.md]
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from pages import table, wrapped, write_page
 from scipy.stats import chi2, kstest, norm
-from virtual_experiment import CRYSTALS, DIM
+from virtual_experiment import CRYSTALS
 
 from bayestds.diagnostics.per_shell import listed
 
@@ -22,10 +22,11 @@ NAMES = {"ni": "fcc Ni", "nacl": "rocksalt NaCl", "si": "diamond Si"}
 
 PAGE = """# A virtual X-ray experiment
 
-What a beamline measures, simulated with all of it at once and fitted: quantum statistics, form factors, polarisation,
-a smooth background, Compton scattering, resolution and mosaic spread, gaps of the detector, 40 % of the turn
-unmeasured, Poisson counts, and 0.1 % of hot pixels, which count a hundred times too much. Are the force constants
-recovered within their standard errors, and how far wrong is a fit that leaves one of these effects out?
+What a beamline measures, simulated with all of it at once and fitted: quantum statistics, form factors,
+polarisation, a smooth background, Compton scattering, resolution and mosaic spread, gaps of the detector,
+40 % of the turn unmeasured, Poisson counts, and 0.1 % of hot pixels, which count a hundred times too much.
+Are the force constants recovered within their standard errors, and how far wrong is a fit that leaves one
+of these effects out?
 
 One experiment is two commands:
 
@@ -45,11 +46,12 @@ python benchmarks/virtual_experiment_page.py    # this page
 
 {sizes}
 
-The shells that were simulated are those that are fitted, with the shipped constants of these crystals. The mesh of
-the simulation is four times finer in each direction than that of the fit, and no voxel is a wave vector of either.
-The scale, Compton scattering and the smooth background (4 terms) are fitted with the constants; form factors,
-polarisation, resolution, mosaic spread and statistics are taken as known. Diffuse share is the part of a voxel's
-expected counts that phonons have scattered. Counts and shares are the smallest, the median and the largest.
+The shells that were simulated are those that are fitted, with the shipped constants of these crystals. The
+mesh of the simulation is four times finer in each direction than that of the fit, and no voxel is a wave
+vector of either. The scale, Compton scattering and the smooth background (4 terms) are fitted with the
+constants; form factors, polarisation, resolution, mosaic spread and statistics are taken as known. Diffuse
+share is the part of a voxel's expected counts that phonons have scattered. Counts and shares are the
+smallest, the median and the largest.
 
 ## Recovery
 
@@ -57,9 +59,9 @@ expected counts that phonons have scattered. Counts and shares are the smallest,
 
 {verdict}
 
-Bands hold {band:.1%} of what correct intervals give, with the correlations between constants that the fit states
-(of chi-square, of the rms of pulls, of shares). p is that of a Kolmogorov-Smirnov test of the joint chi-squares
-against their distribution.
+Bands hold {band:.1%} of what correct intervals give, with the correlations between constants that the fit
+states (of chi-square, of the rms of pulls, of shares). p is that of a Kolmogorov-Smirnov test of the joint
+chi-squares against their distribution.
 
 {by_constant}
 
@@ -67,10 +69,10 @@ against their distribution.
 
 ## What happens if an effect is left out
 
-Fits to expected counts, free of noise, so that all that is left is the error made. *Largest error*: of any constant,
-relative to its true value or to the standard error that the very fit states; *chi-square*: of all constants together,
-with that fit's covariance, to be compared with their number; *residual*: chi-square per degree of freedom that a
-measurement would show, by which one would notice.
+Fits to expected counts, free of noise, so that all that is left is the error made. *Largest error*: of any
+constant, relative to its true value or to the standard error that the very fit states; *chi-square*: of all
+constants together, with that fit's covariance, to be compared with their number; *residual*: chi-square per
+degree of freedom that a measurement would show, by which one would notice.
 
 {left_out}
 
@@ -172,8 +174,8 @@ def by_constant(results: dict) -> str:
         parts.append(table(head, rows))
     few = min(len(found["replications"]) for found in results.values())
     parts.append(
-        f"A mean of {few} pulls has a standard deviation of {1 / np.sqrt(few):.2f} by chance. The last column is "
-        "what the coarser mesh and the priors, all centred at zero, do to a fit of the expected counts."
+        f"A mean of {few} pulls has a standard deviation of {1 / np.sqrt(few):.2f} by chance. The last "
+        "column is what the coarser mesh and the priors, all about zero, do to a fit of the expected counts."
     )
     return "\n\n".join(parts)
 

@@ -102,7 +102,7 @@ class Study:
         """
         given, measurement = self.model.instrument, self.model.measurement
         factors = self.scattering_factors(np.zeros((1, 3)))
-        forward_scattering = self.crystal.n_atoms if factors is None else float((np.abs(factors) ** 2).sum())
+        forward_scattering = float(self.crystal.n_atoms if factors is None else (np.abs(factors) ** 2).sum())
         energy, ions = self.model.scattering.energy, self.model.scattering.ions
         from_energy = None if energy is None else KILOVOLT_ANGSTROMS / energy
         return Beamline(
@@ -114,7 +114,7 @@ class Study:
             forward_scattering,
             given.background_scale,
             given.resolution,
-            np.radians(given.mosaic),
+            float(np.radians(given.mosaic)),
             given.voxel_size,
         )
 
