@@ -102,7 +102,8 @@ class Study:
         """
         given, measurement = self.model.instrument, self.model.measurement
         factors = self.scattering_factors(np.zeros((1, 3)))
-        forward_scattering = self.crystal.n_atoms if factors is None else float((np.abs(factors) ** 2).sum())
+        factors = np.ones(self.crystal.n_atoms) if factors is None else factors
+        forward_scattering = float((np.abs(factors) ** 2).sum())
         energy, ions = self.model.scattering.energy, self.model.scattering.ions
         from_energy = None if energy is None else KILOVOLT_ANGSTROMS / energy
         return Beamline(

@@ -134,10 +134,10 @@ def test_constants_are_recovered_beside_an_unknown_background():
         covariance = np.linalg.inv(np.asarray(precision))[: len(truth), : len(truth)]
         return error, float(error @ np.linalg.solve(covariance, error))
 
-    full = Instrument(jnp.asarray(factor), jnp.asarray(terms), jnp.ones(5))
+    full = Instrument(jnp.asarray(factor), jnp.asarray(terms), jnp.ones(5), tuple("abcde"))
     _, chi_square = estimate(full, 5, 6)
     assert 0.1 < chi_square < 20
     # Without one of them the first step already leads away.
-    flat = Instrument(jnp.ones(len(q_points)), jnp.asarray(terms), jnp.ones(5))
+    flat = Instrument(jnp.ones(len(q_points)), jnp.asarray(terms), jnp.ones(5), tuple("abcde"))
     assert estimate(flat, 5, 1)[1] > 10 * chi_square
     assert estimate(None, 0, 1)[1] > 10 * chi_square
