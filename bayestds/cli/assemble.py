@@ -238,9 +238,7 @@ class Study:
             grid,
             make_fit_data(observations, self._noise(volume)),
             self.prior_scales,
-            scattering_factors(
-                self.model, self.crystal, grid.q_points if points is None else points.reshape(-1, 3)
-            ),
+            scattering_factors(self.model, self.crystal, scattering_at),
             self.model.fit.tolerance,
             statistics=self.statistics(volume),
             points=points,
