@@ -1,13 +1,14 @@
 """From a model file to crystal, force constants, supercell, data and priors."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
+from bayestds.cli.beam import constant_factors, make_beamline, refuse_instrument, scattering_factors
 from bayestds.config import Model
 from bayestds.crystal.structure import Crystal, build_crystal, read_crystal
 from bayestds.crystal.supercell import Supercell, make_supercell
@@ -19,14 +20,11 @@ from bayestds.inference.priors import Prior, make_prior
 from bayestds.inference.problem import Problem
 from bayestds.io import read_volume
 from bayestds.memory import too_much
-from bayestds.scattering.atoms import neutron_lengths, xray_factors
-from bayestds.scattering.beamline import Beamline
 from bayestds.scattering.forward import Statistics, make_forward_model, stable
 from bayestds.scattering.grid import Mask, Observations, average
 from bayestds.scattering.sampled import SampledEngine, make_sampled_engine
 from bayestds.scattering.simulation import simulate_volume
 from bayestds.scattering.volume import spacing
-from bayestds.units import KILOVOLT_ANGSTROMS
 
 NOISE_FREE_SIGMA = 1e-3
 """Relative noise assumed of each voxel of a volume that was simulated without noise."""
@@ -39,97 +37,6 @@ class Study:
     model: Model
     crystal: Crystal
     irreducible: IrreducibleForceConstants
-
-    def scattering_factors(self, q_points: np.ndarray) -> np.ndarray | None:
-        """f_κ (n_q, n_atoms) at Q points (n_q, 3) in r.l.u., (n_atoms,) if constant, None where all are 1.
-
-        Raises:
-            ModelError: an atom is not known, or Friedel's law does not hold.
-        """
-        given = self.model.scattering
-        if given.radiation == "point":
-            return self.constant_factors()
-        self._check_species("ions", given.ions)
-        if given.energy is not None and len(self.crystal.laue_group) != self.crystal.n_rotations:
-            raise ModelError(
-                f"[scattering] of {self.model.path} has an energy, and the crystal no centre of symmetry.",
-                "With anomalous terms I(Q) and I(-Q) differ there, while equivalent voxels are averaged.",
-                "Leave `energy` out.",
-            )
-        lengths = np.linalg.norm(self.crystal.scattering_vectors(q_points), axis=-1)
-        try:
-            if given.radiation == "neutron":
-                return neutron_lengths(self.crystal.species)
-            ions = [given.ions.get(species, species) for species in self.crystal.species]
-            return xray_factors(ions, lengths, given.energy)
-        except CrystalError as error:
-            raise ModelError(f"{self.model.path}: {error.summary}", error.reason, error.fix) from error
-
-    def constant_factors(self) -> np.ndarray | None:
-        """f_κ (n_atoms,) that do not depend on Q; None where all are 1.
-
-        Raises:
-            ModelError: they do depend on it.
-        """
-        given = self.model.scattering
-        if given.radiation == "xray":
-            raise ModelError(
-                f"[scattering] of {self.model.path} asks for X-ray form factors.",
-                "Intensities of configurations can only be made of atoms whose factors do not depend on Q.",
-                "Use the exact engine, or point atoms.",
-            )
-        if given.radiation == "neutron":
-            return neutron_lengths(self.crystal.species)
-        self._check_species("factors", given.factors)
-        factors = given.factors
-        return np.array([factors.get(species, 1.0) for species in self.crystal.species]) if factors else None
-
-    def _check_species(self, key: str, table: Mapping[str, object]) -> None:
-        unknown = sorted(set(table) - set(self.crystal.species))
-        if unknown:
-            raise ModelError(
-                f"[scattering.{key}] of {self.model.path} names {', '.join(unknown)}.",
-                f"The crystal consists of {', '.join(sorted(set(self.crystal.species)))}.",
-                "Correct the species.",
-            )
-
-    @property
-    def beamline(self) -> Beamline:
-        """Effects of the instrument, in units of the forward scattering of a primitive cell.
-
-        Raises:
-            ModelError: an atom is not known.
-        """
-        given, measurement = self.model.instrument, self.model.measurement
-        factors = self.scattering_factors(np.zeros((1, 3)))
-        forward_scattering = float(self.crystal.n_atoms if factors is None else (np.abs(factors) ** 2).sum())
-        energy, ions = self.model.scattering.energy, self.model.scattering.ions
-        from_energy = None if energy is None else KILOVOLT_ANGSTROMS / energy
-        return Beamline(
-            self.crystal,
-            measurement is None or measurement.commensurate,
-            (given.wavelength or from_energy) if given.polarisation else None,
-            tuple(ions.get(name, name) for name in self.crystal.species) if given.compton else None,
-            given.background,
-            forward_scattering,
-            given.background_scale,
-            given.resolution,
-            float(np.radians(given.mosaic)),
-            given.voxel_size,
-        )
-
-    def refuse_instrument(self, reason: str) -> None:
-        """Refuse a model with effects of an instrument.
-
-        Raises:
-            ModelError: it has some.
-        """
-        if self.beamline.instrument(np.ones((1, 3))) is not None:
-            raise ModelError(
-                f"The model {self.model.path} has effects of an instrument.",
-                reason,
-                "Leave [instrument] out, or use `simulate` with the exact engine and `fit`.",
-            )
 
     @property
     def prior_scales(self) -> np.ndarray:
@@ -240,8 +147,12 @@ class Study:
 
     def sampled_engine(self, nufft: bool = False) -> SampledEngine:
         """Engine for configurations of the model's supercell on the model's grid."""
-        self.refuse_instrument("Intensities of configurations are those of the crystal alone.")
-        return make_sampled_engine(self.supercell(), self.axes, self.constant_factors(), nufft)
+        refuse_instrument(
+            self.model, self.crystal, "Intensities of configurations are those of the crystal alone."
+        )
+        return make_sampled_engine(
+            self.supercell(), self.axes, constant_factors(self.model, self.crystal), nufft
+        )
 
     def simulated(self, name: str, scale: float = 1.0, engine: str = "exact") -> xr.Dataset:
         """The volume that the model's measurement would give with a named IFC set, without noise.
@@ -251,10 +162,12 @@ class Study:
             scale: overall factor of the intensity.
             engine: "exact" or "one-phonon".
         """
-        beamline = self.beamline
+        beamline = make_beamline(self.model, self.crystal)
         strengths = self.model.simulation.background or (0.0,) * beamline.n_terms
         if engine == "one-phonon":
-            self.refuse_instrument("One-phonon intensities are those of the crystal alone.")
+            refuse_instrument(
+                self.model, self.crystal, "One-phonon intensities are those of the crystal alone."
+            )
         try:
             volume = simulate_volume(
                 self.irreducible,
@@ -262,7 +175,7 @@ class Study:
                 self._simulated_supercell(),
                 self._measurement().temperature,
                 self.axes,
-                self.scattering_factors,
+                partial(scattering_factors, self.model, self.crystal),
                 scale,
                 engine == "one-phonon",
                 self.model_statistics,
@@ -306,7 +219,7 @@ class Study:
     def problem(self, volume: xr.Dataset, name: str) -> Problem:
         """The fit of this model to a volume called ``name``."""
         check_lattice(volume, self.crystal, name)
-        supercell, beamline = self.supercell(), self.beamline
+        supercell, beamline = self.supercell(), make_beamline(self.model, self.crystal)
         try:
             observations = average(volume, supercell, self.mask, beamline.on_mesh)
         except VolumeError as error:
@@ -320,6 +233,7 @@ class Study:
             )
         grid = observations.grid
         points = beamline.points(grid.q_points, np.array([spacing(axis) for axis in grid.axes]))
+        scattering_at = grid.q_points if points is None else points.reshape(-1, 3)
         instrument = beamline.instrument(grid.q_points)
         self._check_noise(volume, observations, instrument is not None, name)
         return Problem(
@@ -329,7 +243,7 @@ class Study:
             grid,
             make_fit_data(observations, self._noise(volume)),
             self.prior_scales,
-            self.scattering_factors(grid.q_points if points is None else points.reshape(-1, 3)),
+            scattering_factors(self.model, self.crystal, scattering_at),
             self.model.fit.tolerance,
             statistics=self.statistics(volume),
             points=points,

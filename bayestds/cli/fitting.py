@@ -1,31 +1,22 @@
 """The command that fits."""
 
-import json
-import shlex
-import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 
 from bayestds.cli.assemble import NOISE_FREE_SIGMA, Study, build_study
-from bayestds.cli.output import check_output, number, plain, print_json, print_table, progress_bar, words
+from bayestds.cli.fitted import Fitted, run_fit
+from bayestds.cli.output import check_output, number, print_json, print_table, progress_bar, words
 from bayestds.config import load_model
-from bayestds.diagnostics.dataset import point_fit_tree, write_result
-from bayestds.diagnostics.residuals import ResidualReport, residual_report, zone_labels
+from bayestds.diagnostics.dataset import write_result
 from bayestds.errors import ModelError, ResultError
-from bayestds.inference.ensemble import ensemble_fit
-from bayestds.inference.information import clustered_covariance
-from bayestds.inference.noise import learn_noise, reduced_chi_square
-from bayestds.inference.point_fit import PointFit, point_fit
+from bayestds.inference.noise import reduced_chi_square
+from bayestds.inference.point_fit import PointFit
 from bayestds.inference.problem import Problem
-from bayestds.io import read_volume
-from bayestds.io.checkpoint import fingerprint
 from bayestds.report.plots import save_figure, slices_figure
 
 ACCEPTABLE_CHI_SQUARE = 2.0
@@ -39,36 +30,15 @@ ENSEMBLE = (
 LOOSE_STIFFNESS = 0.1
 """Relative error of the overall stiffness above which the priors are felt."""
 
+BACKGROUND = (
+    "of a background that the standard errors allow for (in forward scattering; Compton as tabulated)"
+)
+
 ANHARMONIC = (
     "Standard errors are those of a harmonic crystal: they exclude the bias that anharmonicity brings into a "
     "real or molecular-dynamics volume. The clustered ones allow for residuals that are correlated within a "
     "Brillouin zone, not for a shift common to all zones."
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Fitted:
-    """A model fitted to a volume.
-
-    Attributes:
-        volume: the data.
-        problem: what was fitted.
-        result: the point fit.
-        columns: further values by irreducible constant.
-        residuals: statistics of the residuals.
-        tree: all of it as a result file holds it.
-        exact: whether the volume is free of noise, as it claims.
-        noise_after_all: whether the volume claims to be free of noise and is not.
-    """
-
-    volume: xr.Dataset
-    problem: Problem
-    result: PointFit
-    columns: dict[str, np.ndarray]
-    residuals: ResidualReport
-    tree: xr.DataTree
-    exact: bool
-    noise_after_all: bool
 
 
 def fit(
@@ -96,51 +66,6 @@ def fit(
     for warning in record["warnings"]:
         words.print(f"Warning: {warning}", markup=False)
     words.print(f"Wrote {target} and {picture}.", markup=False)
-
-
-def run_fit(study: Study, volume: Path | None, start: str | None, tell: Callable[[str], None]) -> Fitted:
-    """Point fit of a study to a volume, by default to the model's own measurement.
-
-    Args:
-        study: crystal, force constants and priors.
-        volume: the data file.
-        start: named IFC set to start from; the model's own by default.
-        tell: called with what is going on.
-    """
-    begin = start_values(study, start)
-    tell("reading data" if volume else "simulating the model's own measurement")
-    data = read_volume(volume) if volume else study.own_volume()
-    tell("averaging equivalent voxels")
-    problem = study.problem(data, str(volume) if volume else "The model's own measurement")
-    digest = fingerprint(problem.grid.q_points, problem.data.log_intensity)
-    configurations = study.configurations(data)
-    if configurations:
-        problem, result = ensemble_fit(problem, begin, configurations, tell)
-    else:
-        result = point_fit(problem, begin, tell)
-    claims_no_noise = (
-        data.attrs.get("noise") == "none" and study.model.fit.noise is None and not configurations
-    )
-    exact = claims_no_noise and result.residual_rms < NOISE_FREE_SIGMA
-    if claims_no_noise and not exact:
-        problem = replace(problem, data=learn_noise(problem.data, problem.grid))
-        result = point_fit(problem, result.irreducible, tell)
-    tell("standard errors and residuals")
-    axes = (data["h"].values, data["k"].values, data["l"].values)
-    zones = zone_labels(problem.grid.q_points, study.crystal)
-    columns = _columns(study, problem, result, begin, zones)
-    residuals = residual_report(result.residual, problem.grid.point_of_voxel, axes, zones, study.crystal)
-    attributes = {
-        "model": study.model.path.stem,
-        "model_text": study.model.text,
-        "data": str(volume or ""),
-        "data_digest": digest,
-        "statistics": problem.statistics,
-        "command": shlex.join(["bayestds", *sys.argv[1:]]),
-        "residuals": json.dumps(plain(asdict(residuals))),
-    }
-    tree = point_fit_tree(problem, result, axes, columns, attributes)
-    return Fitted(data, problem, result, columns, residuals, tree, exact, claims_no_noise and not exact)
 
 
 def fit_warnings(study: Study, fitted: Fitted) -> list[str]:
@@ -254,42 +179,6 @@ def picture_path(target: Path, number: int | None = None) -> Path:
     return picture
 
 
-def start_values(study: Study, name: str | None) -> np.ndarray:
-    """Starting values; constants of shells that a set does not know start at 0."""
-    name = name or study.model.fit.start or "zero"
-    if name == "zero" and "zero" not in study.model.ifcs:
-        return np.zeros(study.irreducible.n_irreducible)
-    return study.stable_ifcs(name, complete=study.irreducible.n_shells == study.model.force_constants.shells)
-
-
-def _columns(
-    study: Study, problem: Problem, result: PointFit, start: np.ndarray, zones: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Values by irreducible constant that go beyond the fit itself."""
-    columns = {"start": start, "clustered_standard_error": _clustered_errors(problem, result, zones)}
-    reference = study.model.fit.reference
-    if reference is not None:
-        columns["reference"] = study.ifcs(reference, complete=False)
-    return columns
-
-
-def _clustered_errors(problem: Problem, result: PointFit, zones: np.ndarray) -> np.ndarray:
-    """Standard errors if residuals are correlated within zones; NaN where the noise crosses zones."""
-    if problem.data.correlation is not None:
-        return np.full(len(result.irreducible), np.nan)
-    weight = jnp.asarray(result.weight / result.noise_variance)
-    weighted = replace(problem.data, weight=weight, learned=False)
-    clustered = clustered_covariance(
-        weighted,
-        result.derivative,
-        result.residual,
-        result.precision,
-        problem.prior_scales**-2.0,
-        zones,
-    )
-    return np.sqrt(np.diag(np.asarray(clustered)))
-
-
 def _record(study: Study, fitted: Fitted) -> dict[str, Any]:
     constants, problem, result, columns = study.irreducible, fitted.problem, fitted.result, fitted.columns
     sd = np.sqrt(np.diag(result.covariance))
@@ -307,6 +196,7 @@ def _record(study: Study, fitted: Fitted) -> dict[str, Any]:
         "converged": result.converged,
         "message": result.message,
         "ifcs": ifcs,
+        "background": _background(problem, result),
         "self_terms": dict(zip(constants.self_names, self_values.tolist(), strict=True)),
         "self_terms_sd": dict(zip(constants.self_names, self_sd.tolist(), strict=True)),
         "loss": result.residual_rms**2,
@@ -323,13 +213,26 @@ def _record(study: Study, fitted: Fitted) -> dict[str, Any]:
         "expansion_error": {
             "largest": float(np.abs(result.truncation.error).max()),
             "median": float(np.median(np.abs(result.truncation.error))),
-            "n_checked": len(result.truncation.error),
+            "n_checked": 0 if problem.points is not None else len(result.truncation.error),
             "corrected": bool(result.truncation.offset.any()),
         },
     }
 
 
+def _background(problem: Problem, result: PointFit) -> dict[str, dict[str, float]]:
+    """Strengths of the background by the names of its terms."""
+    if problem.instrument is None:
+        return {}
+    errors = result.background_standard_error
+    return {
+        name: {"value": float(result.background[i]), "sd": float(errors[i])}
+        for i, name in enumerate(problem.instrument.names)
+    }
+
+
 def _kind_of_noise(fitted: Fitted) -> str:
+    if fitted.problem.data.counts is not None:
+        return "counts"
     if fitted.problem.data.correlation is not None:
         return "ensemble"
     return "learned" if fitted.problem.data.learned else "assumed" if fitted.exact else "given"
@@ -359,29 +262,44 @@ def _print(record: dict[str, Any], exact: bool) -> None:
     print_table("Irreducible force constants (eV/Å²)", columns, rows)
     for name, value in record["self_terms"].items():
         print(f"{name} = {value:.6f} ± {record['self_terms_sd'][name]:.1e} eV/Å² from the acoustic sum rule")
+    for name, values in record["background"].items():
+        print(f"{name} = {values['value']:.4g} ± {_error(values['sd'])} {BACKGROUND}")
     print(f"{record['message']} {record['seconds']:.1f} s.")
-    noise = "of independent configurations" if ensemble else "from the volume"
+    noise = {"ensemble": "of independent configurations", "counts": "of counts (Poisson)"}.get(
+        record["noise"], "from the volume"
+    )
     if record["relative_noise"] is not None:
         noise = f"{record['relative_noise']:.2g} of a voxel's intensity, {record['noise']}"
     print(f"Temperature {record['temperature_K']:g} K; {record['statistics']} statistics; noise {noise}.")
-    residuals, expansion = record["residuals"], record["expansion_error"]
+    residuals = record["residuals"]
     print(
         f"Residual of ln I: rms {record['residual_rms']:.3g} on {record['n_points']} irreducible points "
-        f"({record['n_voxels']} voxels). Near/far expansion within {expansion['largest']:.1e} of the direct "
-        f"form on the {expansion['n_checked']} points checked"
-        f"{', and corrected for' if expansion['corrected'] else ''}."
+        f"({record['n_voxels']} voxels). {_expansion(record['expansion_error'])}"
     )
     if record["n_rejected"]:
         print(f"Left out as outliers among their equivalents: {record['n_rejected']} voxels.")
     if ensemble:
         print(f"Chi-square per degree of freedom {record['reduced_chi_square']:.3g}. {ENSEMBLE}")
     elif not exact:
+        parts = ""
+        if np.isfinite(residuals["odd_rms"]):
+            parts = f"About Bragg points {residuals['odd_rms']:.3g} of it is odd, "
+            parts += f"{residuals['even_rms']:.3g} even. "
         print(
-            f"About Bragg points {residuals['odd_rms']:.3g} of it is odd, {residuals['even_rms']:.3g} even; "
-            f"correlation {residuals['neighbour_correlation']:.2f} between neighbouring voxels, "
+            f"{parts}Correlation {residuals['neighbour_correlation']:.2f} between neighbouring voxels, "
             f"{residuals['zone_correlation']:.2f} within Brillouin zones ({residuals['n_zones']})."
         )
         print(ANHARMONIC)
+
+
+def _expansion(expansion: dict[str, Any]) -> str:
+    if not expansion["n_checked"]:
+        return "The intensity is summed directly, at points between wave vectors."
+    corrected = ", and corrected for" if expansion["corrected"] else ""
+    return (
+        f"Near/far expansion within {expansion['largest']:.1e} of the direct form on the "
+        f"{expansion['n_checked']} points checked{corrected}."
+    )
 
 
 def _error(value: float) -> str:

@@ -11,14 +11,8 @@ from typing import Any
 import numpy as np
 
 from bayestds.cli.assemble import Study, build_study
-from bayestds.cli.fitting import (
-    Fitted,
-    picture_path,
-    run_fit,
-    start_values,
-    stiffness_warnings,
-    volume_warnings,
-)
+from bayestds.cli.fitted import Fitted, run_fit, start_values
+from bayestds.cli.fitting import picture_path, stiffness_warnings, volume_warnings
 from bayestds.cli.output import check_output, number, print_json, print_table, progress_bar, words
 from bayestds.config import load_model
 from bayestds.diagnostics.dataset import joint_tree, write_result

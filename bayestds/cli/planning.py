@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from bayestds.cli.assemble import Study, build_study
+from bayestds.cli.beam import refuse_instrument, scattering_factors
 from bayestds.cli.output import number, print_json, print_table, progress_bar, words
 from bayestds.config import load_model
 from bayestds.diagnostics.design import (
@@ -158,7 +159,11 @@ def _record(
     """
     constants = study.irreducible
     values = study.stable_ifcs(name, complete=constants.n_shells == study.model.force_constants.shells)
-    study.refuse_instrument("Plans know photon counts of the crystal alone, and would promise too much.")
+    refuse_instrument(
+        study.model,
+        study.crystal,
+        "Plans know photon counts of the crystal alone, and would promise too much.",
+    )
     volume = empty_volume(study.axes, study.supercell())
     planned = Alternative(study.mask, study.model_temperature)
     named = list(_alternatives(planned, _longest(study, volume), choices))
@@ -206,7 +211,10 @@ def _scattering(
     supercell, phi = study.supercell(), jnp.asarray(values)
     used = voxel_mask(volume, supercell, _whole(study.mask))
     grid = reduce_grid(volume, supercell, used)
-    factors, statistics = study.scattering_factors(grid.q_points), study.model_statistics
+    factors, statistics = (
+        scattering_factors(study.model, study.crystal, grid.q_points),
+        study.model_statistics,
+    )
     crystal = make_forward_model(study.irreducible, supercell, max(temperatures), statistics=statistics)
     hottest = covariance(crystal, phi)
     engine = choose_engine(supercell, grid.q_points, hottest, factors, study.model.fit.tolerance)

@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 
 from bayestds.cli.assemble import Study, build_study
-from bayestds.cli.fitting import Fitted, fit_warnings, refuse_trend, run_fit
+from bayestds.cli.fitted import Fitted, run_fit
+from bayestds.cli.fitting import fit_warnings, refuse_trend
 from bayestds.cli.output import Tell, check_output, print_json, progress_bar, words
 from bayestds.cli.summary import print_summary, summary_record
 from bayestds.config import load_model

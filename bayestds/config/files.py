@@ -122,4 +122,20 @@ def _inconsistencies(model: Model) -> list[str]:
     for name, ion in sorted(model.scattering.ions.items()):
         if element_of(ion) != name:
             problems.append(f"scattering.ions.{name}: {ion!r} is no ion of {name}")
+    return problems + _instrument_problems(model)
+
+
+def _instrument_problems(model: Model) -> list[str]:
+    """Effects of an instrument that the rest of the file does not go with."""
+    problems, given, beam = [], model.instrument, model.scattering
+    for name, asked in (("polarisation", given.polarisation), ("compton", given.compton)):
+        if asked and beam.radiation != "xray":
+            problems.append(f'instrument.{name}: it is for X-rays; give radiation = "xray" in [scattering]')
+    if given.polarisation and given.wavelength is None and beam.energy is None:
+        problems.append("instrument.polarisation: it needs a `wavelength`")
+    n_terms, strengths = given.background + given.compton, len(model.simulation.background)
+    if strengths not in (0, n_terms):
+        problems.append(
+            f"simulation.background: expected {n_terms} numbers, one for each term, found {strengths}"
+        )
     return problems

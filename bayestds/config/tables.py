@@ -242,22 +242,6 @@ class ModelFile(Section):
     priors: Priors = Priors()
     fit: Fit = Fit()
 
-    @model_validator(mode="after")
-    def _what_the_radiation_has(self) -> "ModelFile":
-        given, beam = self.instrument, self.scattering
-        if beam.radiation != "xray" and (given.polarisation or given.compton):
-            raise ValueError('`polarisation` and `compton` are for X-rays: give radiation = "xray"')
-        if (
-            self.instrument.polarisation
-            and self.instrument.wavelength is None
-            and self.scattering.energy is None
-        ):
-            raise ValueError("`polarisation` needs a `wavelength`")
-        n_terms = given.background + given.compton
-        if len(self.simulation.background) not in (0, n_terms):
-            raise ValueError(f"[simulation] `background` needs {n_terms} numbers, one for each term")
-        return self
-
 
 class Model(ModelFile):
     """A checked model file; `path` and `text` are the file itself, kept for reproducibility."""

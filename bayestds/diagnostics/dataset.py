@@ -23,12 +23,16 @@ from bayestds.inference.problem import Problem
 from bayestds.io.atomic import atomic_path
 from bayestds.io.hdf5 import declared_bytes
 from bayestds.memory import too_much
+from bayestds.scattering.instrument import Instrument
 
 POINT_FIT, POSTERIOR = "point_fit", "posterior"
 """Kinds of results, and the groups that hold them; a posterior comes with the point fit it started from."""
 
 UNITS = "log of arbitrary units"
 """Of log intensities."""
+
+BACKGROUND_UNITS = "forward scattering of a primitive cell; Compton scattering 1"
+"""Of the strengths of a background."""
 
 IFCS = "ifcs"
 """Variable of the irreducible force constants in the groups of a posterior."""
@@ -52,7 +56,7 @@ def point_fit_tree(
     columns: dict[str, np.ndarray],
     attributes: dict[str, Any],
 ) -> xr.DataTree:
-    """Data tree of a point fit: the groups point_fit, observed_data and constant_data.
+    """Data tree of a point fit: the groups point_fit, observed_data, constant_data, and background if any.
 
     Args:
         problem: what was fitted.
@@ -66,6 +70,8 @@ def point_fit_tree(
         "observed_data": _observed(problem, fit, axes),
         "constant_data": _fixed(problem),
     }
+    if problem.instrument is not None and len(fit.background):
+        groups["background"] = _background(problem.instrument, fit)
     tree = xr.DataTree.from_dict(groups)
     tree.attrs = _origin(fit) | {"residual_rms": fit.residual_rms, "log_scale": fit.log_scale, **attributes}
     return tree
@@ -113,6 +119,8 @@ def joint_tree(
     at_reference = replace(problems[0], temperature=fit.problem.reference_temperature)
     groups = {POINT_FIT: constants, "constant_data": _fixed(at_reference)}
     for number, (problem, one, its_axes) in enumerate(zip(problems, fit.volumes, axes, strict=True), start=1):
+        if problem.instrument is not None and len(one.background):
+            groups[f"volume_{number}/background"] = _background(problem.instrument, one)
         groups[f"volume_{number}/observed_data"] = _observed(problem, one, its_axes)
         groups[f"volume_{number}/constant_data"] = _fixed(problem)
     tree = xr.DataTree.from_dict(groups)
@@ -148,9 +156,15 @@ def posterior_tree(
         return _dataset(data, {**labels, **sampled}, named, units)
 
     by_point, by_star = {"log_intensity": ["point"]}, {"log_intensity": ["star"]}
-    by_constant = {IFCS: ["irreducible"], "shrinkage_shell": ["shell_number"]}
-    # A variable cannot have the name of its dimension.
-    sites = {IFCS if name == "irreducible" else name: values for name, values in draws.sites.items()}
+    by_constant = {IFCS: ["irreducible"], "shrinkage_shell": ["shell_number"], "background": ["term"]}
+    if "background" in fitted.children:
+        labels["term"] = fitted["background"]["term"].values
+    # A variable cannot have the name of its dimension, and an offset only serves the sampler.
+    sites = {
+        IFCS if name == "irreducible" else name: values
+        for name, values in draws.sites.items()
+        if name != "background_offset"
+    }
     groups = {
         POSTERIOR: group(sites, by_constant, "eV/Å²").assign_coords(shell=fit["shell"]),
         "prior": group({IFCS: predictions.prior[None]}, by_constant, "eV/Å²"),
@@ -239,6 +253,17 @@ def _constants(problem: Problem, fit: PointFit, columns: dict[str, np.ndarray]) 
     coordinates = {"irreducible": names, "irreducible_2": names}
     coordinates |= {"self_term": list(problem.irreducible.self_names)}
     return _dataset(data, coordinates, dims, "eV/Å²")
+
+
+def _background(instrument: Instrument, fit: PointFit) -> xr.Dataset:
+    data = {
+        "value": fit.background,
+        "standard_error": fit.background_standard_error,
+        "prior_scale": np.asarray(instrument.scales),
+    }
+    return _dataset(
+        data, {"term": list(instrument.names)}, {name: ["term"] for name in data}, BACKGROUND_UNITS
+    )
 
 
 def _observed(problem: Problem, fit: PointFit, axes: tuple[np.ndarray, np.ndarray, np.ndarray]) -> xr.Dataset:

@@ -8,6 +8,9 @@ from bayestds.crystal.structure import Crystal
 from bayestds.scattering.grid import nearest_bragg
 from bayestds.scattering.volume import spacing
 
+FEWEST_PAIRS = 0.1
+"""Share of the voxels with an image under inversion about a Bragg point below which there is no odd part."""
+
 
 @dataclass(frozen=True)
 class ResidualReport:
@@ -17,7 +20,8 @@ class ResidualReport:
         rms: root mean square.
         odd_rms: rms of the part that changes sign under inversion about the nearest Bragg point. The
             leading effect of cubic anharmonicity, interference of one- and two-phonon scattering, is
-            odd; wrong harmonic constants can leave an odd part as well.
+            odd; wrong harmonic constants can leave an odd part as well. NaN where hardly any voxel has such
+            an image on the grid.
         even_rms: rms of the rest.
         neighbour_correlation: correlation between voxels that are neighbours along h, k or l.
         zone_correlation: share of the variance that is common to all voxels of a Brillouin zone.
@@ -63,6 +67,7 @@ def residual_report(
     image = _inverted(axes, crystal).reshape(voxels.shape)
     partner = np.where(image >= 0, voxels.ravel()[image], np.nan)
     both = np.isfinite(voxels) & np.isfinite(partner)
+    both &= both.sum() >= FEWEST_PAIRS * np.isfinite(voxels).sum()
     odd, even = (voxels - partner)[both] / 2, (voxels + partner)[both] / 2
     products, squares = [], []
     for axis in range(3):

@@ -107,6 +107,12 @@ class PointFit:
     history: np.ndarray
     forward: ForwardModel
 
+    @property
+    def background_standard_error(self) -> np.ndarray:
+        """Of the strengths (n_terms,)."""
+        n = len(self.irreducible)
+        return np.sqrt(np.diag(np.linalg.inv(self.parameter_precision))[n:])
+
 
 @jax.jit
 def curvature(forward: ForwardModel, data: FitData, parameters: Array, prior_scales: Array) -> Curvature:

@@ -89,4 +89,6 @@ class Beamline:
         if self.n_background:
             terms = np.hstack([terms, self.unit * smooth_background(lengths, self.n_background)])
         scales = np.full(terms.shape[1], self.background_scale)
-        return Instrument(jnp.asarray(factor), jnp.asarray(terms), jnp.asarray(scales))
+        names = ("compton",) * (self.compton is not None)
+        names += tuple(f"background_{i}" for i in range(self.n_background))
+        return Instrument(jnp.asarray(factor), jnp.asarray(terms), jnp.asarray(scales), names)

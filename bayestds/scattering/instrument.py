@@ -9,7 +9,7 @@ points (:func:`spread_points`); on the mesh of a supercell that is fine beside t
 on the lattice sum, as a Gaussian multiplies exp(iQ·R) by exp(-RᵀΣR/2).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
@@ -43,16 +43,18 @@ class Instrument:
         factor: (n_q,) P A, known.
         background: (n_q, n_terms) B_m, per primitive cell where their strengths are 1.
         scales: (n_terms,) standard deviations of the normal priors of the strengths about 0.
+        names: of the terms.
     """
 
     factor: Float[Array, " n_q"]
     background: Float[Array, "n_q n_terms"]
     scales: Float[Array, " n_terms"]
+    names: tuple[str, ...] = field(metadata={"static": True})
 
 
 def some_rows(instrument: Instrument, rows: np.ndarray) -> Instrument:
     """The instrument at some of the Q points."""
-    return Instrument(instrument.factor[rows], instrument.background[rows], instrument.scales)
+    return replace(instrument, factor=instrument.factor[rows], background=instrument.background[rows])
 
 
 def measured_log_intensity(

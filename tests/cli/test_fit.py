@@ -228,7 +228,7 @@ def test_photons_are_counted_and_fitted(tmp_path, monkeypatch):
         assert (counts == 0).sum() > 10
         assert counts.mean() == pytest.approx(12, rel=0.1)
         record = fit("tiny.toml", "counts.nc", "-o", "fit.nc")
-        assert record["noise"] == "given"
+        assert record["noise"] == "counts"
         pulls = [(value["value"] - value["reference"]) / value["sd"] for value in record["ifcs"].values()]
         squares.append(np.mean(np.square(pulls)))
     assert 0.3 < np.mean(squares) < 2.5, squares

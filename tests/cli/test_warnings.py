@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from bayestds.io import read_volume, write_volume
-from bayestds.scattering.simulation import counted_volume
+from bayestds.scattering.detection import counted_volume
 from tests.cli.tiny import TRUTH, call
 
 

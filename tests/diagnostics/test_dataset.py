@@ -63,7 +63,8 @@ def parts() -> dict[str, Any]:
             q_points=rng.normal(size=(N_POINTS, 3)),
             point_of_voxel=rng.integers(-1, N_POINTS, (5, 4, 3)),
         ),
-        data=SimpleNamespace(log_intensity=rng.normal(size=N_POINTS), weight=rng.uniform(1, 2, N_POINTS)),
+        data=SimpleNamespace(log_intensity=rng.normal(size=N_POINTS)),
+        instrument=None,
         prior_scales=np.array([1, 1, 1, 0.4, 0.4]),
     )
     fit = made_up(
@@ -72,6 +73,8 @@ def parts() -> dict[str, Any]:
         covariance=root @ root.T,
         log_intensity=rng.normal(size=N_POINTS),
         residual=rng.normal(size=N_POINTS),
+        weight=rng.uniform(1, 2, N_POINTS),
+        background=np.zeros(0),
         log_scale=0.5,
         noise_variance=4.0,
         residual_rms=0.01,
@@ -115,7 +118,7 @@ def test_observations(tree, parts):
     np.testing.assert_array_equal(observed["q_points"], grid.q_points)
     np.testing.assert_array_equal(observed["point_of_voxel"], grid.point_of_voxel)
     np.testing.assert_array_equal(observed["l"], AXES[2])
-    np.testing.assert_allclose(observed["weight"], parts["problem"].data.weight / 4)
+    np.testing.assert_allclose(observed["weight"], parts["fit"].weight / 4)
 
 
 def test_crystal(tree):

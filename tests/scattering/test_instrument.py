@@ -5,6 +5,7 @@ from dataclasses import replace
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from bayestds.crystal.supercell import make_supercell
 from bayestds.errors import VolumeError
@@ -12,7 +13,15 @@ from bayestds.inference.information import fisher_information, log_intensity_and
 from bayestds.inference.noise import FitData, precision_times, residual
 from bayestds.scattering.exact import make_engine
 from bayestds.scattering.forward import log_intensity, make_forward_model
-from bayestds.scattering.instrument import Instrument, polarisation, resolution_window, smooth_background
+from bayestds.scattering.instrument import (
+    Instrument,
+    polarisation,
+    resolution_window,
+    smooth_background,
+    spread_covariance,
+    spread_points,
+)
+from bayestds.scattering.points import make_point_engine
 from tests.brute_force import random_stable
 from tests.crystals import commensurate_points, make_irreducible
 
@@ -134,10 +143,66 @@ def test_constants_are_recovered_beside_an_unknown_background():
         covariance = np.linalg.inv(np.asarray(precision))[: len(truth), : len(truth)]
         return error, float(error @ np.linalg.solve(covariance, error))
 
-    full = Instrument(jnp.asarray(factor), jnp.asarray(terms), jnp.ones(5))
+    full = Instrument(jnp.asarray(factor), jnp.asarray(terms), jnp.ones(5), tuple("abcde"))
     _, chi_square = estimate(full, 5, 6)
     assert 0.1 < chi_square < 20
     # Without one of them the first step already leads away.
-    flat = Instrument(jnp.ones(len(q_points)), jnp.asarray(terms), jnp.ones(5))
+    flat = Instrument(jnp.ones(len(q_points)), jnp.asarray(terms), jnp.ones(5), tuple("abcde"))
     assert estimate(flat, 5, 1)[1] > 10 * chi_square
     assert estimate(None, 0, 1)[1] > 10 * chi_square
+
+
+@pytest.mark.parametrize("effect", ["resolution", "mosaic", "voxel_size", "all"])
+def test_mean_over_six_points_is_that_over_the_voxel(effect):
+    """Against 4,000 random points of each voxel, of a turned crystal, and of a Gaussian resolution."""
+    irreducible = make_irreducible("fcc", 2)
+    crystal = irreducible.crystal
+    supercell = make_supercell(crystal, (4, 4, 4))
+    truth = jnp.asarray(random_stable(irreducible, supercell, 3, 0.1))
+    resolution = 0.08 if effect in ("resolution", "all") else 0.0
+    mosaic = 0.02 if effect in ("mosaic", "all") else 0.0
+    steps = np.array([0.2, 0.15, 0.1]) if effect in ("voxel_size", "all") else None
+    rng = np.random.default_rng(1)
+    centres = np.array([[2.4, 2.3, 0.3], [4.3, 0.3, 0.4], [3.1, 1.4, 1.3], [-2.3, 2.4, 2.6]])
+    n = 4000
+    vectors = np.repeat(crystal.scattering_vectors(centres), n, axis=0)
+    if steps is not None:
+        vectors = vectors + crystal.scattering_vectors(rng.uniform(-0.5, 0.5, vectors.shape) * steps)
+    vectors = Rotation.from_rotvec(mosaic * rng.normal(size=vectors.shape)).apply(vectors)
+    vectors = vectors + resolution * rng.normal(size=vectors.shape)
+    around = vectors @ np.linalg.inv(crystal.scattering_vectors(np.eye(3)))
+
+    def intensity(q_points: np.ndarray) -> np.ndarray:
+        engine = make_point_engine(irreducible, supercell, q_points)
+        return np.exp(
+            np.asarray(log_intensity(make_forward_model(irreducible, supercell, 300.0, engine), truth))
+        )
+
+    sampled = intensity(around).reshape(len(centres), n)
+    expected, error = sampled.mean(axis=1), sampled.std(axis=1) / np.sqrt(n)
+    covariance = spread_covariance(crystal, centres, resolution, mosaic, steps)
+    points = spread_points(crystal, centres, covariance)
+    engine = make_point_engine(irreducible, supercell, points.reshape(-1, 3))
+    instrument = Instrument(jnp.ones(len(centres)), jnp.zeros((len(centres), 0)), jnp.zeros(0), ())
+    forward = replace(make_forward_model(irreducible, supercell, 300.0, engine), instrument=instrument)
+    found = np.exp(np.asarray(log_intensity(forward, truth)))
+    effect_of_it = np.abs(intensity(centres) - expected)
+    assert (effect_of_it > 4 * error).any()
+    # What is left is of fourth order in the width over the distance to the Bragg point.
+    assert (np.abs(found - expected) < 4 * error + 0.15 * effect_of_it.max()).all()
+
+
+def test_spread_has_the_covariance_of_its_parts():
+    """A hexagonal crystal: sampled covariance of random points, and of the six."""
+    crystal = make_irreducible("hcp", 1).crystal
+    centres, steps = np.array([[1.2, 0.4, -2.3]]), np.array([0.1, 0.2, 0.3])
+    rng = np.random.default_rng(0)
+    vectors = np.repeat(crystal.scattering_vectors(centres), 200_000, axis=0)
+    vectors = Rotation.from_rotvec(0.01 * rng.normal(size=vectors.shape)).apply(vectors)
+    vectors = vectors + crystal.scattering_vectors(rng.uniform(-0.5, 0.5, vectors.shape) * steps)
+    vectors = vectors + 0.02 * rng.normal(size=vectors.shape)
+    covariance = spread_covariance(crystal, centres, 0.02, 0.01, steps)
+    np.testing.assert_allclose(covariance[0], np.cov(vectors.T), atol=0.02 * np.abs(covariance).max())
+    points = crystal.scattering_vectors(spread_points(crystal, centres, covariance)[0])
+    np.testing.assert_allclose(points.mean(axis=0), crystal.scattering_vectors(centres)[0], atol=1e-12)
+    np.testing.assert_allclose(np.cov(points.T, bias=True), covariance[0], atol=1e-12)

@@ -1,0 +1,108 @@
+"""What a model file says of radiation, atoms and instrument."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from bayestds.config import Model
+from bayestds.crystal.structure import Crystal
+from bayestds.errors import CrystalError, ModelError
+from bayestds.scattering.atoms import neutron_lengths, xray_factors
+from bayestds.scattering.beamline import Beamline
+from bayestds.units import KILOVOLT_ANGSTROMS
+
+
+def scattering_factors(model: Model, crystal: Crystal, q_points: np.ndarray) -> np.ndarray | None:
+    """f_κ (n_q, n_atoms) at Q points (n_q, 3) in r.l.u., (n_atoms,) if constant, None where all are 1.
+
+    Raises:
+        ModelError: an atom is not known, or Friedel's law does not hold.
+    """
+    given = model.scattering
+    if given.radiation == "point":
+        return constant_factors(model, crystal)
+    _check_species(model, crystal, "ions", given.ions)
+    if given.energy is not None and len(crystal.laue_group) != crystal.n_rotations:
+        raise ModelError(
+            f"[scattering] of {model.path} has an energy, and the crystal no centre of symmetry.",
+            "With anomalous terms I(Q) and I(-Q) differ there, while equivalent voxels are averaged.",
+            "Leave `energy` out.",
+        )
+    lengths = np.linalg.norm(crystal.scattering_vectors(q_points), axis=-1)
+    try:
+        if given.radiation == "neutron":
+            return neutron_lengths(crystal.species)
+        ions = [given.ions.get(species, species) for species in crystal.species]
+        return xray_factors(ions, lengths, given.energy)
+    except CrystalError as error:
+        raise ModelError(f"{model.path}: {error.summary}", error.reason, error.fix) from error
+
+
+def constant_factors(model: Model, crystal: Crystal) -> np.ndarray | None:
+    """f_κ (n_atoms,) that do not depend on Q; None where all are 1.
+
+    Raises:
+        ModelError: they do depend on it.
+    """
+    given = model.scattering
+    if given.radiation == "xray":
+        raise ModelError(
+            f"[scattering] of {model.path} asks for X-ray form factors.",
+            "Intensities of configurations can only be made of atoms whose factors do not depend on Q.",
+            "Use the exact engine, or point atoms.",
+        )
+    if given.radiation == "neutron":
+        return neutron_lengths(crystal.species)
+    _check_species(model, crystal, "factors", given.factors)
+    factors = given.factors
+    return np.array([factors.get(species, 1.0) for species in crystal.species]) if factors else None
+
+
+def _check_species(model: Model, crystal: Crystal, key: str, table: Mapping[str, object]) -> None:
+    unknown = sorted(set(table) - set(crystal.species))
+    if unknown:
+        raise ModelError(
+            f"[scattering.{key}] of {model.path} names {', '.join(unknown)}.",
+            f"The crystal consists of {', '.join(sorted(set(crystal.species)))}.",
+            "Correct the species.",
+        )
+
+
+def make_beamline(model: Model, crystal: Crystal) -> Beamline:
+    """Effects of the instrument, in units of the forward scattering of a primitive cell.
+
+    Raises:
+        ModelError: an atom is not known.
+    """
+    given, measurement = model.instrument, model.measurement
+    factors = scattering_factors(model, crystal, np.zeros((1, 3)))
+    factors = np.ones(crystal.n_atoms) if factors is None else factors
+    forward_scattering = float((np.abs(factors) ** 2).sum())
+    energy, ions = model.scattering.energy, model.scattering.ions
+    from_energy = None if energy is None else KILOVOLT_ANGSTROMS / energy
+    return Beamline(
+        crystal,
+        measurement is None or measurement.commensurate,
+        (given.wavelength or from_energy) if given.polarisation else None,
+        tuple(ions.get(name, name) for name in crystal.species) if given.compton else None,
+        given.background,
+        forward_scattering,
+        given.background_scale,
+        given.resolution,
+        np.radians(given.mosaic),
+        given.voxel_size,
+    )
+
+
+def refuse_instrument(model: Model, crystal: Crystal, reason: str) -> None:
+    """Refuse a model with effects of an instrument.
+
+    Raises:
+        ModelError: it has some.
+    """
+    if make_beamline(model, crystal).instrument(np.ones((1, 3))) is not None:
+        raise ModelError(
+            f"The model {model.path} has effects of an instrument.",
+            reason,
+            "Leave [instrument] out, or use `simulate` with the exact engine and `fit`.",
+        )

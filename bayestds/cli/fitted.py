@@ -1,0 +1,130 @@
+"""A model fitted to a volume, as the commands `fit` and `sample` begin."""
+
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from bayestds.cli.assemble import NOISE_FREE_SIGMA, Study
+from bayestds.cli.output import plain
+from bayestds.diagnostics.dataset import point_fit_tree
+from bayestds.diagnostics.residuals import ResidualReport, residual_report, zone_labels
+from bayestds.inference.ensemble import ensemble_fit
+from bayestds.inference.information import clustered_covariance
+from bayestds.inference.noise import learn_noise
+from bayestds.inference.point_fit import PointFit, point_fit
+from bayestds.inference.problem import Problem
+from bayestds.io import read_volume
+from bayestds.io.checkpoint import fingerprint
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A model fitted to a volume.
+
+    Attributes:
+        volume: the data.
+        problem: what was fitted.
+        result: the point fit.
+        columns: further values by irreducible constant.
+        residuals: statistics of the residuals.
+        tree: all of it as a result file holds it.
+        exact: whether the volume is free of noise, as it claims.
+        noise_after_all: whether the volume claims to be free of noise and is not.
+    """
+
+    volume: xr.Dataset
+    problem: Problem
+    result: PointFit
+    columns: dict[str, np.ndarray]
+    residuals: ResidualReport
+    tree: xr.DataTree
+    exact: bool
+    noise_after_all: bool
+
+
+def run_fit(study: Study, volume: Path | None, start: str | None, tell: Callable[[str], None]) -> Fitted:
+    """Point fit of a study to a volume, by default to the model's own measurement.
+
+    Args:
+        study: crystal, force constants and priors.
+        volume: the data file.
+        start: named IFC set to start from; the model's own by default.
+        tell: called with what is going on.
+    """
+    begin = start_values(study, start)
+    tell("reading data" if volume else "simulating the model's own measurement")
+    data = read_volume(volume) if volume else study.own_volume()
+    tell("averaging equivalent voxels")
+    problem = study.problem(data, str(volume) if volume else "The model's own measurement")
+    digest = fingerprint(problem.grid.q_points, problem.data.log_intensity)
+    configurations = study.configurations(data)
+    if configurations:
+        problem, result = ensemble_fit(problem, begin, configurations, tell)
+    else:
+        result = point_fit(problem, begin, tell)
+    claims_no_noise = (
+        data.attrs.get("noise") == "none" and study.model.fit.noise is None and not configurations
+    )
+    exact = claims_no_noise and result.residual_rms < NOISE_FREE_SIGMA
+    if claims_no_noise and not exact:
+        problem = replace(problem, data=learn_noise(problem.data, problem.grid))
+        result = point_fit(problem, result.irreducible, tell)
+    tell("standard errors and residuals")
+    axes = (data["h"].values, data["k"].values, data["l"].values)
+    zones = zone_labels(problem.grid.q_points, study.crystal)
+    columns = _columns(study, problem, result, begin, zones)
+    residuals = residual_report(result.residual, problem.grid.point_of_voxel, axes, zones, study.crystal)
+    attributes = {
+        "model": study.model.path.stem,
+        "model_text": study.model.text,
+        "data": str(volume or ""),
+        "data_digest": digest,
+        "statistics": problem.statistics,
+        "command": shlex.join(["bayestds", *sys.argv[1:]]),
+        "residuals": json.dumps(plain(asdict(residuals))),
+    }
+    tree = point_fit_tree(problem, result, axes, columns, attributes)
+    return Fitted(data, problem, result, columns, residuals, tree, exact, claims_no_noise and not exact)
+
+
+def start_values(study: Study, name: str | None) -> np.ndarray:
+    """Starting values; constants of shells that a set does not know start at 0."""
+    name = name or study.model.fit.start or "zero"
+    if name == "zero" and "zero" not in study.model.ifcs:
+        return np.zeros(study.irreducible.n_irreducible)
+    return study.stable_ifcs(name, complete=study.irreducible.n_shells == study.model.force_constants.shells)
+
+
+def _columns(
+    study: Study, problem: Problem, result: PointFit, start: np.ndarray, zones: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Values by irreducible constant that go beyond the fit itself."""
+    columns = {"start": start, "clustered_standard_error": _clustered_errors(problem, result, zones)}
+    reference = study.model.fit.reference
+    if reference is not None:
+        columns["reference"] = study.ifcs(reference, complete=False)
+    return columns
+
+
+def _clustered_errors(problem: Problem, result: PointFit, zones: np.ndarray) -> np.ndarray:
+    """Standard errors if residuals are correlated within zones; NaN where the noise crosses zones."""
+    if problem.data.correlation is not None:
+        return np.full(len(result.irreducible), np.nan)
+    weight = jnp.asarray(result.weight / result.noise_variance)
+    weighted = replace(problem.data, weight=weight, learned=False)
+    clustered = clustered_covariance(
+        weighted,
+        result.derivative,
+        result.residual,
+        result.precision,
+        problem.prior_scales**-2.0,
+        zones,
+    )
+    return np.sqrt(np.diag(np.asarray(clustered)))

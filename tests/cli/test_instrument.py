@@ -1,0 +1,165 @@
+"""Effects of an instrument, from the model file to the tables."""
+
+import json
+
+import numpy as np
+import pytest
+
+from bayestds.diagnostics.dataset import read_result
+from bayestds.io import read_volume
+from tests.cli.tiny import MODEL, NAMES, TRUTH, call
+
+BEAM = """
+[scattering]
+radiation = "xray"
+
+[instrument]
+polarisation = true
+wavelength = 0.6
+background = 1
+compton = true
+"""
+
+SIMULATION = """
+[simulation]
+background = [1.0, 0.02]
+"""
+
+ANYWHERE = MODEL.replace("temperature = 300\n", "temperature = 900\ncommensurate = false\n").replace(
+    "[-2, 2, 13]", "[-3.85, 3.85, 12]"
+)
+"""The tiny crystal, hot, with voxels between the waves of its supercell."""
+
+SPREAD = "resolution = 0.05\nmosaic = 0.3\nvoxel_size = true\n"
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """A fit of noise-free data with all effects, from another start."""
+    folder = tmp_path_factory.mktemp("instrument")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        text = ANYWHERE + BEAM + SPREAD + SIMULATION + "[mask]\nbragg_radius = 0.3\n"
+        (folder / "beam.toml").write_text(text)
+        simulated = call("simulate", "beam.toml", "-o", "v.nc")
+        assert simulated.code == 0, simulated.err
+        outcome = call("fit", "beam.toml", "v.nc", "-o", "r.nc", "--json")
+        assert outcome.code == 0, outcome.err
+        words = call("summary", "r.nc")
+        assert words.code == 0, words.err
+    return folder, json.loads(outcome.out)
+
+
+def test_all_effects_together_give_the_constants_back(fitted):
+    folder, record = fitted
+    assert record["converged"] is True
+    for name in NAMES:
+        assert record["ifcs"][name]["value"] == pytest.approx(TRUTH[name], abs=1e-3)
+    strengths = {name: one["value"] for name, one in record["background"].items()}
+    assert strengths == pytest.approx({"compton": 1.0, "background_0": 0.02}, abs=5e-3)
+    background = read_result(folder / "r.nc")["background"]
+    assert list(background["term"].values) == ["compton", "background_0"]
+    assert background["value"].values == pytest.approx(list(strengths.values()))
+    assert (background["standard_error"].values > 0).all()
+
+
+def test_fit_without_the_effects_is_wrong(fitted):
+    folder, _ = fitted
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        (folder / "bare.toml").write_text(ANYWHERE + '[scattering]\nradiation = "xray"\n')
+        record = json.loads(call("fit", "bare.toml", "v.nc", "-o", "w.nc", "--json").out)
+    errors = [abs(record["ifcs"][name]["value"] - TRUTH[name]) for name in NAMES]
+    assert max(errors) > 0.1
+
+
+def test_virtual_detector(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    detector = "unmeasured = 0.4\ngaps = [[0.9, 1.2]]\ncounts = 200\nhot_pixels = 0.01\n"
+    (tmp_path / "beam.toml").write_text(MODEL + BEAM + SIMULATION + detector)
+    (tmp_path / "ideal.toml").write_text(MODEL + BEAM + SIMULATION)
+    for name in ("beam", "ideal"):
+        outcome = call("simulate", f"{name}.toml", "-o", f"{name}.nc")
+        assert outcome.code == 0, outcome.err
+    volume, ideal = read_volume("beam.nc"), read_volume("ideal.nc")
+    measured = np.isfinite(volume["intensity"].values)
+    there = np.isfinite(ideal["intensity"].values)
+    assert not measured[~there].any()
+    assert measured.sum() / there.sum() == pytest.approx(0.6 * 12 / 13, abs=0.05)
+    level = volume["l"].values
+    assert not measured[:, :, (level > 0.9) & (level < 1.2)].any()
+    counts = volume["counts"].values[measured]
+    ratio = counts / (
+        ideal["intensity"].values[measured] * counts.sum() / ideal["intensity"].values[measured].sum()
+    )
+    hot = ratio > 10
+    assert 0 < hot.sum() < 0.03 * len(hot)
+    assert counts[~hot].mean() == pytest.approx(200, rel=0.05)
+
+
+def test_configurations_have_no_instrument(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.toml").write_text(MODEL)
+    (tmp_path / "flat.toml").write_text(MODEL + "[instrument]\nbackground = 1\n")
+    simulated = call("simulate", "tiny.toml", "--engine", "sampled", "--configurations", 100, "-o", "v.nc")
+    assert simulated.code == 0, simulated.err
+    outcome = call("fit", "flat.toml", "v.nc")
+    assert outcome.code == 2
+    assert "mean over configurations" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("simulate", "flat.toml", "--engine", "one-phonon", "-o", "v.nc"),
+        ("simulate", "flat.toml", "--engine", "sampled", "-o", "v.nc"),
+        ("plan", "flat.toml"),
+    ],
+    ids=" ".join,
+)
+def test_commands_that_know_the_crystal_alone(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flat.toml").write_text(MODEL + "[instrument]\nbackground = 1\n")
+    outcome = call(*command)
+    assert outcome.code == 2
+    assert "effects of an instrument" in outcome.err
+    assert not (tmp_path / "v.nc").exists()
+
+
+def test_counts_have_no_student_t(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.toml").write_text(MODEL + "degrees_of_freedom = 4\n")
+    assert call("simulate", "tiny.toml", "--counts", 100, "-o", "v.nc").code == 0
+    outcome = call("sample", "tiny.toml", "v.nc")
+    assert outcome.code == 2
+    assert "Poisson" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("[instrument]\npolarisation = true\n", 'radiation = "xray"'),
+        ('[scattering]\nradiation = "xray"\n[instrument]\npolarisation = true\n', "needs a `wavelength`"),
+        ("[instrument]\nbackground = 3\n", "0, 1"),
+        ("[instrument]\nmosaic = 90\n", "below 90"),
+        ("[instrument]\nresolution = -0.1\n", "standard deviation"),
+        ("[instrument]\nbackground = 1\n[simulation]\nbackground = [1, 2]\n", "expected 1 numbers"),
+        ("[simulation]\nhot_pixels = 0.1\n", "need `counts`"),
+        ("[simulation]\ngaps = [[1, 0]]\n", "ranges of l"),
+        ("[simulation]\nunmeasured = 1\n", "below 1"),
+    ],
+)
+def test_impossible_tables(tmp_path, monkeypatch, table, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.toml").write_text(MODEL + table)
+    outcome = call("fit", "bad.toml")
+    assert outcome.code == 2
+    assert words in outcome.err
+
+
+def test_everything_unmeasured_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gap.toml").write_text(MODEL + "[simulation]\ngaps = [[-9, 9]]\n")
+    outcome = call("simulate", "gap.toml", "-o", "v.nc")
+    assert outcome.code == 2
+    assert "Nothing of the volume was measured" in outcome.err

@@ -1,0 +1,146 @@
+"""Strengths of a background as parameters: point fit, joint fit and posterior, against known strengths."""
+
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpyro.infer.util import log_density
+from scipy import stats
+
+from bayestds.inference.information import log_intensity_and_jacobian
+from bayestds.inference.joint import joint_fit, make_joint_problem
+from bayestds.inference.model import Noise, scattering_posterior
+from bayestds.inference.noise import centred, log_likelihood, precision_times
+from bayestds.inference.nuts import Sampling
+from bayestds.inference.point_fit import PointFit, point_fit
+from bayestds.inference.posterior import make_target, sample_posterior
+from bayestds.inference.predictive import make_predictions, star_labels
+from bayestds.inference.priors import make_prior
+from bayestds.inference.problem import Problem
+from bayestds.scattering.beamline import Beamline
+from bayestds.scattering.forward import log_intensity
+from bayestds.scattering.simulation import simulate_volume
+from tests.fit_problems import Known, known
+
+STRENGTHS = np.array([0.05, 0.1, 0.03, 0.08])
+PRIOR = 30.0
+
+
+TEMPERATURE = 1500.0
+"""So hot that several phonons scatter, which tells the stiffness from the scale."""
+
+
+@pytest.fixture(scope="module")
+def case() -> Known:
+    cold = known("fcc", 2, steps=18)
+    axes = tuple(cold.volume[name].values for name in "hkl")
+    volume = simulate_volume(cold.irreducible, cold.truth, cold.supercell, TEMPERATURE, axes)
+    return replace(cold, volume=volume)
+
+
+def spoiled(case: Known, strengths: np.ndarray, seed: int, sigma: float = 0.01) -> Problem:
+    """Data with a polarisation factor, on a background, with relative noise of every point."""
+    problem = replace(case.problem(noise=sigma, prior_scale=PRIOR), temperature=TEMPERATURE)
+    crystal, q_points = case.irreducible.crystal, problem.grid.q_points
+    longest = np.linalg.norm(crystal.scattering_vectors(q_points), axis=1).max()
+    beamline = Beamline(crystal, wavelength=9 / longest, n_background=len(strengths))
+    instrument = beamline.instrument(q_points)
+    diffuse = np.exp(np.asarray(problem.data.log_intensity))
+    measured = np.asarray(instrument.factor) * diffuse + np.asarray(instrument.background) @ strengths
+    weight = np.full(len(diffuse), sigma**-2.0)
+    noise = sigma * np.random.default_rng(seed).normal(size=len(diffuse))
+    data = replace(problem.data, log_intensity=jnp.log(measured) + noise + 2.0, weight=jnp.asarray(weight))
+    return replace(problem, data=data, instrument=instrument)
+
+
+def truth_of(case: Known) -> np.ndarray:
+    return np.append(case.truth, STRENGTHS)
+
+
+@pytest.fixture(scope="module")
+def fitted(case) -> tuple[Problem, PointFit]:
+    problem = spoiled(case, STRENGTHS, 0)
+    return problem, point_fit(problem, case.truth)
+
+
+def test_constants_and_strengths_are_recovered_together(case):
+    pulls = []
+    for seed in range(8):
+        fit = point_fit(spoiled(case, STRENGTHS, seed), 0.9 * case.truth)
+        assert fit.converged
+        error = np.append(fit.irreducible, fit.background) - truth_of(case)
+        pulls.append(np.linalg.cholesky(fit.parameter_precision).T @ error)
+    low, high = stats.chi2.ppf([0.001, 0.999], np.size(pulls))
+    assert low < np.square(pulls).sum() < high
+
+
+def test_without_the_background_constants_are_wrong(case, fitted):
+    problem, fit = fitted
+    nothing = problem.instrument.background[:, :0]
+    flat = replace(problem.instrument, background=nothing, scales=jnp.zeros(0), names=())
+    wrong = point_fit(replace(problem, instrument=flat), case.truth)
+    assert np.abs((wrong.irreducible - case.truth) / np.sqrt(np.diag(fit.covariance))).max() > 10
+
+
+def test_errors_marginalise_the_strengths(case, fitted):
+    problem, fit = fitted
+    n = len(case.truth)
+    total = np.linalg.inv(fit.parameter_precision)
+    np.testing.assert_allclose(fit.covariance, total[:n, :n], rtol=1e-8)
+    np.testing.assert_allclose(fit.background_standard_error, np.sqrt(np.diag(total)[n:]), rtol=1e-8)
+    # H = P + JᵀWJ with the derivative in which the strengths follow.
+    parameters = jnp.asarray(np.append(fit.irreducible, fit.background))
+    _, derivative = log_intensity_and_jacobian(fit.forward, parameters)
+    weighted = precision_times(problem.data, centred(problem.data, jnp.asarray(fit.derivative)))
+    expected = np.diag(problem.prior_scales**-2.0) + np.asarray(derivative[:, :n].T @ weighted)
+    np.testing.assert_allclose(fit.precision, expected, rtol=1e-6, atol=1e-9 * np.abs(expected).max())
+
+
+def test_volumes_of_a_joint_fit_have_backgrounds_of_their_own(case):
+    other = np.array([0.1, 0.02, 0.05, 0.06])
+    problems = [spoiled(case, STRENGTHS, 1), spoiled(case, other, 2)]
+    fits = [point_fit(problem, case.truth) for problem in problems]
+    joint = joint_fit(make_joint_problem(problems), fits)
+    assert joint.converged
+    error = joint.parameters - np.concatenate([case.truth, STRENGTHS, other])
+    assert stats.chi2.ppf(0.001, 13) < error @ joint.precision @ error < stats.chi2.ppf(0.999, 13)
+    for fit, volume in zip(fits, joint.volumes, strict=True):
+        assert (np.diag(joint.irreducible_covariance) < np.diag(fit.covariance)).all()
+        np.testing.assert_allclose(volume.background, fit.background, atol=0.02)
+    assert min(one.p_value for one in joint.consistency) > 1e-3
+
+
+def test_density_is_prior_times_likelihood(case, fitted):
+    problem, fit = fitted
+    prior = make_prior(problem.prior_scales, case.irreducible.shells, "normal")
+    target = make_target(problem, fit, prior)
+    phi, offset = jnp.asarray(1.01 * case.truth), jnp.asarray(STRENGTHS)
+    strengths = np.asarray(offset + target.forward.background_slope @ phi)
+    sites = {"irreducible": phi, "background_offset": offset}
+    found, _ = log_density(scattering_posterior, (target.forward, target.data, prior, Noise()), {}, sites)
+    parameters = jnp.append(phi, strengths)
+    expected = float(log_likelihood(target.data, log_intensity(target.forward, parameters)))
+    expected += stats.norm.logpdf(phi, 0, PRIOR).sum() + stats.norm.logpdf(strengths).sum()
+    weight = np.asarray(target.data.weight)
+    expected += 0.5 * (np.log(weight).sum() - np.log(weight.sum()))
+    assert float(found) == pytest.approx(expected, rel=1e-10)
+
+
+def test_posterior_agrees_with_the_normal_approximation(case, fitted):
+    problem, fit = fitted
+    target = make_target(problem, fit, make_prior(problem.prior_scales, case.irreducible.shells, "normal"))
+    draws = sample_posterior(target, Sampling(2, 400, 100, 0))
+    for name, value, sd in (
+        ("irreducible", fit.irreducible, np.sqrt(np.diag(fit.covariance))),
+        ("background", fit.background, fit.background_standard_error),
+    ):
+        values = draws.sites[name].reshape(-1, len(value))
+        np.testing.assert_allclose(values.std(axis=0), sd, rtol=0.2)
+        assert np.abs((values.mean(axis=0) - value) / sd).max() < 0.3
+    # The coordinates are whitened: steps are long.
+    assert draws.statistics["n_steps"].mean() < 16
+    stars = star_labels(problem.supercell, problem.grid.q_points)
+    predictions = make_predictions(target, draws, stars, 0)
+    scatter = (predictions.replicated.reshape(-1, len(stars)) - fit.log_intensity) / 0.01
+    assert scatter.std() == pytest.approx(1, rel=0.05)
