@@ -25,8 +25,9 @@ import os
 import platform
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -36,8 +37,11 @@ import numpy as np
 import xarray as xr
 from calibration import plain
 from jax import Array
+from scipy.stats import norm
+from scipy.stats.qmc import Sobol
 
 from bayestds.cli.assemble import Study, build_study
+from bayestds.cli.beam import make_beamline, scattering_factors
 from bayestds.cli.simulation import detected
 from bayestds.config import load_model
 from bayestds.inference.noise import FitData, log_likelihood, reduced_chi_square
@@ -46,6 +50,7 @@ from bayestds.inference.problem import Problem, engine_for
 from bayestds.io.atomic import atomic_path
 from bayestds.scattering.atoms import xray_factors
 from bayestds.scattering.forward import ForwardModel, log_intensity, stable
+from bayestds.scattering.instrument import spread_covariance
 from bayestds.scattering.points import PointEngine
 
 HERE = Path(__file__).parent
@@ -56,6 +61,9 @@ FEW = 5
 
 DIM = 4.0
 """Mean counts of a voxel in a volume that was measured a short time."""
+
+POINTS = 128
+"""Points of the resolution of the check that six are enough."""
 
 MOST_STEPS, SMALLEST_SHARE = 25, 1e-3
 """Newton's steps of a fit, and the share of one below which it is given up."""
@@ -126,7 +134,13 @@ def log_posterior(forward: ForwardModel, data: FitData, parameters: Array, scale
 
 
 def maximum(problem: Problem, forward: ForwardModel, start: np.ndarray) -> Maximum:
-    """Maximum of the posterior by Newton's steps, halved while they lead down or out of the stable region."""
+    """Maximum of the posterior by Newton's steps, halved while they lead down or out of the stable region.
+
+    Args:
+        problem: what is fitted.
+        forward: with an engine.
+        start: force constants, eV/Å², followed by strengths of the background where they are not 0.
+    """
     data, scales = problem.data, jnp.asarray(problem.parameter_scales)
     location = jnp.append(jnp.asarray(start), jnp.zeros(len(scales) - len(start)))
     for _ in range(MOST_STEPS):
@@ -146,16 +160,27 @@ def maximum(problem: Problem, forward: ForwardModel, start: np.ndarray) -> Maxim
     return Maximum(location, here, False)
 
 
-def fitted(study: Study, volume: xr.Dataset, truth: np.ndarray, several_phonons: bool = True) -> dict:
-    """Errors and standard errors of the fit of a model to a volume."""
+def fitted(
+    problem: Problem,
+    truth: np.ndarray,
+    background: Sequence[float] | None = None,
+    several_phonons: bool = True,
+) -> dict:
+    """Errors and standard errors of a fit.
+
+    Args:
+        problem: what is fitted.
+        truth: (n_irreducible,) eV/Å², from which the fit starts.
+        background: strengths that it starts from; 0 by default.
+        several_phonons: whether the model knows scattering by more than one.
+    """
     began = time.perf_counter()
-    problem = study.problem(volume, "the volume")
     forward = engine_for(problem.forward_model(), problem, jnp.asarray(truth))
     if not several_phonons:
         assert isinstance(forward.engine, PointEngine)
         nothing = jnp.zeros_like(forward.engine.image_weights)
-        forward = forward.with_engine(replace(forward.engine, image_weights=nothing))
-    found = maximum(problem, forward, truth)
+        forward = forward.with_engine(replace(forward.engine, image_weights=nothing, table=None))
+    found = maximum(problem, forward, np.append(truth, [] if background is None else background))
     n = len(truth)
     covariance = np.linalg.inv(np.asarray(found.here.newton.precision))[:n, :n]
     error, sd = np.asarray(found.parameters)[:n] - truth, np.sqrt(np.diag(covariance))
@@ -172,6 +197,15 @@ def fitted(study: Study, volume: xr.Dataset, truth: np.ndarray, several_phonons:
         "rejected": problem.grid.n_rejected,
         "seconds": round(time.perf_counter() - began, 1),
     }
+
+
+def to_expected(shared: Setting, several_phonons: bool = True, **tables: dict) -> dict:
+    """Fit to the expected counts, with other values in tables of the model."""
+    study = shared.study
+    for table, keys in tables.items():
+        study = edited(study, table, **keys)
+    problem = study.problem(shared.expected, "the expected counts")
+    return fitted(problem, shared.truth, several_phonons=several_phonons)
 
 
 def size_of(shared: Setting) -> dict:
@@ -200,14 +234,6 @@ def size_of(shared: Setting) -> dict:
     }
 
 
-def replication(shared: Setting, seed: int) -> dict:
-    """Fit to the counts of one seed."""
-    return {
-        "seed": seed,
-        **fitted(shared.study, detected(shared.study, shared.ideal, None, seed), shared.truth),
-    }
-
-
 def as_command(shared: Setting, of_truth: dict) -> dict:
     """Replication 0 from the start of the model file, as `fit` does it, beside the fit from the truth."""
     began = time.perf_counter()
@@ -230,30 +256,59 @@ def forward_factors(study: Study) -> dict[str, float]:
     return {name: float(factor) for name, factor in zip(names, factors, strict=True)}
 
 
-def filled(volume: xr.Dataset) -> xr.Dataset:
-    """The volume with voxels that were not measured taken for voxels without counts."""
-    return volume.assign(intensity=volume["intensity"].fillna(0.0))
+def classically(shared: Setting) -> dict:
+    """Fit to the expected counts by classical statistics."""
+    volume = shared.expected.assign_attrs(statistics="classical")
+    return fitted(shared.study.problem(volume, "the expected counts"), shared.truth)
+
+
+def with_empty_voxels(shared: Setting) -> dict:
+    """Fit to the expected counts, with voxels that were not measured taken for voxels without counts."""
+    volume = shared.expected.assign(intensity=shared.expected["intensity"].fillna(0.0))
+    return fitted(shared.study.problem(volume, "the expected counts"), shared.truth)
+
+
+def with_full_resolution(shared: Setting) -> dict:
+    """Fit to expected counts that are means over many points of the resolution, not six, on one mesh."""
+    study, crystal = shared.study, shared.study.crystal
+    problem = study.problem(shared.expected, "the expected counts")
+    beamline, q_points = make_beamline(study.model, crystal), problem.grid.q_points
+    normal = norm.ppf(Sobol(3, rng=0).random(POINTS // 2))
+    normal = np.concatenate([normal, -normal])
+    normal = normal @ np.linalg.inv(np.linalg.cholesky(np.cov(normal.T, bias=True))).T
+    widths, axes = np.linalg.eigh(spread_covariance(crystal, q_points, beamline.resolution, beamline.mosaic))
+    shifts = np.einsum("qij,qj,pj->qpi", axes, np.sqrt(widths), normal)
+    points = q_points[:, None] + shifts @ np.linalg.inv(crystal.scattering_vectors(np.eye(3)))
+    factors = scattering_factors(study.model, crystal, points.reshape(-1, 3))
+    wide = replace(problem, points=points, scattering_factors=factors)
+    # The strengths mean what they do in the fit, whose range of |Q| is not that of the simulation.
+    background = fitted(problem, shared.truth)["background"]
+    parameters = jnp.append(jnp.asarray(shared.truth), background)
+    forward = engine_for(wide.forward_model(), wide, parameters)
+    counts = problem.data.counts
+    assert counts is not None
+    number = counts.exposure * jnp.exp(log_intensity(forward, parameters))
+    number *= counts.number.sum() / number.sum()
+    data = replace(
+        problem.data, counts=replace(counts, number=number), log_intensity=jnp.log(number / counts.exposure)
+    )
+    return fitted(replace(problem, data=data), shared.truth, background)
 
 
 LEFT_OUT: dict[str, Callable[[Setting], dict]] = {
-    "nothing": lambda s: fitted(s.study, s.expected, s.truth),
-    "quantum statistics": lambda s: fitted(s.study, s.expected.assign_attrs(statistics="classical"), s.truth),
-    "form factors' Q dependence": lambda s: fitted(
-        edited(s.study, "scattering", radiation="point", factors=forward_factors(s.study)),
-        s.expected,
-        s.truth,
+    "nothing": to_expected,
+    "quantum statistics": classically,
+    "form factors' Q dependence": lambda shared: to_expected(
+        shared, scattering={"radiation": "point", "factors": forward_factors(shared.study)}
     ),
-    "polarisation": lambda s: fitted(edited(s.study, "instrument", polarisation=False), s.expected, s.truth),
-    "smooth background": lambda s: fitted(edited(s.study, "instrument", background=0), s.expected, s.truth),
-    "Compton scattering": lambda s: fitted(edited(s.study, "instrument", compton=False), s.expected, s.truth),
-    "background and Compton": lambda s: fitted(
-        edited(s.study, "instrument", background=0, compton=False), s.expected, s.truth
-    ),
-    "resolution and mosaic": lambda s: fitted(
-        edited(s.study, "instrument", resolution=0.0, mosaic=0.0), s.expected, s.truth
-    ),
-    "several phonons": lambda s: fitted(s.study, s.expected, s.truth, several_phonons=False),
-    "unmeasured voxels' mask": lambda s: fitted(s.study, filled(s.expected), s.truth),
+    "polarisation": partial(to_expected, instrument={"polarisation": False}),
+    "smooth background": partial(to_expected, instrument={"background": 0}),
+    "Compton scattering": partial(to_expected, instrument={"compton": False}),
+    "background and Compton": partial(to_expected, instrument={"background": 0, "compton": False}),
+    "resolution and mosaic": partial(to_expected, instrument={"resolution": 0.0, "mosaic": 0.0}),
+    "several phonons": partial(to_expected, several_phonons=False),
+    "unmeasured voxels' mask": with_empty_voxels,
+    "all but six points of the resolution": with_full_resolution,
 }
 """Fits to the expected counts, without one effect at a time."""
 
@@ -272,35 +327,27 @@ def dim(study: Study) -> Study:
     return edited(study, "simulation", counts=DIM)
 
 
-def noisy(
-    change: Callable[[Study], Study],
-    turn: Callable[[xr.Dataset], xr.Dataset],
-    before: Callable[[Study], Study],
-) -> Callable[[Setting, int], dict]:
-    """Fit of a changed study to a volume of counts that is turned into another."""
-
-    def fit(shared: Setting, seed: int) -> dict:
-        volume = detected(before(shared.study), shared.ideal, None, seed)
-        return {"seed": seed, **fitted(change(before(shared.study)), turn(volume), shared.truth)}
-
-    return fit
-
-
-def same(value):
-    """What it is given."""
-    return value
+def to_counts(
+    shared: Setting,
+    seed: int,
+    turned: Callable[[xr.Dataset], xr.Dataset] = lambda volume: volume,
+    background: Sequence[float] | None = None,
+    **tables: dict,
+) -> dict:
+    """Fit to the counts of one seed, turned into something else, with other values in tables of the model."""
+    study = shared.study
+    for table, keys in tables.items():
+        study = edited(study, table, **keys)
+    problem = study.problem(turned(detected(study, shared.ideal, None, seed)), "the counts")
+    return {"seed": seed, **fitted(problem, shared.truth, background)}
 
 
-def trusting(study: Study) -> Study:
-    """The study without rejection of outliers."""
-    return edited(study, "mask", outliers=None)
-
-
-LEFT_OUT_OF_COUNTS: dict[str, Callable[[Setting, int], dict]] = {
-    "hot-pixel rejection": noisy(trusting, same, same),
-    "Poisson likelihood": noisy(same, with_errors, same),
-    f"nothing, {DIM:g} counts a voxel": noisy(same, same, dim),
-    f"Poisson likelihood, {DIM:g} counts a voxel": noisy(same, with_errors, dim),
+SHORT = {"counts": DIM}
+LEFT_OUT_OF_COUNTS: dict[str, Callable[..., dict]] = {
+    "hot-pixel rejection": partial(to_counts, mask={"outliers": None}),
+    "Poisson likelihood": partial(to_counts, turned=with_errors),
+    f"nothing, {DIM:g} counts a voxel": partial(to_counts, simulation=SHORT),
+    f"Poisson likelihood, {DIM:g} counts a voxel": partial(to_counts, turned=with_errors, simulation=SHORT),
 }
 """Fits to replications, each with something that counts ask for left out."""
 
@@ -335,13 +382,14 @@ def run(crystal: str, replications: int, output: Path) -> None:
         if effect not in mine["left out"]:
             mine["left out"][effect] = fit(shared)
             save(f"without {effect}, chi-square {mine['left out'][effect]['chi_square']:.3g}")
+    start = mine["left out"]["nothing"]["background"]
     for seed in range(len(mine["replications"]), replications):
-        mine["replications"].append(replication(shared, seed))
+        mine["replications"].append(to_counts(shared, seed, background=start))
         save(f"replication {seed}, chi-square {mine['replications'][-1]['chi_square']:.3g}")
     for effect, fit_seed in LEFT_OUT_OF_COUNTS.items():
         done = mine["left out of counts"].setdefault(effect, [])
         for seed in range(len(done), min(FEW, replications)):
-            done.append(fit_seed(shared, seed))
+            done.append(fit_seed(shared, seed, background=start))
             save(f"without {effect}, seed {seed}, chi-square {done[-1]['chi_square']:.3g}")
     if "as command" not in mine:
         mine["as command"] = as_command(shared, mine["replications"][0])
