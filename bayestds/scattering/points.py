@@ -9,7 +9,7 @@ vectors of the supercell it is that of :mod:`bayestds.scattering.exact`. W is th
 the supercell: with two different ones their sum is off by percents.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,12 @@ from bayestds.scattering.exact import (
 ELEMENTS_AT_ONCE = 1_000_000
 """Exponentials evaluated together; bounds the memory."""
 
+LARGEST_TABLE = 50_000_000
+"""Elements up to which the waves of all pairs are kept in a table; larger ones are made anew each time."""
+
+LARGEST_EXPONENT = 600.0
+"""Exponents beyond this, which only unphysical force constants give, are cut off."""
+
 CLOSEST = 1e-6
 """Distance |Q - G|, Å⁻¹, to a Bragg point at which scattering by one phonon has no finite value."""
 
@@ -46,9 +52,11 @@ class PointEngine:
         used: (n_q,) places of the points in the flattened blocks.
         bonds: (n_bonds, 3) cells R of the pairs with force constants, Å.
         bond_atoms: (n_bonds, 2) int, κ and κ' of these.
-        images: (n_images, 3) R of the shortest periodic images of all pairs, conjugate pairs once, Å.
-        image_pairs: (n_images, 3) int, grid cell, κ, κ' of each.
+        pairs: (n_pairs, 3) int, grid cell, κ and κ' of all pairs of atoms, conjugates once.
+        images: (n_images, 3) R of the shortest periodic images of the pairs, Å.
+        image_pairs: (n_images,) int, the pair of each.
         image_weights: (n_images,) share of the image in its pair, doubled where the conjugate is another.
+        table: (n_blocks, block_size, n_pairs) from :func:`_pair_waves`; None if it is too large to keep.
     """
 
     vectors: Float[Array, "n_blocks block_size 3"]
@@ -56,9 +64,11 @@ class PointEngine:
     used: Int[Array, " n_q"]
     bonds: Float[Array, "n_bonds 3"]
     bond_atoms: Int[Array, "n_bonds 2"]
+    pairs: Int[Array, "n_pairs 3"]
     images: Float[Array, "n_images 3"]
-    image_pairs: Int[Array, "n_images 3"]
+    image_pairs: Int[Array, " n_images"]
     image_weights: Float[Array, " n_images"]
+    table: Float[Array, "n_blocks block_size n_pairs"] | None = None
 
 
 def make_point_engine(
@@ -91,16 +101,20 @@ def make_point_engine(
     block_size = -(-n_q // n_blocks)
     padding = n_blocks * block_size - n_q
     pairs = irreducible.pairs
-    return PointEngine(
+    engine = PointEngine(
         jnp.asarray(np.pad(vectors, ((0, padding), (0, 0))).reshape(n_blocks, block_size, 3)),
         jnp.asarray(np.pad(waves, ((0, padding), (0, 0))).reshape(n_blocks, block_size, -1)),
         jnp.arange(n_q),
         jnp.asarray(pairs[:, 2:] @ crystal.lattice_vectors),
         jnp.asarray(pairs[:, :2]),
+        jnp.asarray(np.column_stack([table.cells, table.atoms])),
         jnp.asarray(images),
-        jnp.asarray(np.column_stack([table.cells, table.atoms])[pair]),
+        jnp.asarray(pair),
         jnp.asarray(weights),
     )
+    if n_blocks * block_size * len(table.cells) > LARGEST_TABLE:
+        return engine
+    return replace(engine, table=_all_pair_waves(engine))
 
 
 def _check(reciprocal: np.ndarray, conventional_matrix: np.ndarray, q_points: np.ndarray) -> None:
@@ -147,6 +161,21 @@ def point_blocks(
     return (waves + waves.conj().swapaxes(-1, -2)) / 2
 
 
+def _pair_waves(
+    engine: PointEngine, vectors: Float[Array, "n 3"], waves: Complex[Array, "n n_atoms"]
+) -> Float[Array, "n n_pairs"]:
+    """Re f_κ f_κ'* exp(iQ·(τ_κ-τ_κ')) Σ w exp(iQ·R) of every pair, summed over its images."""
+    _, first, second = engine.pairs.T
+    each = engine.image_weights * jnp.exp(1j * vectors @ engine.images.T)
+    summed = jax.ops.segment_sum(each.T, engine.image_pairs, len(engine.pairs)).T
+    return (waves[:, first] * waves[:, second].conj() * summed).real
+
+
+@jax.jit
+def _all_pair_waves(engine: PointEngine) -> Float[Array, "n_blocks block_size n_pairs"]:
+    return jax.lax.map(lambda block: _pair_waves(engine, *block), (engine.vectors, engine.waves))
+
+
 def log_intensity(
     engine: PointEngine,
     covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"],
@@ -160,28 +189,28 @@ def log_intensity(
         at_points: C(q), Å², from the blocks of :func:`point_blocks`.
     """
     packed = packed_covariance(covariance)
-    cell, first, second = engine.image_pairs.T
+    cell, first, second = engine.pairs.T
     atoms = jnp.arange(packed.shape[1])
-    pair, both = packed[cell, first, second], damping(packed, first, second)
+    pair = packed[cell, first, second]
     own = damping(packed, atoms, atoms) / 2
 
-    def one_block(block: tuple[Array, Array, Array]) -> Array:
-        vectors, waves, at_q = block
+    def one_block(block: tuple[Array, Array, Array, Array | None]) -> Array:
+        vectors, waves, at_q, pair_waves = block
+        if pair_waves is None:
+            pair_waves = _pair_waves(engine, vectors, waves)
         quadratic = vectors[:, PRODUCTS[:, 0]] * vectors[:, PRODUCTS[:, 1]]
-        amplitude = waves * jnp.exp(-quadratic @ own.T)
-        wave = (amplitude[:, :, None] * vectors[:, None]).reshape(len(vectors), -1)
+        decay = jnp.exp(-quadratic @ own.T)
+        wave = ((waves * decay)[:, :, None] * vectors[:, None]).reshape(len(vectors), -1)
         one = jnp.einsum("qa,qab,qb->q", wave, at_q, wave.conj()).real
-        # exp(x - W - W') - (1 + x) exp(-W - W'): exponents are negative by Cauchy-Schwarz, none overflows.
-        exponent, damped = quadratic @ pair.T, quadratic @ both.T
-        several = jnp.exp(exponent - damped) - (1 + exponent) * jnp.exp(-damped)
-        cross = waves[:, first] * waves[:, second].conj()
-        phase = vectors @ engine.images.T
-        real = cross.real * jnp.cos(phase) - cross.imag * jnp.sin(phase)
-        return one + (several * real) @ engine.image_weights
+        # Beyond the cut-off the damping leaves nothing: exponents are below W + W' by Cauchy-Schwarz.
+        exponent = jnp.minimum(quadratic @ pair.T, LARGEST_EXPONENT)
+        several = (jnp.expm1(exponent) - exponent) * pair_waves
+        return one + (several * decay[:, first] * decay[:, second]).sum(axis=1)
 
     n_blocks = len(engine.vectors)
     grouped = at_points.reshape(n_blocks, -1, *at_points.shape[1:])
-    intensity = jax.lax.map(jax.checkpoint(one_block), (engine.vectors, engine.waves, grouped))
+    blocks = (engine.vectors, engine.waves, grouped, engine.table)
+    intensity = jax.lax.map(jax.checkpoint(one_block), blocks)
     intensity = intensity.reshape(-1)[engine.used]
     positive = intensity > SMALLEST_INTENSITY
     return jnp.log(jnp.where(positive, intensity, SMALLEST_INTENSITY))

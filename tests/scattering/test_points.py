@@ -49,6 +49,31 @@ def test_agrees_with_the_grid_engine_where_both_apply(name, n_shells, multiples,
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
 
 
+def test_waves_that_are_not_kept_are_made_anew(monkeypatch):
+    irreducible = make_irreducible("zincblende", 2)
+    supercell = make_supercell(irreducible.crystal, (3, 3, 3))
+    values = random_stable(irreducible, supercell, 3)
+    q_points = np.random.default_rng(0).uniform(-3, 3, (30, 3))
+    factors = factors_of(30, 2)
+    expected = at_points(irreducible, values, supercell, q_points, factors)
+    monkeypatch.setattr("bayestds.scattering.points.LARGEST_TABLE", 0)
+    assert make_point_engine(irreducible, supercell, q_points, factors).table is None
+    found = at_points(irreducible, values, supercell, q_points, factors)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+def test_unphysical_constants_give_finite_numbers():
+    """Atoms that hardly hold together: exponents far beyond what a number can hold."""
+    irreducible = make_irreducible("fcc", 1)
+    supercell = make_supercell(irreducible.crystal, (3, 3, 3))
+    values = 1e-6 * jnp.asarray(random_stable(irreducible, supercell, 3))
+    engine = make_point_engine(irreducible, supercell, np.random.default_rng(0).uniform(2, 6, (20, 3)))
+    forward = make_forward_model(irreducible, supercell, 300.0, engine)
+    found, slope = jax.value_and_grad(lambda phi: log_intensity(forward, phi).sum())(values)
+    assert np.isfinite(found)
+    assert np.isfinite(slope).all()
+
+
 def test_between_the_waves_of_its_supercell_it_converges_to_a_larger_one():
     """Points of an 8x8x8 supercell, seen through smaller ones; W is another there, so shapes are compared."""
     irreducible = make_irreducible("fcc", 2)
