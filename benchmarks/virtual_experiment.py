@@ -55,7 +55,7 @@ from bayestds.scattering.points import PointEngine
 
 HERE = Path(__file__).parent
 CRYSTALS = ("ni", "nacl", "si")
-REPLICATIONS = 20
+REPLICATIONS = 60
 FEW = 5
 """Replications of the fits that ignore what noise or hot pixels ask for."""
 
@@ -342,12 +342,33 @@ def to_counts(
     return {"seed": seed, **fitted(problem, shared.truth, background)}
 
 
+def at_face_value(
+    shared: Setting, seed: int, background: Sequence[float] | None = None, **tables: dict
+) -> dict:
+    """Fit to log intensities of equivalent voxels averaged with the weights 1/N of their own counts N."""
+    study = shared.study
+    for table, keys in tables.items():
+        study = edited(study, table, **keys)
+    volume = detected(study, shared.ideal, None, seed)
+    problem = study.problem(volume, "the counts")
+    counts, intensity = volume["counts"].values, volume["intensity"].values
+    used = (problem.grid.point_of_voxel >= 0) & (counts > 0)
+    point, intensity = problem.grid.point_of_voxel[used], intensity[used]
+    weight = counts[used] / intensity**2
+    total = np.bincount(point, weight)
+    mean = np.bincount(point, weight * intensity) / total
+    data = FitData(jnp.log(mean), jnp.asarray(total * mean**2), learned=False)
+    return {"seed": seed, **fitted(replace(problem, data=data), shared.truth, background)}
+
+
 SHORT = {"counts": DIM}
 LEFT_OUT_OF_COUNTS: dict[str, Callable[..., dict]] = {
     "hot-pixel rejection": partial(to_counts, mask={"outliers": None}),
     "Poisson likelihood": partial(to_counts, turned=with_errors),
+    "Poisson likelihood, 1/N as weights": at_face_value,
     f"nothing, {DIM:g} counts a voxel": partial(to_counts, simulation=SHORT),
     f"Poisson likelihood, {DIM:g} counts a voxel": partial(to_counts, turned=with_errors, simulation=SHORT),
+    f"Poisson likelihood, 1/N as weights, {DIM:g} counts a voxel": partial(at_face_value, simulation=SHORT),
 }
 """Fits to replications, each with something that counts ask for left out."""
 

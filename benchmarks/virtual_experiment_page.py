@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from pages import table, wrapped, write_page
 from scipy.stats import chi2, kstest, norm
-from virtual_experiment import CRYSTALS
+from virtual_experiment import CRYSTALS, DIM, LEFT_OUT, LEFT_OUT_OF_COUNTS
 
 from bayestds.diagnostics.per_shell import listed
 
@@ -18,6 +18,9 @@ TAIL = 1e-3
 """Chance on either side that a quantity of correct intervals leaves its band."""
 
 DRAWS = 20_000
+LARGE = 10
+"""Relative errors from which on they are given as multiples."""
+
 NAMES = {"ni": "fcc Ni", "nacl": "rocksalt NaCl", "si": "diamond Si"}
 
 PAGE = """# A virtual X-ray experiment
@@ -76,7 +79,10 @@ degree of freedom that a measurement would show, by which one would notice.
 
 {left_out}
 
-With counts, means over replications; the same counts fitted with everything are the first row.
+With counts, means over replications; the first row is the fit of the same counts with all effects. Without
+the Poisson likelihood, voxels have standard errors √N and those without counts are dropped: fitted as this
+package does it, with weights freed of the noise of the very voxel, and with the weights 1/N of each voxel as
+it is. The last rows are a volume that was measured for a short time, {dim:g} counts a voxel.
 
 {counts}
 """
@@ -202,7 +208,9 @@ def worst(error: np.ndarray, unit: np.ndarray, names: list[str], percents: bool)
     """The largest error in a unit, with the name of its constant."""
     ratio = error / unit
     i = int(np.abs(ratio).argmax())
-    number = f"{100 * ratio[i]:+.3g} %" if percents else f"{ratio[i]:+.3g}"
+    if not percents:
+        return f"{ratio[i]:+.3g} ({names[i]})"
+    number = f"{100 * ratio[i]:+.3g} %" if abs(ratio[i]) < LARGE else f"{ratio[i]:+.0f} times"
     return f"{number} ({names[i]})"
 
 
@@ -213,7 +221,8 @@ def left_out(results: dict) -> str:
         names, truth = found["size"]["names"], np.array(found["size"]["truth"])
         first = [i for i, name in enumerate(names) if name.startswith("b")]
         rows = []
-        for effect, one in found["left out"].items():
+        for effect in LEFT_OUT:
+            one = found["left out"][effect]
             error, sd = np.array(one["error"]), np.array(one["sd"])
             mark = "" if one["converged"] else " (not converged)"
             rows.append(
@@ -236,11 +245,10 @@ def of_counts(results: dict) -> str:
     parts = []
     for crystal, found in results.items():
         names = found["size"]["names"]
-        groups = {"nothing": found["replications"], **found["left out of counts"]}
+        groups = {effect: found["left out of counts"][effect] for effect in LEFT_OUT_OF_COUNTS}
+        few = min(map(len, groups.values()))
         rows = []
-        for effect, records in groups.items():
-            if not records:
-                continue
+        for effect, records in {"nothing": found["replications"][:few], **groups}.items():
             pulls = np.array([np.array(one["error"]) / one["sd"] for one in records])
             rows.append(
                 [
@@ -305,6 +313,7 @@ def page(folder: Path) -> str:
         mesh=mesh(results),
         left_out=left_out(results),
         counts=of_counts(results),
+        dim=DIM,
     )
     return "\n\n".join(map(wrapped, text.split("\n\n")))
 
