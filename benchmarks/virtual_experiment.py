@@ -178,8 +178,8 @@ def fitted(
     forward = engine_for(problem.forward_model(), problem, jnp.asarray(truth))
     if not several_phonons:
         assert isinstance(forward.engine, PointEngine)
-        nothing = jnp.zeros_like(forward.engine.image_weights)
-        forward = forward.with_engine(replace(forward.engine, image_weights=nothing, table=None))
+        assert forward.engine.table is not None
+        forward = forward.with_engine(replace(forward.engine, table=jnp.zeros_like(forward.engine.table)))
     found = maximum(problem, forward, np.append(truth, [] if background is None else background))
     n = len(truth)
     covariance = np.linalg.inv(np.asarray(found.here.newton.precision))[:n, :n]
@@ -268,35 +268,46 @@ def with_empty_voxels(shared: Setting) -> dict:
     return fitted(shared.study.problem(volume, "the expected counts"), shared.truth)
 
 
+def with_own_mesh(shared: Setting) -> dict:
+    """Fit to the counts that it expects itself, on its own mesh: what is left is the pull of the priors."""
+    problem = shared.study.problem(shared.expected, "the expected counts")
+    return to_computed(shared, problem, problem)
+
+
 def with_full_resolution(shared: Setting) -> dict:
-    """Fit to expected counts that are means over many points of the resolution, not six, on one mesh."""
+    """The same, where the counts are means over many points of the resolution, not six."""
     study, crystal = shared.study, shared.study.crystal
     problem = study.problem(shared.expected, "the expected counts")
     beamline, q_points = make_beamline(study.model, crystal), problem.grid.q_points
     normal = norm.ppf(Sobol(3, rng=0).random(POINTS // 2))
     normal = np.concatenate([normal, -normal])
     normal = normal @ np.linalg.inv(np.linalg.cholesky(np.cov(normal.T, bias=True))).T
-    widths, axes = np.linalg.eigh(spread_covariance(crystal, q_points, beamline.resolution, beamline.mosaic))
+    spread = spread_covariance(crystal, q_points, beamline.resolution, beamline.mosaic)
+    widths, axes = np.linalg.eigh(spread)
     shifts = np.einsum("qij,qj,pj->qpi", axes, np.sqrt(widths), normal)
     points = q_points[:, None] + shifts @ np.linalg.inv(crystal.scattering_vectors(np.eye(3)))
     factors = scattering_factors(study.model, crystal, points.reshape(-1, 3))
-    wide = replace(problem, points=points, scattering_factors=factors)
+    return to_computed(shared, problem, replace(problem, points=points, scattering_factors=factors))
+
+
+def to_computed(shared: Setting, problem: Problem, source: Problem) -> dict:
+    """Fit of a problem to the counts that another one expects at the truth."""
     # The strengths mean what they do in the fit, whose range of |Q| is not that of the simulation.
     background = fitted(problem, shared.truth)["background"]
     parameters = jnp.append(jnp.asarray(shared.truth), background)
-    forward = engine_for(wide.forward_model(), wide, parameters)
+    forward = engine_for(source.forward_model(), source, parameters)
     counts = problem.data.counts
     assert counts is not None
     number = counts.exposure * jnp.exp(log_intensity(forward, parameters))
     number *= counts.number.sum() / number.sum()
-    data = replace(
-        problem.data, counts=replace(counts, number=number), log_intensity=jnp.log(number / counts.exposure)
-    )
+    observed = jnp.log(number / counts.exposure)
+    data = replace(problem.data, counts=replace(counts, number=number), log_intensity=observed)
     return fitted(replace(problem, data=data), shared.truth, background)
 
 
 LEFT_OUT: dict[str, Callable[[Setting], dict]] = {
     "nothing": to_expected,
+    "the finer mesh": with_own_mesh,
     "quantum statistics": classically,
     "form factors' Q dependence": lambda shared: to_expected(
         shared, scattering={"radiation": "point", "factors": forward_factors(shared.study)}
@@ -308,7 +319,7 @@ LEFT_OUT: dict[str, Callable[[Setting], dict]] = {
     "resolution and mosaic": partial(to_expected, instrument={"resolution": 0.0, "mosaic": 0.0}),
     "several phonons": partial(to_expected, several_phonons=False),
     "unmeasured voxels' mask": with_empty_voxels,
-    "all but six points of the resolution": with_full_resolution,
+    "the finer mesh, resolution in full": with_full_resolution,
 }
 """Fits to the expected counts, without one effect at a time."""
 
