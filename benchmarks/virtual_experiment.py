@@ -216,8 +216,8 @@ def size_of(shared: Setting) -> dict:
     assert counts is not None
     assert measurement is not None
     assert finer is not None
-    intensity = shared.expected["intensity"].values
-    bare = edited(shared.study, "simulation", background=()).simulated("truth")["intensity"].values
+    alone = edited(shared.study, "simulation", background=(), supercell=None).simulated("truth")
+    intensity, bare = (volume["intensity"].values for volume in (shared.expected, alone))
     measured = np.isfinite(intensity) & (problem.grid.point_of_voxel >= 0)
     return {
         "voxels": int(intensity.size),
