@@ -81,6 +81,11 @@ over {points} points of the resolution of each voxel, where the fit has six.
 
 {left_out}
 
+{unnoticed}
+
+Compton scattering and the smooth background stand in for one another: without both a fit is lost, without
+one of them it hardly suffers.
+
 With counts, means over replications; the first row is the fit of the same counts with all effects. Without
 the Poisson likelihood, voxels have standard errors √N and those without counts are dropped: fitted as this
 package does it, with weights freed of the noise of the very voxel, and with the weights 1/N of each voxel as
@@ -243,6 +248,25 @@ def left_out(results: dict) -> str:
     return "\n\n".join(parts)
 
 
+def unnoticed(results: dict) -> str:
+    """Which effects make a fit wrong that looks right."""
+    words = []
+    for crystal, found in results.items():
+        size, effects = found["size"], found["left out"]
+        likely = chi2.ppf(1 - TAIL, len(size["names"]))
+        by_chance = 3 * np.sqrt(2 / size["points"])
+        hidden = tuple(
+            effect
+            for effect in LEFT_OUT
+            if effects[effect]["chi_square"] > likely and effects[effect]["residual"] < by_chance
+        )
+        words.append(f"{NAMES[crystal]}: {listed(hidden) or 'none'}")
+    return (
+        "Effects without which the constants are wrong (chi-square beyond its 99.9 % point) while the residual "
+        f"stays within three standard deviations of 1, so that nothing tells of it: {'; '.join(words)}."
+    )
+
+
 def of_counts(results: dict) -> str:
     """Tables of the fits to counts."""
     parts = []
@@ -253,9 +277,10 @@ def of_counts(results: dict) -> str:
         rows = []
         for effect, records in {"nothing": found["replications"][:few], **groups}.items():
             pulls = np.array([np.array(one["error"]) / one["sd"] for one in records])
+            failed = sum(not one["converged"] for one in records)
             rows.append(
                 [
-                    effect,
+                    effect + (f" ({failed} not converged)" if failed else ""),
                     str(len(records)),
                     worst(pulls.mean(axis=0), np.ones(len(names)), names, percents=False),
                     f"{np.sqrt((pulls**2).mean()):.2f}",
@@ -315,6 +340,7 @@ def page(folder: Path) -> str:
         by_constant=by_constant(results),
         mesh=mesh(results),
         left_out=left_out(results),
+        unnoticed=unnoticed(results),
         counts=of_counts(results),
         dim=DIM,
         points=POINTS,
