@@ -262,7 +262,7 @@ def unnoticed(results: dict) -> str:
         )
         words.append(f"{NAMES[crystal]}: {listed(hidden) or 'none'}")
     return (
-        "Effects without which the constants are wrong (chi-square beyond its 99.9 % point) while the residual "
+        "Effects without which constants are wrong (chi-square beyond its 99.9 % point) while the residual "
         f"stays within three standard deviations of 1, so that nothing tells of it: {'; '.join(words)}."
     )
 
