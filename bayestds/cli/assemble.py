@@ -216,7 +216,7 @@ class Study:
         check_lattice(volume, self.crystal, name)
         supercell, beamline = self.supercell(), make_beamline(self.model, self.crystal)
         try:
-            observations = average(volume, supercell, self.mask, beamline.on_mesh)
+            observations = average(volume, supercell, self.mask, beamline.on_mesh, beamline.friedel)
         except VolumeError as error:
             raise VolumeError(f"{name}: {error.summary}", error.reason, error.fix) from error
         n_points = len(observations.log_intensity)

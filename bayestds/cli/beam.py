@@ -16,18 +16,12 @@ def scattering_factors(model: Model, crystal: Crystal, q_points: np.ndarray) -> 
     """f_κ (n_q, n_atoms) at Q points (n_q, 3) in r.l.u., (n_atoms,) if constant, None where all are 1.
 
     Raises:
-        ModelError: an atom is not known, or Friedel's law does not hold.
+        ModelError: an atom is not known.
     """
     given = model.scattering
     if given.radiation == "point":
         return constant_factors(model, crystal)
     _check_species(model, crystal, "ions", given.ions)
-    if given.energy is not None and len(crystal.laue_group) != crystal.n_rotations:
-        raise ModelError(
-            f"[scattering] of {model.path} has an energy, and the crystal no centre of symmetry.",
-            "With anomalous terms I(Q) and I(-Q) differ there, while equivalent voxels are averaged.",
-            "Leave `energy` out.",
-        )
     lengths = np.linalg.norm(crystal.scattering_vectors(q_points), axis=-1)
     try:
         if given.radiation == "neutron":
@@ -79,12 +73,14 @@ def make_beamline(model: Model, crystal: Crystal) -> Beamline:
     factors = np.ones(crystal.n_atoms) if factors is None else factors
     forward_scattering = float((np.abs(factors) ** 2).sum())
     energy, ions = model.scattering.energy, model.scattering.ions
+    atoms = tuple(ions.get(name, name) for name in crystal.species)
     from_energy = None if energy is None else KILOVOLT_ANGSTROMS / energy
     return Beamline(
         crystal,
         measurement is None or measurement.commensurate,
+        energy is None or crystal.is_centrosymmetric or len(set(atoms)) == 1,
         (given.wavelength or from_energy) if given.polarisation else None,
-        tuple(ions.get(name, name) for name in crystal.species) if given.compton else None,
+        atoms if given.compton else None,
         given.background,
         forward_scattering,
         given.background_scale,

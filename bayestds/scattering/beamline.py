@@ -23,6 +23,7 @@ class Beamline:
     Attributes:
         crystal: the sample.
         commensurate: whether voxels are wave vectors of the supercell; otherwise they may lie anywhere.
+        friedel: whether I(Q) = I(-Q), which complex scattering factors break in crystals without a centre.
         wavelength: Å, of X-rays whose polarisation is not corrected for; None for no such factor.
         compton: an element or ion for each atom, whose Compton scattering is a background; None for none.
         n_background: terms of a smooth background, 0, 1, or at least 4.
@@ -35,6 +36,7 @@ class Beamline:
 
     crystal: Crystal
     commensurate: bool = True
+    friedel: bool = True
     wavelength: float | None = None
     compton: tuple[str, ...] | None = None
     n_background: int = 0

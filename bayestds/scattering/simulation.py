@@ -87,7 +87,7 @@ def simulate_volume(
     attributes = {"temperature": temperature, "noise": "none", "statistics": statistics}
     volume = empty_volume(axes, supercell, beamline.commensurate, **attributes)
     used = np.isfinite(volume["intensity"].values)
-    grid = reduce_grid(volume, supercell, used, beamline.commensurate)
+    grid = reduce_grid(volume, supercell, used, beamline.commensurate, beamline.friedel)
     points = beamline.points(grid.q_points, np.array([spacing(axis) for axis in axes]))
     q_points = grid.q_points if points is None else points.reshape(-1, 3)
     factors = scattering_factors(q_points) if callable(scattering_factors) else scattering_factors
