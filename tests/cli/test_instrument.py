@@ -63,6 +63,7 @@ def test_all_effects_together_give_the_constants_back(fitted):
     assert (background["standard_error"].values > 0).all()
 
 
+@pytest.mark.slow
 def test_fit_without_the_effects_is_wrong(fitted):
     folder, _ = fitted
     with pytest.MonkeyPatch.context() as patch:

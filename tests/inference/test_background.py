@@ -66,7 +66,7 @@ def fitted(case) -> tuple[Problem, PointFit]:
 
 def test_constants_and_strengths_are_recovered_together(case):
     pulls = []
-    for seed in range(8):
+    for seed in range(4):
         fit = point_fit(spoiled(case, STRENGTHS, seed), 0.9 * case.truth)
         assert fit.converged
         error = np.append(fit.irreducible, fit.background) - truth_of(case)
@@ -127,6 +127,7 @@ def test_density_is_prior_times_likelihood(case, fitted):
     assert float(found) == pytest.approx(expected, rel=1e-10)
 
 
+@pytest.mark.slow
 def test_posterior_agrees_with_the_normal_approximation(case, fitted):
     problem, fit = fitted
     target = make_target(problem, fit, make_prior(problem.prior_scales, case.irreducible.shells, "normal"))
