@@ -40,7 +40,7 @@ from bayestds.scattering.grid import Mask, reduce_grid, voxel_mask
 from bayestds.scattering.one_phonon import one_phonon_intensity
 from bayestds.scattering.points import make_point_engine
 from bayestds.scattering.sampled import SampledEngine, folded_intensity, folded_shape, unfolded
-from bayestds.scattering.volume import make_volume, spacing
+from bayestds.scattering.volume import make_volume
 
 Axes = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -88,7 +88,7 @@ def simulate_volume(
     volume = empty_volume(axes, supercell, beamline.commensurate, **attributes)
     used = np.isfinite(volume["intensity"].values)
     grid = reduce_grid(volume, supercell, used, beamline.commensurate)
-    points = beamline.points(grid.q_points, np.array([spacing(axis) for axis in axes]))
+    points = beamline.points(grid.q_points, axes)
     q_points = grid.q_points if points is None else points.reshape(-1, 3)
     factors = scattering_factors(q_points) if callable(scattering_factors) else scattering_factors
     phi = jnp.asarray(values)

@@ -163,3 +163,43 @@ def test_everything_unmeasured_is_refused(tmp_path, monkeypatch):
     outcome = call("simulate", "gap.toml", "-o", "v.nc")
     assert outcome.code == 2
     assert "Nothing of the volume was measured" in outcome.err
+
+
+def test_single_plane_has_no_voxel_size(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plane = ANYWHERE.replace("l = [-3.85, 3.85, 12]", "l = [0.35, 0.35, 1]")
+    (tmp_path / "thin.toml").write_text(plane)
+    (tmp_path / "thick.toml").write_text(plane + "[instrument]\nvoxel_size = true\n")
+    assert call("simulate", "thin.toml", "-o", "v.nc").code == 0
+    for command, name in (
+        (("fit", "thick.toml", "v.nc"), "v.nc"),
+        (("simulate", "thick.toml"), "thick.toml"),
+    ):
+        outcome = call(*command)
+        assert outcome.code == 2
+        assert f"{name}: The voxels have no size along l" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "command", [("plan", "any.toml"), ("simulate", "any.toml", "--engine", "sampled", "-o", "v.nc")]
+)
+def test_commands_that_know_waves_of_the_supercell_alone(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "any.toml").write_text(ANYWHERE)
+    outcome = call(*command)
+    assert outcome.code == 2
+    assert "commensurate = false" in outcome.err
+    assert "instrument" not in outcome.err
+
+
+def test_wavelength_and_energy_must_agree(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    beam = (
+        '[scattering]\nradiation = "xray"\nenergy = 20\n[instrument]\npolarisation = true\nwavelength = {}\n'
+    )
+    (tmp_path / "bad.toml").write_text(MODEL + beam.format(1.2))
+    outcome = call("irreducible", "bad.toml")
+    assert outcome.code == 2
+    assert "0.6199 Å" in outcome.err
+    (tmp_path / "good.toml").write_text(MODEL + beam.format(0.62))
+    assert call("irreducible", "good.toml").code == 0
