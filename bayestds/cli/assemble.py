@@ -259,10 +259,10 @@ class Study:
             )
         if self.configurations(volume) and instrument:
             raise ModelError(
-                f"{name} is a mean over configurations, and {self.model.path} has effects of an instrument or "
-                "commensurate = false.",
-                "The noise of such a mean is known for the intensity of the crystal alone, at wave vectors of "
-                "the supercell.",
+                f"{name} is a mean over configurations, and {self.model.path} has effects of an instrument "
+                "or commensurate = false.",
+                "The noise of such a mean is known for the intensity of the crystal alone, at wave vectors "
+                "of the supercell.",
                 'Leave these out, or set noise = "learned" in [fit].',
             )
 

@@ -105,8 +105,8 @@ def refuse_instrument(model: Model, crystal: Crystal, reason: str) -> None:
     if replace(beamline, commensurate=True).ideal and not beamline.commensurate:
         raise ModelError(
             f"[measurement] of {model.path} has commensurate = false.",
-            "Only `fit`, `sample` and the exact engine of `simulate` know voxels between the wave vectors of the "
-            "supercell.",
+            "Only `fit`, `sample` and the exact engine of `simulate` know voxels between the wave vectors of "
+            "the supercell.",
             "Leave it out, with a grid and a supercell that fit each other.",
         )
     if not beamline.ideal:

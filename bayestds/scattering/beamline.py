@@ -117,6 +117,6 @@ def voxel_edges(axes: Sequence[np.ndarray]) -> np.ndarray:
         raise VolumeError(
             f"The voxels have no size along {' and '.join(single)}.",
             "An axis of a single point does not tell how thick the voxels are.",
-            "Leave `voxel_size` out of [instrument] and give a `resolution`, or use a volume of several planes.",
+            "Give a `resolution` in [instrument] instead of `voxel_size`, or a volume of several planes.",
         )
     return np.array([spacing(axis) for axis in axes])

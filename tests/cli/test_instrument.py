@@ -1,12 +1,16 @@
 """Effects of an instrument, from the model file to the tables."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
+from bayestds.cli.assemble import build_study
+from bayestds.config import load_model
 from bayestds.diagnostics.dataset import read_result
 from bayestds.io import read_volume
+from bayestds.scattering.instrument import spread_covariance
 from tests.cli.tiny import MODEL, NAMES, TRUTH, call
 
 BEAM = """
@@ -61,6 +65,43 @@ def test_all_effects_together_give_the_constants_back(fitted):
     assert list(background["term"].values) == ["compton", "background_0"]
     assert background["value"].values == pytest.approx(list(strengths.values()))
     assert (background["standard_error"].values > 0).all()
+
+
+def test_summary_and_samples_print_the_background(fitted):
+    folder, record = fitted
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        outcome = call("summary", "r.nc", "--json")
+        assert json.loads(outcome.out)["background"] == record["background"]
+        words = ("--method", "laplace", "--chains", 1, "--draws", 400)
+        outcome = call("sample", "beam.toml", "v.nc", "-o", "s.nc", *words)
+        assert outcome.code == 0, outcome.err
+        found = json.loads(call("summary", "s.nc", "--json").out)["background"]
+    for name, unit in (
+        ("compton", "tabulated Compton"),
+        ("background_0", "forward scattering of a primitive"),
+    ):
+        assert re.search(rf"^{name} = \S+ ± \S+ of the {unit}", outcome.out, re.MULTILINE)
+        expected = record["background"][name]
+        assert found[name]["value"] == pytest.approx(expected["value"], abs=0.3 * expected["sd"])
+        assert found[name]["sd"] == pytest.approx(expected["sd"], rel=0.15)
+    draws = read_result(folder / "s.nc")["posterior"]["background"]
+    assert draws.attrs["units"].startswith("forward scattering")
+
+
+def test_voxels_near_bragg_points_are_called_into_question(fitted):
+    folder, record = fitted
+    crystal = build_study(load_model(folder / "beam.toml")).crystal
+    q_points = read_result(folder / "r.nc")["observed_data"]["q_points"].values
+    edges = np.full(3, 0.7)
+    covariance = spread_covariance(crystal, q_points, 0.05, np.radians(0.3), edges)
+    widest = np.sqrt(np.linalg.eigvalsh(covariance)[:, -1])
+    # Bragg points of an fcc crystal have indices that are all even or all odd.
+    bragg = np.array([g for g in np.ndindex(13, 13, 13) if len({x % 2 for x in g}) == 1]) - 6
+    apart = crystal.scattering_vectors(q_points[:, None] - bragg)
+    close = (np.linalg.norm(apart, axis=2).min(axis=1) < 4 * widest).sum()
+    (warning,) = [text for text in record["warnings"] if "Bragg" in text]
+    assert warning.startswith(f"{close} of {record['n_points']} points")
 
 
 def test_fit_without_the_effects_is_wrong(fitted):
@@ -194,9 +235,7 @@ def test_commands_that_know_waves_of_the_supercell_alone(tmp_path, monkeypatch, 
 
 def test_wavelength_and_energy_must_agree(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    beam = (
-        '[scattering]\nradiation = "xray"\nenergy = 20\n[instrument]\npolarisation = true\nwavelength = {}\n'
-    )
+    beam = '[scattering]\nradiation = "xray"\nenergy = 20\n[instrument]\nwavelength = {}\n'
     (tmp_path / "bad.toml").write_text(MODEL + beam.format(1.2))
     outcome = call("irreducible", "bad.toml")
     assert outcome.code == 2

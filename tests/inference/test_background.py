@@ -109,6 +109,11 @@ def test_volumes_of_a_joint_fit_have_backgrounds_of_their_own(case):
         assert (np.diag(joint.irreducible_covariance) < np.diag(fit.covariance)).all()
         np.testing.assert_allclose(volume.background, fit.background, atol=0.02)
     assert min(one.p_value for one in joint.consistency) > 1e-3
+    total = np.linalg.inv(joint.precision)
+    errors = np.concatenate(joint.background_standard_errors)
+    np.testing.assert_allclose(errors, np.sqrt(np.diag(total)[len(case.truth) :]), rtol=1e-6)
+    # The other volume helps to find the constants, and so the background.
+    assert (errors < np.concatenate([fit.background_standard_error for fit in fits])).all()
 
 
 def test_density_is_prior_times_likelihood(case, fitted):

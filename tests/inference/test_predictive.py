@@ -144,7 +144,7 @@ def test_selection_of_draws(case, target, stars):
 
 
 def test_stars_between_the_waves_of_the_supercell(case):
-    """Images under the Laue group, a reciprocal-lattice vector on, have the label of their point; others not."""
+    """Images under the Laue group, a reciprocal-lattice vector on, share the label of their point alone."""
     rng = np.random.default_rng(5)
     waves = np.array([[0.35, 0.35, 0.35], [-0.35, 1.05, 0.35], [0.1, 0.2, 0.3], [0.37, 0.21, 0.05]])
     rotations = case.irreducible.crystal.laue_group
