@@ -94,10 +94,12 @@ def _background(tree: xr.DataTree) -> dict[str, dict[str, float]]:
         found = [("", draws["term"].values, value.values, sd.values)]
     else:
         groups = {"": tree} | {f"{n} ": node for n, node in tree.children.items() if n.startswith("volume_")}
+        terms = {
+            prefix: n["background"].dataset for prefix, n in groups.items() if "background" in n.children
+        }
         found = [
-            (prefix, *(node["background"][key].values for key in ("term", "value", "standard_error")))
-            for prefix, node in groups.items()
-            if "background" in node.children
+            (prefix, one["term"].values, one["value"].values, one["standard_error"].values)
+            for prefix, one in terms.items()
         ]
     return {
         f"{prefix}{name}": {"value": float(value), "sd": float(sd)}

@@ -233,6 +233,17 @@ def test_commands_that_know_waves_of_the_supercell_alone(tmp_path, monkeypatch, 
     assert "instrument" not in outcome.err
 
 
+def test_background_that_leaves_nothing_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, strength in (("deep", -0.5), ("flat", -1e-3)):
+        table = f"[instrument]\nbackground = 1\n[simulation]\nbackground = [{strength}]\n"
+        (tmp_path / f"{name}.toml").write_text(MODEL + table)
+    outcome = call("simulate", "deep.toml", "-o", "v.nc")
+    assert outcome.code == 2
+    assert "leaves no intensity at 79 of 79 points" in outcome.err
+    assert call("simulate", "flat.toml", "-o", "v.nc").code == 0
+
+
 def test_wavelength_and_energy_must_agree(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     beam = '[scattering]\nradiation = "xray"\nenergy = 20\n[instrument]\nwavelength = {}\n'
