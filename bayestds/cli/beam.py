@@ -1,6 +1,7 @@
 """What a model file says of radiation, atoms and instrument."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -91,12 +92,20 @@ def make_beamline(model: Model, crystal: Crystal) -> Beamline:
 
 
 def refuse_instrument(model: Model, crystal: Crystal, reason: str) -> None:
-    """Refuse a model with effects of an instrument.
+    """Refuse a model with effects of an instrument, or with voxels anywhere.
 
     Raises:
         ModelError: it has some.
     """
-    if make_beamline(model, crystal).instrument(np.ones((1, 3))) is not None:
+    beamline = make_beamline(model, crystal)
+    if replace(beamline, commensurate=True).ideal and not beamline.commensurate:
+        raise ModelError(
+            f"[measurement] of {model.path} has commensurate = false.",
+            "Only `fit`, `sample` and the exact engine of `simulate` know voxels between the wave vectors of "
+            "the supercell.",
+            "Leave it out, with a grid and a supercell that fit each other.",
+        )
+    if not beamline.ideal:
         raise ModelError(
             f"The model {model.path} has effects of an instrument.",
             reason,
