@@ -56,7 +56,7 @@ from bayestds.scattering.points import PointEngine
 HERE = Path(__file__).parent
 CRYSTALS = ("ni", "nacl", "si")
 REPLICATIONS = 60
-FEW = 5
+FEW = 3
 """Replications of the fits that ignore what noise or hot pixels ask for."""
 
 DIM = 4.0

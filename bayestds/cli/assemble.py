@@ -24,7 +24,6 @@ from bayestds.scattering.forward import Statistics, make_forward_model, stable
 from bayestds.scattering.grid import Mask, Observations, average
 from bayestds.scattering.sampled import SampledEngine, make_sampled_engine
 from bayestds.scattering.simulation import simulate_volume
-from bayestds.scattering.volume import spacing
 
 NOISE_FREE_SIGMA = 1e-3
 """Relative noise assumed of each voxel of a volume that was simulated without noise."""
@@ -221,7 +220,7 @@ class Study:
         check_lattice(volume, self.crystal, name)
         supercell, beamline = self.supercell(), make_beamline(self.model, self.crystal)
         try:
-            observations = average(volume, supercell, self.mask, beamline.on_mesh)
+            observations = average(volume, supercell, self.mask, beamline.on_mesh, beamline.friedel)
         except VolumeError as error:
             raise VolumeError(f"{name}: {error.summary}", error.reason, error.fix) from error
         n_points = len(observations.log_intensity)
@@ -232,9 +231,12 @@ class Study:
                 "Use a larger volume, widen the mask, or fit fewer shells.",
             )
         grid = observations.grid
-        points = beamline.points(grid.q_points, np.array([spacing(axis) for axis in grid.axes]))
+        try:
+            points = beamline.points(grid.q_points, grid.axes)
+            instrument = beamline.instrument(grid.q_points)
+        except VolumeError as error:
+            raise VolumeError(f"{name}: {error.summary}", error.reason, error.fix) from error
         scattering_at = grid.q_points if points is None else points.reshape(-1, 3)
-        instrument = beamline.instrument(grid.q_points)
         self._check_noise(volume, observations, instrument is not None, name)
         return Problem(
             self.irreducible,
@@ -262,9 +264,11 @@ class Study:
             )
         if self.configurations(volume) and instrument:
             raise ModelError(
-                f"{name} is a mean over configurations, and {self.model.path} has effects of an instrument.",
-                "The noise of such a mean is known for the intensity of the crystal alone.",
-                'Leave [instrument] out, or set noise = "learned" in [fit].',
+                f"{name} is a mean over configurations, and {self.model.path} has effects of an instrument "
+                "or commensurate = false.",
+                "The noise of such a mean is known for the intensity of the crystal alone, at wave vectors "
+                "of the supercell.",
+                'Leave these out, or set noise = "learned" in [fit].',
             )
 
     def configurations(self, volume: xr.Dataset) -> int | None:

@@ -1,6 +1,7 @@
 """What a model file says of radiation, atoms and instrument."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,18 +17,12 @@ def scattering_factors(model: Model, crystal: Crystal, q_points: np.ndarray) -> 
     """f_κ (n_q, n_atoms) at Q points (n_q, 3) in r.l.u., (n_atoms,) if constant, None where all are 1.
 
     Raises:
-        ModelError: an atom is not known, or Friedel's law does not hold.
+        ModelError: an atom is not known.
     """
     given = model.scattering
     if given.radiation == "point":
         return constant_factors(model, crystal)
     _check_species(model, crystal, "ions", given.ions)
-    if given.energy is not None and len(crystal.laue_group) != crystal.n_rotations:
-        raise ModelError(
-            f"[scattering] of {model.path} has an energy, and the crystal no centre of symmetry.",
-            "With anomalous terms I(Q) and I(-Q) differ there, while equivalent voxels are averaged.",
-            "Leave `energy` out.",
-        )
     lengths = np.linalg.norm(crystal.scattering_vectors(q_points), axis=-1)
     try:
         if given.radiation == "neutron":
@@ -79,12 +74,14 @@ def make_beamline(model: Model, crystal: Crystal) -> Beamline:
     factors = np.ones(crystal.n_atoms) if factors is None else factors
     forward_scattering = float((np.abs(factors) ** 2).sum())
     energy, ions = model.scattering.energy, model.scattering.ions
+    atoms = tuple(ions.get(name, name) for name in crystal.species)
     from_energy = None if energy is None else KILOVOLT_ANGSTROMS / energy
     return Beamline(
         crystal,
         measurement is None or measurement.commensurate,
+        energy is None or crystal.is_centrosymmetric or len(set(atoms)) == 1,
         (given.wavelength or from_energy) if given.polarisation else None,
-        tuple(ions.get(name, name) for name in crystal.species) if given.compton else None,
+        atoms if given.compton else None,
         given.background,
         forward_scattering,
         given.background_scale,
@@ -95,12 +92,20 @@ def make_beamline(model: Model, crystal: Crystal) -> Beamline:
 
 
 def refuse_instrument(model: Model, crystal: Crystal, reason: str) -> None:
-    """Refuse a model with effects of an instrument.
+    """Refuse a model with effects of an instrument, or with voxels anywhere.
 
     Raises:
         ModelError: it has some.
     """
-    if make_beamline(model, crystal).instrument(np.ones((1, 3))) is not None:
+    beamline = make_beamline(model, crystal)
+    if replace(beamline, commensurate=True).ideal and not beamline.commensurate:
+        raise ModelError(
+            f"[measurement] of {model.path} has commensurate = false.",
+            "Only `fit`, `sample` and the exact engine of `simulate` know voxels between the wave vectors of "
+            "the supercell.",
+            "Leave it out, with a grid and a supercell that fit each other.",
+        )
+    if not beamline.ideal:
         raise ModelError(
             f"The model {model.path} has effects of an instrument.",
             reason,

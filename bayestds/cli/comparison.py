@@ -13,6 +13,9 @@ from bayestds.errors import ResultError
 LARGEST_K = 0.7
 """k-hat above which leaving out a star by importance sampling is not to be trusted."""
 
+FEWEST_STARS = 2
+"""One star cannot be predicted from others."""
+
 CLEAR = 2.0
 """Standard errors by which one result must predict better than another to be preferred to it."""
 
@@ -53,6 +56,12 @@ def _check_same_data(first: xr.DataTree, other: xr.DataTree, name: Path, other_n
 
 def _record(paths: list[Path], trees: list[xr.DataTree]) -> dict[str, Any]:
     scores = [leave_one_out(tree) for tree in trees]
+    if len(scores[0].log_density) < FEWEST_STARS:
+        raise ResultError(
+            f"{' and '.join(map(str, paths))} cannot be compared.",
+            "All their Q points have one star of wave vectors in common: nothing is left to predict it from.",
+            "Sample more of reciprocal space.",
+        )
     totals = [score.log_density.sum() for score in scores]
     best = int(np.argmax(totals))
     results = {}

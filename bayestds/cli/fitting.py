@@ -10,7 +10,15 @@ import numpy as np
 
 from bayestds.cli.assemble import NOISE_FREE_SIGMA, Study, build_study
 from bayestds.cli.fitted import Fitted, run_fit
-from bayestds.cli.output import check_output, number, print_json, print_table, progress_bar, words
+from bayestds.cli.output import (
+    check_output,
+    number,
+    print_background,
+    print_json,
+    print_table,
+    progress_bar,
+    words,
+)
 from bayestds.config import load_model
 from bayestds.diagnostics.dataset import write_result
 from bayestds.errors import ModelError, ResultError
@@ -18,9 +26,13 @@ from bayestds.inference.noise import reduced_chi_square
 from bayestds.inference.point_fit import PointFit
 from bayestds.inference.problem import Problem
 from bayestds.report.plots import save_figure, slices_figure
+from bayestds.scattering.grid import nearest_bragg
 
 ACCEPTABLE_CHI_SQUARE = 2.0
 """Chi-square per degree of freedom above which a fit is called into question."""
+
+FROM_BRAGG = 4.0
+"""Standard deviations of what a voxel collects; so far from a Bragg point its mean of 1/q² is 8 % off."""
 
 ENSEMBLE = (
     "Standard errors are those of a harmonic crystal's independent configurations: they allow for noise that "
@@ -29,10 +41,6 @@ ENSEMBLE = (
 
 LOOSE_STIFFNESS = 0.1
 """Relative error of the overall stiffness above which the priors are felt."""
-
-BACKGROUND = (
-    "of a background that the standard errors allow for (in forward scattering; Compton as tabulated)"
-)
 
 ANHARMONIC = (
     "Standard errors are those of a harmonic crystal: they exclude the bias that anharmonicity brings into a "
@@ -99,6 +107,8 @@ def volume_warnings(study: Study, fitted: Fitted, expect_temperature: bool) -> l
             f"the volume was measured at {problem.temperature:g} K, which was used; the model says "
             f"{expected:g} K."
         )
+    if not expect_temperature and "temperature" not in volume.attrs:
+        found.append(f"the volume states no temperature; the model's {expected:g} K was used.")
     if problem.statistics != study.model_statistics:
         found.append(
             f"the volume was simulated with {problem.statistics} statistics, which were used; the model says "
@@ -116,12 +126,35 @@ def volume_warnings(study: Study, fitted: Fitted, expect_temperature: bool) -> l
             f"of {volume.attrs['configurations']} independent configurations of a harmonic crystal, and the "
             "errors of the constants are larger than those printed."
         )
-    if {"sigma", "counts"} & set(volume) and chi_square > ACCEPTABLE_CHI_SQUARE:
+    known = "counts" if problem.data.counts is not None else "sigma" if "sigma" in volume else None
+    if known and chi_square > ACCEPTABLE_CHI_SQUARE:
+        noise = {"sigma": "standard errors of the volume", "counts": "Poisson noise of the counts"}[known]
         found.append(
             f"chi-square per degree of freedom is {chi_square:.3g}: the residuals are larger than the "
-            "standard errors of the volume, and the errors of the constants are larger than those printed."
+            f"{noise}, and the errors of the constants are larger than those printed."
         )
-    return found
+    if known and study.model.fit.noise is not None:
+        found.append(f"`noise` of [fit] was not used: the volume has {known} of its own.")
+    return found + _bragg_warnings(study, problem)
+
+
+def _bragg_warnings(study: Study, problem: Problem) -> list[str]:
+    """Whether voxels are averaged over Bragg points."""
+    if problem.points is None:
+        return []
+    crystal, q_points = study.crystal, problem.grid.q_points
+    around = crystal.scattering_vectors(problem.points - q_points[:, None])
+    distance = np.linalg.norm(crystal.scattering_vectors(q_points - nearest_bragg(q_points, crystal)), axis=1)
+    # The outermost of the six points is √3 standard deviations away.
+    widest = np.linalg.norm(around, axis=2).max(axis=1) / np.sqrt(3)
+    close = distance < FROM_BRAGG * widest
+    if not close.any():
+        return []
+    return [
+        f"{close.sum()} of {len(close)} points are closer to a Bragg point than {FROM_BRAGG:g} standard "
+        "deviations of the resolution, mosaic spread and voxel: the average over a voxel is off by several "
+        "percent there; set `bragg_radius` in [mask]."
+    ]
 
 
 def _chi_square(problem: Problem, result: PointFit) -> float:
@@ -196,13 +229,13 @@ def _record(study: Study, fitted: Fitted) -> dict[str, Any]:
         "converged": result.converged,
         "message": result.message,
         "ifcs": ifcs,
-        "background": _background(problem, result),
+        "background": background_record(problem, result.background, result.background_standard_error),
         "self_terms": dict(zip(constants.self_names, self_values.tolist(), strict=True)),
         "self_terms_sd": dict(zip(constants.self_names, self_sd.tolist(), strict=True)),
         "loss": result.residual_rms**2,
         "residual_rms": result.residual_rms,
         "residuals": asdict(fitted.residuals),
-        "noise": _kind_of_noise(fitted),
+        "noise": kind_of_noise(fitted),
         "relative_noise": _relative_noise(problem, result),
         "reduced_chi_square": _chi_square(problem, result),
         "n_points": len(problem.grid.q_points),
@@ -219,18 +252,19 @@ def _record(study: Study, fitted: Fitted) -> dict[str, Any]:
     }
 
 
-def _background(problem: Problem, result: PointFit) -> dict[str, dict[str, float]]:
-    """Strengths of the background by the names of its terms."""
-    if problem.instrument is None:
-        return {}
-    errors = result.background_standard_error
+def background_record(
+    problem: Problem, strengths: np.ndarray, errors: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Strengths (n_terms,) of the background and their standard errors, by the names of the terms."""
+    names = () if problem.instrument is None else problem.instrument.names
     return {
-        name: {"value": float(result.background[i]), "sd": float(errors[i])}
-        for i, name in enumerate(problem.instrument.names)
+        name: {"value": float(value), "sd": float(sd)}
+        for name, value, sd in zip(names, strengths, errors, strict=True)
     }
 
 
-def _kind_of_noise(fitted: Fitted) -> str:
+def kind_of_noise(fitted: Fitted) -> str:
+    """Where the noise of a fit comes from, in a word."""
     if fitted.problem.data.counts is not None:
         return "counts"
     if fitted.problem.data.correlation is not None:
@@ -262,8 +296,7 @@ def _print(record: dict[str, Any], exact: bool) -> None:
     print_table("Irreducible force constants (eV/Å²)", columns, rows)
     for name, value in record["self_terms"].items():
         print(f"{name} = {value:.6f} ± {record['self_terms_sd'][name]:.1e} eV/Å² from the acoustic sum rule")
-    for name, values in record["background"].items():
-        print(f"{name} = {values['value']:.4g} ± {_error(values['sd'])} {BACKGROUND}")
+    print_background(record["background"])
     print(f"{record['message']} {record['seconds']:.1f} s.")
     noise = {"ensemble": "of independent configurations", "counts": "of counts (Poisson)"}.get(
         record["noise"], "from the volume"

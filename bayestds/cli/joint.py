@@ -12,8 +12,22 @@ import numpy as np
 
 from bayestds.cli.assemble import Study, build_study
 from bayestds.cli.fitted import Fitted, run_fit, start_values
-from bayestds.cli.fitting import picture_path, stiffness_warnings, volume_warnings
-from bayestds.cli.output import check_output, number, print_json, print_table, progress_bar, words
+from bayestds.cli.fitting import (
+    background_record,
+    kind_of_noise,
+    picture_path,
+    stiffness_warnings,
+    volume_warnings,
+)
+from bayestds.cli.output import (
+    check_output,
+    number,
+    print_background,
+    print_json,
+    print_table,
+    progress_bar,
+    words,
+)
 from bayestds.config import load_model
 from bayestds.diagnostics.dataset import joint_tree, write_result
 from bayestds.inference.joint import JointFit, joint_fit, make_joint_problem
@@ -128,6 +142,7 @@ def _record(study: Study, joint: Joint) -> dict[str, Any]:
 def _volume(joint: Joint, i: int) -> dict[str, Any]:
     """What is said of one volume."""
     problem, fit, agreement = joint.own[i].problem, joint.result.volumes[i], joint.result.consistency[i]
+    errors = joint.result.background_standard_errors[i]
     return {
         "name": str(joint.paths[i]),
         "temperature_K": problem.temperature,
@@ -138,7 +153,9 @@ def _volume(joint: Joint, i: int) -> dict[str, Any]:
         "residual_rms": fit.residual_rms,
         "own_residual_rms": joint.own[i].result.residual_rms,
         "own_converged": joint.own[i].result.converged,
+        "noise": kind_of_noise(joint.own[i]),
         "log_scale": fit.log_scale,
+        "background": background_record(problem, fit.background, errors),
         "chi_square": agreement.chi_square,
         "degrees_of_freedom": agreement.degrees_of_freedom,
         "p_value": agreement.p_value,
@@ -146,8 +163,11 @@ def _volume(joint: Joint, i: int) -> dict[str, Any]:
 
 
 def _attributes(volumes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same as a result file can hold it."""
-    return [{key: int(x) if isinstance(x, bool) else x for key, x in one.items()} for one in volumes]
+    """The same as a result file can hold it; a background has a group of its own."""
+    return [
+        {key: int(x) if isinstance(x, bool) else x for key, x in one.items() if key != "background"}
+        for one in volumes
+    ]
 
 
 def _warnings(study: Study, joint: Joint) -> list[str]:
@@ -187,11 +207,12 @@ def _print(record: dict[str, Any]) -> None:
         print(f"{name} = {value:.6f} ± {record['self_terms_sd'][name]:.1e} eV/Å² from the acoustic sum rule")
     print_table(
         "Volumes",
-        ("volume", "K", "points", "residual rms", "by itself", "chi-square", "of", "p"),
+        ("volume", "K", "noise", "points", "residual rms", "by itself", "chi-square", "of", "p"),
         [
             (
                 one["name"],
                 f"{one['temperature_K']:g}",
+                one["noise"],
                 str(one["n_points"]),
                 f"{one['residual_rms']:.3g}",
                 f"{one['own_residual_rms']:.3g}",
@@ -202,6 +223,12 @@ def _print(record: dict[str, Any]) -> None:
             for one in record["volumes"]
         ],
     )
+    for i, one in enumerate(record["volumes"], start=1):
+        print_background({f"volume_{i} {name}": x for name, x in one["background"].items()})
+        if one["n_rejected"]:
+            print(
+                f"Left out of {one['name']} as outliers among their equivalents: {one['n_rejected']} voxels."
+            )
     print(f"{record['message']} {record['seconds']:.1f} s.")
     print(
         "Chi-square compares the constants that a volume gives by itself with the joint ones; p is the "

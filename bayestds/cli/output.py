@@ -28,6 +28,9 @@ from bayestds.io.atomic import atomic_path
 
 words = Console(stderr=True, highlight=False, soft_wrap=True)
 
+FORWARD = "the forward scattering of a primitive cell"
+"""Unit of the strengths of a smooth background."""
+
 SECONDS_BETWEEN_LINES = 30.0
 """Between two lines of progress where stderr is no terminal."""
 
@@ -73,6 +76,14 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     unbounded = console.options.update(max_width=1000)
     console.width = max(console.width, console.measure(table, options=unbounded).maximum)
     console.print(table)
+
+
+def print_background(strengths: dict[str, dict[str, float]]) -> None:
+    """Print the strengths of a background, {name: {"value", "sd"}}, with their errors and units."""
+    for name, one in strengths.items():
+        unit = "the tabulated Compton scattering" if name.endswith("compton") else FORWARD
+        error = f"{one['sd']:.1e}" if math.isfinite(one["sd"]) else "-"
+        print(f"{name} = {one['value']:.4g} ± {error} of {unit}")
 
 
 def number(value: float, digits: int = 5) -> str:

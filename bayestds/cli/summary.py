@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayestds.cli.output import number, print_json, print_table
+from bayestds.cli.output import number, print_background, print_json, print_table
 from bayestds.diagnostics.dataset import IFCS, POINT_FIT, POSTERIOR, chain_diagnostics, read_result
 from bayestds.diagnostics.per_shell import (
     INNER_INTERVAL,
@@ -62,6 +62,7 @@ def summary_record(tree: xr.DataTree) -> dict[str, Any]:
         "shells": {str(number): asdict(shell) for number, shell in shells.items()},
         "stiffness_error": stiffness,
         **_combinations(names, fit, covariance),
+        "background": _background(tree),
         "divergences": int(tree["sample_stats"]["diverging"].sum()) if chains else 0,
         "interval": INTERVAL,
         "inner_interval": INNER_INTERVAL,
@@ -83,6 +84,28 @@ def _moments(tree: xr.DataTree, prior_sd: np.ndarray) -> tuple[list[ConstantSumm
     fit = tree[POINT_FIT].dataset
     value, error = fit["value"].values, fit["standard_error"].values
     return summarise_normal(value, error, prior_sd), value, fit["covariance"].values
+
+
+def _background(tree: xr.DataTree) -> dict[str, dict[str, float]]:
+    """Strengths of the background, {term: {"value", "sd"}}; those of a joint fit by volume and term."""
+    if tree.attrs["kind"] == POSTERIOR and "background" in tree[POSTERIOR].dataset:
+        draws = tree[POSTERIOR].dataset["background"]
+        value, sd = draws.mean(["chain", "draw"]), draws.std(["chain", "draw"], ddof=1)
+        found = [("", draws["term"].values, value.values, sd.values)]
+    else:
+        groups = {"": tree} | {f"{n} ": node for n, node in tree.children.items() if n.startswith("volume_")}
+        terms = {
+            prefix: n["background"].dataset for prefix, n in groups.items() if "background" in n.children
+        }
+        found = [
+            (prefix, one["term"].values, one["value"].values, one["standard_error"].values)
+            for prefix, one in terms.items()
+        ]
+    return {
+        f"{prefix}{name}": {"value": float(value), "sd": float(sd)}
+        for prefix, names, values, errors in found
+        for name, value, sd in zip(names, values, errors, strict=True)
+    }
 
 
 def _combinations(names: tuple[str, ...], fit: xr.Dataset, covariance: np.ndarray) -> dict[str, Any]:
@@ -118,6 +141,7 @@ def print_summary(title: str, record: dict[str, Any]) -> None:
     columns += [f"{INTERVAL:.0%} interval", "contraction", "gain (nats)", "|mean| / sd"]
     columns += ["R-hat", "bulk ESS", "tail ESS"][: len(rows[0]) - len(columns)]
     print_table(f"{title} (eV/Å²)", columns, rows)
+    print_background(record["background"])
     print_table(
         "By shell",
         ("shell", "verdict", "contraction", "gain (nats)", "in words"),

@@ -12,6 +12,10 @@ from bayestds.config.tables import Model, ModelFile
 from bayestds.config.values import listed
 from bayestds.errors import ModelError
 from bayestds.scattering.atoms import element_of
+from bayestds.units import KILOVOLT_ANGSTROMS
+
+SAME_WAVELENGTH = 0.01
+"""Relative difference up to which a wavelength is that of a photon energy."""
 
 
 def model_folder() -> Path:
@@ -133,6 +137,13 @@ def _instrument_problems(model: Model) -> list[str]:
             problems.append(f'instrument.{name}: it is for X-rays; give radiation = "xray" in [scattering]')
     if given.polarisation and given.wavelength is None and beam.energy is None:
         problems.append("instrument.polarisation: it needs a `wavelength`")
+    if given.wavelength is not None and beam.energy is not None:
+        expected = KILOVOLT_ANGSTROMS / beam.energy
+        if abs(given.wavelength - expected) > SAME_WAVELENGTH * expected:
+            problems.append(
+                f"instrument.wavelength: {given.wavelength:g} Å, but scattering.energy = {beam.energy:g} keV "
+                f"is {expected:.4g} Å; give one of the two"
+            )
     n_terms, strengths = given.background + given.compton, len(model.simulation.background)
     if strengths not in (0, n_terms):
         problems.append(

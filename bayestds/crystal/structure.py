@@ -14,7 +14,7 @@ from ase.io.formats import filetype
 from ase.spacegroup import crystal as ase_crystal
 
 from bayestds.crystal.cif import check_cif
-from bayestds.crystal.symmetry import Cell, SpaceGroup, find_cells, find_space_group, laue_rotations
+from bayestds.crystal.symmetry import Cell, SpaceGroup, find_cells, find_space_group
 from bayestds.errors import CrystalError
 
 
@@ -70,14 +70,19 @@ class Crystal:
     @cached_property
     def laue_group(self) -> np.ndarray:
         """Laue rotations (n_laue, 3, 3) acting on rows of conventional Miller indices, q' = q @ W."""
+        return np.unique(np.concatenate([self.point_group, -self.point_group]), axis=0)
+
+    @cached_property
+    def point_group(self) -> np.ndarray:
+        """Rotations (n_rotations, 3, 3) of the point group, acting like those of the Laue group."""
         to_conventional = np.linalg.inv(self.conventional_matrix).T
-        rotations = to_conventional @ laue_rotations(self.space_group.rotations) @ self.conventional_matrix.T
-        return np.rint(rotations).astype(int)
+        rotations = to_conventional @ self.space_group.rotations @ self.conventional_matrix.T
+        return np.unique(np.rint(rotations).astype(int), axis=0)
 
     @property
-    def n_rotations(self) -> int:
-        """Order of the point group: that of the Laue group if the crystal has a centre of symmetry."""
-        return len(np.unique(self.space_group.rotations, axis=0))
+    def is_centrosymmetric(self) -> bool:
+        """Whether the crystal has a centre of symmetry."""
+        return len(self.point_group) == len(self.laue_group)
 
     def scattering_vectors(self, q_points: np.ndarray) -> np.ndarray:
         """Cartesian Q (n_q, 3) in Å⁻¹ of q_points (n_q, 3) in r.l.u. of the conventional cell."""

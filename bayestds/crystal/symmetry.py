@@ -130,8 +130,3 @@ def find_space_group(cell: Cell, tolerance: float) -> SpaceGroup:
     return SpaceGroup(
         int(dataset.number), str(dataset.international), rotations, translations, permutations, shifts
     )
-
-
-def laue_rotations(rotations: np.ndarray) -> np.ndarray:
-    """Laue group (n_laue, 3, 3) int: the point group of ``rotations`` (n_ops, 3, 3) with inversion."""
-    return np.unique(np.concatenate([rotations, -rotations]), axis=0)

@@ -71,7 +71,7 @@ def point_fit_tree(
         "constant_data": _fixed(problem),
     }
     if problem.instrument is not None and len(fit.background):
-        groups["background"] = _background(problem.instrument, fit)
+        groups["background"] = _background(problem.instrument, fit.background, fit.background_standard_error)
     tree = xr.DataTree.from_dict(groups)
     tree.attrs = _origin(fit) | {"residual_rms": fit.residual_rms, "log_scale": fit.log_scale, **attributes}
     return tree
@@ -118,9 +118,11 @@ def joint_tree(
         constants["trend_standard_error"] = ("irreducible", fit.trend_standard_error, units)
     at_reference = replace(problems[0], temperature=fit.problem.reference_temperature)
     groups = {POINT_FIT: constants, "constant_data": _fixed(at_reference)}
+    errors = fit.background_standard_errors
     for number, (problem, one, its_axes) in enumerate(zip(problems, fit.volumes, axes, strict=True), start=1):
         if problem.instrument is not None and len(one.background):
-            groups[f"volume_{number}/background"] = _background(problem.instrument, one)
+            terms = _background(problem.instrument, one.background, errors[number - 1])
+            groups[f"volume_{number}/background"] = terms
         groups[f"volume_{number}/observed_data"] = _observed(problem, one, its_axes)
         groups[f"volume_{number}/constant_data"] = _fixed(problem)
     tree = xr.DataTree.from_dict(groups)
@@ -180,6 +182,8 @@ def posterior_tree(
     }
     for name in (POSTERIOR, "prior"):
         groups[name][IFCS].attrs["units"] = "eV/Å²"
+    if "background" in draws.sites:
+        groups[POSTERIOR]["background"].attrs["units"] = BACKGROUND_UNITS
     if draws.statistics:
         depth = np.floor(np.log2(np.maximum(draws.statistics["n_steps"], 1))).astype(int) + 1
         groups["sample_stats"] = group({**draws.statistics, "tree_depth": depth}, {}, "see ArviZ")
@@ -255,10 +259,10 @@ def _constants(problem: Problem, fit: PointFit, columns: dict[str, np.ndarray]) 
     return _dataset(data, coordinates, dims, "eV/Å²")
 
 
-def _background(instrument: Instrument, fit: PointFit) -> xr.Dataset:
+def _background(instrument: Instrument, strengths: np.ndarray, errors: np.ndarray) -> xr.Dataset:
     data = {
-        "value": fit.background,
-        "standard_error": fit.background_standard_error,
+        "value": strengths,
+        "standard_error": errors,
         "prior_scale": np.asarray(instrument.scales),
     }
     return _dataset(

@@ -168,6 +168,14 @@ class JointFit:
         return self.covariance[: self._n, : self._n]
 
     @property
+    def background_standard_errors(self) -> list[np.ndarray]:
+        """Of the strengths (n_terms,) of each volume."""
+        return [
+            np.sqrt(np.diag(design @ self.covariance @ design.T)[self._n :])
+            for design in self.problem.designs
+        ]
+
+    @property
     def trend(self) -> np.ndarray | None:
         """φ₁ (n_irreducible,) in eV/Å² per 100 K; None without a trend."""
         if self.problem.trend_scale is None:

@@ -31,6 +31,10 @@ Sites = dict[str, np.ndarray]
 """Values of the sites of a posterior, (n_draws, ...) each."""
 
 
+WAVE_BINS = 9973
+"""Of each coordinate of k, to tell wave vectors between those of the supercell apart; a prime, so that no
+fraction that an axis is likely to have lies between two."""
+
 REPLICATED_DRAWS, LIKELIHOOD_DRAWS, PRIOR_DRAWS, PRIOR_REPLICATED = 25, 250, 1000, 20
 """Draws per chain that are replicated and whose likelihood is kept; draws of the prior, and replicated ones.
 A file keeps few predictions: they are as large as the data each."""
@@ -87,9 +91,20 @@ def star_labels(supercell: Supercell, q_points: np.ndarray) -> Int[np.ndarray, "
     """Label (n_q,) of the star of wave vectors k, under the Laue group, that each Q point belongs to."""
     images = np.einsum("qi,oij->oqj", q_points, supercell.crystal.laue_group)
     k_index = np.array([supercell.k_index(points) for points in images])
-    # Images that do not fit the supercell have no index.
+    # Images that do not fit the supercell have no index; points without any that does come last.
     smallest = np.where(k_index < 0, supercell.n_cells, k_index).min(axis=0)
+    between = smallest == supercell.n_cells
+    smallest[between] += _stars_between(supercell, images[:, between])
     return np.unique(smallest, return_inverse=True)[1].reshape(-1)
+
+
+def _stars_between(
+    supercell: Supercell, images: Float[np.ndarray, "n_rotations n_q 3"]
+) -> Int[np.ndarray, " n_q"]:
+    """Number (n_q,) of the star that all images of each point have in common, wherever they lie."""
+    fractions = images @ np.linalg.inv(supercell.crystal.conventional_matrix).T
+    bins = np.rint(fractions * WAVE_BINS).astype(np.int64) % WAVE_BINS
+    return (bins @ np.array([WAVE_BINS**2, WAVE_BINS, 1])).min(axis=0)
 
 
 def prior_sites(target: Target, n_draws: int, seed: int) -> Sites:

@@ -16,10 +16,11 @@ from bayestds.scattering.forward import (
     ForwardModel,
     Statistics,
     covariance,
+    log_intensity,
     make_forward_model,
 )
 from bayestds.scattering.grid import IrreducibleGrid
-from bayestds.scattering.instrument import Instrument, some_rows
+from bayestds.scattering.instrument import Instrument, measured_log_intensity, some_rows
 from bayestds.scattering.points import make_point_engine
 
 
@@ -115,14 +116,26 @@ def engine_for(bare: ForwardModel, problem: Problem, location: Array) -> Forward
 
 
 def truncation_at(forward: ForwardModel, problem: Problem, location: Array) -> Truncation:
-    """What the engine of the forward model leaves out at these force constants."""
+    """What the engine of the forward model leaves out at these force constants.
+
+    Errors are those of the crystal's intensity, offsets those of the measured one, diluted by a background.
+    """
     if not isinstance(forward.engine, ExactEngine):
         nothing = np.zeros(len(problem.grid.q_points))
         return Truncation(nothing, nothing)
-    return measure_truncation(
+    found = measure_truncation(
         forward.engine,
         problem.supercell,
         problem.grid.q_points,
         covariance(forward, location),
         problem.scattering_factors,
     )
+    if forward.instrument is None:
+        return found
+    diffuse = log_intensity(replace(forward, instrument=None), location)
+    strengths = location[problem.irreducible.n_irreducible :]
+    direct, ours = (
+        measured_log_intensity(forward.instrument, value, strengths)
+        for value in (diffuse + found.offset, diffuse)
+    )
+    return replace(found, offset=np.asarray(direct - ours))

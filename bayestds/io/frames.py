@@ -66,7 +66,8 @@ def _frame(atoms: Atoms) -> Frame:
 
 
 def _npz(path: Path) -> Iterator[Frame]:
-    with np.load(path, allow_pickle=False) as arrays:
+    # NumPy leaves a damaged file open.
+    with open(path, "rb") as whole, np.load(whole, allow_pickle=False) as arrays:
         missing = [key for key in ("positions", "cell") if key not in arrays]
         if missing:
             raise _layout(path, f"it has no array {' and no array '.join(missing)}")

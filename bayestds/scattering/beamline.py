@@ -1,11 +1,13 @@
 """A beamline: which effects of an instrument a volume has, and what they are at its Q points."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
 
 from bayestds.crystal.structure import Crystal
+from bayestds.errors import VolumeError
 from bayestds.scattering.atoms import compton_intensity
 from bayestds.scattering.instrument import (
     Instrument,
@@ -14,6 +16,7 @@ from bayestds.scattering.instrument import (
     spread_covariance,
     spread_points,
 )
+from bayestds.scattering.volume import spacing
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +26,7 @@ class Beamline:
     Attributes:
         crystal: the sample.
         commensurate: whether voxels are wave vectors of the supercell; otherwise they may lie anywhere.
+        friedel: whether I(Q) = I(-Q), which complex scattering factors break in crystals without a centre.
         wavelength: Å, of X-rays whose polarisation is not corrected for; None for no such factor.
         compton: an element or ion for each atom, whose Compton scattering is a background; None for none.
         n_background: terms of a smooth background, 0, 1, or at least 4.
@@ -35,6 +39,7 @@ class Beamline:
 
     crystal: Crystal
     commensurate: bool = True
+    friedel: bool = True
     wavelength: float | None = None
     compton: tuple[str, ...] | None = None
     n_background: int = 0
@@ -54,18 +59,26 @@ class Beamline:
         """Whether all that is needed is the intensity at wave vectors of the supercell."""
         return self.commensurate and not (self.resolution or self.mosaic or self.voxel_size)
 
-    def points(self, q_points: np.ndarray, steps: np.ndarray) -> np.ndarray | None:
+    @property
+    def ideal(self) -> bool:
+        """Whether the volume has the intensity of the crystal alone, at wave vectors of the supercell."""
+        return self.on_mesh and self.wavelength is None and not self.n_terms
+
+    def points(self, q_points: np.ndarray, axes: Sequence[np.ndarray]) -> np.ndarray | None:
         """Points (n_q, n_points, 3), r.l.u., over which the intensity of each voxel is averaged.
 
         None where the voxels are wave vectors of the supercell and nothing is averaged.
 
         Args:
             q_points: (n_q, 3) centres of the voxels, conventional r.l.u.
-            steps: (3,) between voxels, r.l.u.
+            axes: h, k and l of the voxels.
+
+        Raises:
+            VolumeError: the size of the voxels matters, and an axis does not tell it.
         """
         if self.on_mesh:
             return None
-        edges = steps if self.voxel_size else None
+        edges = voxel_edges(axes) if self.voxel_size else None
         covariance = spread_covariance(self.crystal, q_points, self.resolution, self.mosaic, edges)
         if not covariance.any():
             return q_points[:, None]
@@ -77,7 +90,7 @@ class Beamline:
         Raises:
             VolumeError: a Q point cannot be reached with the wavelength, or a background cannot be made.
         """
-        if self.on_mesh and self.wavelength is None and not self.n_terms:
+        if self.ideal:
             return None
         lengths = np.linalg.norm(self.crystal.scattering_vectors(q_points), axis=-1)
         factor = np.ones(len(lengths))
@@ -85,10 +98,27 @@ class Beamline:
             factor = polarisation(lengths, self.wavelength)
         terms = np.zeros((len(lengths), 0))
         if self.compton is not None:
-            terms = compton_intensity(self.compton, lengths)[:, None]
+            # Compton scattering is polarised as the elastic one is.
+            terms = (factor * compton_intensity(self.compton, lengths))[:, None]
         if self.n_background:
             terms = np.hstack([terms, self.unit * smooth_background(lengths, self.n_background)])
         scales = np.full(terms.shape[1], self.background_scale)
         names = ("compton",) * (self.compton is not None)
         names += tuple(f"background_{i}" for i in range(self.n_background))
         return Instrument(jnp.asarray(factor), jnp.asarray(terms), jnp.asarray(scales), names)
+
+
+def voxel_edges(axes: Sequence[np.ndarray]) -> np.ndarray:
+    """Edges (3,) of the voxels along h, k and l, r.l.u.
+
+    Raises:
+        VolumeError: an axis has a single point, and so no step.
+    """
+    single = [name for name, axis in zip("hkl", axes, strict=True) if len(axis) < 2]
+    if single:
+        raise VolumeError(
+            f"The voxels have no size along {' and '.join(single)}.",
+            "An axis of a single point does not tell how thick the voxels are.",
+            "Give a `resolution` in [instrument] instead of `voxel_size`, or a volume of several planes.",
+        )
+    return np.array([spacing(axis) for axis in axes])

@@ -130,7 +130,11 @@ def nearest_bragg(q_points: np.ndarray, crystal: Crystal) -> np.ndarray:
 
 
 def reduce_grid(
-    volume: xr.Dataset, supercell: Supercell, used: np.ndarray, commensurate: bool = True
+    volume: xr.Dataset,
+    supercell: Supercell,
+    used: np.ndarray,
+    commensurate: bool = True,
+    friedel: bool = True,
 ) -> IrreducibleGrid:
     """Irreducible points of the voxels ``used`` (n_h, n_k, n_l) bool, under the Laue group.
 
@@ -139,6 +143,7 @@ def reduce_grid(
         supercell: of the crystal.
         used: the voxels that take part.
         commensurate: whether all must be wave vectors of the supercell.
+        friedel: whether I(Q) = I(-Q); else equivalent are those under the point group only.
 
     Raises:
         VolumeError: voxels are not commensurate with the supercell, or too few are left.
@@ -152,7 +157,8 @@ def reduce_grid(
     rank = np.where(k_index < 0, supercell.n_cells, k_index).astype(np.int64)
     key = rank * n_voxels + np.arange(n_voxels)
     best = key.copy()
-    for rotation in supercell.crystal.laue_group:
+    crystal = supercell.crystal
+    for rotation in crystal.laue_group if friedel else crystal.point_group:
         image = _image_index(axes, rotation)
         np.minimum(best, np.where(image >= 0, key[image], best), out=best)
     voxels = np.flatnonzero(used.ravel())
@@ -210,9 +216,15 @@ def _image_index(axes: list[np.ndarray], rotation: np.ndarray) -> np.ndarray:
 
 
 def average(
-    volume: xr.Dataset, supercell: Supercell, mask: Mask | None = None, commensurate: bool = True
+    volume: xr.Dataset,
+    supercell: Supercell,
+    mask: Mask | None = None,
+    commensurate: bool = True,
+    friedel: bool = True,
 ) -> Observations:
     """Average a volume over the Laue group, on the voxels that are measured and inside the mask.
+
+    For the last two arguments see :func:`reduce_grid`.
 
     Intensities and standard errors are divided by the transmission where the volume has one; an exposure is
     multiplied by it. Voxels with standard errors are weighted by their inverse variance, freed of their own
@@ -239,7 +251,7 @@ def average(
             f"The first is at {np.round(where, 4).tolist()} r.l.u.; their logarithm does not exist.",
             "Mark them as unmeasured (NaN, or mask), or undo an excessive background subtraction.",
         )
-    grid = reduce_grid(volume, supercell, used, commensurate)
+    grid = reduce_grid(volume, supercell, used, commensurate, friedel)
     through = volume["transmission"].values[used] if "transmission" in volume else 1.0
     voxels = Voxels(
         grid.point_of_voxel[used],

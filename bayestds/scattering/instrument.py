@@ -1,8 +1,8 @@
 """What a beamline adds to the diffuse intensity, each effect by itself.
 
-    I_measured(Q) = s [P(Q) A(Q) ⟨I⟩(Q) + Σ_m b_m B_m(|Q|)]
+    I_measured(Q) = s [P(Q) ⟨I⟩(Q) + Σ_m b_m B_m(|Q|)]
 
-with the polarisation P, the absorption A, and background terms B_m of unknown strengths b_m. ⟨I⟩ is the
+with the polarisation P, and background terms B_m of unknown strengths b_m. ⟨I⟩ is the
 intensity averaged over what a voxel collects from: a Gaussian of covariance Σ(Q) about its centre, which
 holds the resolution, the mosaic spread and the size of the voxel. At points anywhere it is the mean over six
 points (:func:`spread_points`); on the mesh of a supercell that is fine beside the resolution it is a window
@@ -40,7 +40,7 @@ class Instrument:
     """What is between the diffuse intensity at the Q points and the measured one; a pytree.
 
     Attributes:
-        factor: (n_q,) P A, known.
+        factor: (n_q,) P, known.
         background: (n_q, n_terms) B_m, per primitive cell where their strengths are 1.
         scales: (n_terms,) standard deviations of the normal priors of the strengths about 0.
         names: of the terms.
@@ -104,7 +104,7 @@ def polarisation(
         raise VolumeError(
             f"|Q| = {np.max(q_lengths):.3g} Å⁻¹ cannot be measured with a wavelength of {wavelength:g} Å.",
             f"Elastic scattering reaches at most 4π/λ = {4 * np.pi / wavelength:.3g} Å⁻¹.",
-            "Check the wavelength (Å), or set a smaller q_max.",
+            "Check the wavelength (Å), or set a smaller q_max (to simulate, a smaller grid).",
         )
     sine_squared = 4 * sine**2 * (1 - sine**2)
     preferred = 0.0 if azimuth is None else degree * np.cos(2 * np.asarray(azimuth))

@@ -13,7 +13,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from bayestds.crystal.supercell import Supercell
-from bayestds.errors import InstabilityError
+from bayestds.errors import InstabilityError, VolumeError
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.lattice_dynamics.covariance import stable_blocks
 from bayestds.lattice_dynamics.displacements import (
@@ -37,10 +37,11 @@ from bayestds.scattering.forward import (
     stable,
 )
 from bayestds.scattering.grid import Mask, reduce_grid, voxel_mask
+from bayestds.scattering.instrument import SMALLEST_SHARE
 from bayestds.scattering.one_phonon import one_phonon_intensity
 from bayestds.scattering.points import make_point_engine
 from bayestds.scattering.sampled import SampledEngine, folded_intensity, folded_shape, unfolded
-from bayestds.scattering.volume import make_volume, spacing
+from bayestds.scattering.volume import make_volume
 
 Axes = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -61,7 +62,7 @@ def simulate_volume(
     one_phonon: bool = False,
     statistics: Statistics = "classical",
     beamline: Beamline | None = None,
-    strengths: Sequence[float] = (),
+    strengths: Sequence[float] | Array = (),
 ) -> xr.Dataset:
     """Exact diffuse intensity on a grid of voxels, in the direct form; NaN at Bragg peaks.
 
@@ -80,15 +81,16 @@ def simulate_volume(
 
     Raises:
         InstabilityError: the crystal is unstable.
-        VolumeError: voxels are not commensurate with the supercell, or have no finite intensity.
+        VolumeError: voxels are not commensurate with the supercell, or have no finite intensity, or
+            the background leaves none.
     """
     beamline = beamline or Beamline(supercell.crystal)
     forward = stable_forward_model(irreducible, values, supercell, temperature, statistics)
     attributes = {"temperature": temperature, "noise": "none", "statistics": statistics}
     volume = empty_volume(axes, supercell, beamline.commensurate, **attributes)
     used = np.isfinite(volume["intensity"].values)
-    grid = reduce_grid(volume, supercell, used, beamline.commensurate)
-    points = beamline.points(grid.q_points, np.array([spacing(axis) for axis in axes]))
+    grid = reduce_grid(volume, supercell, used, beamline.commensurate, beamline.friedel)
+    points = beamline.points(grid.q_points, axes)
     q_points = grid.q_points if points is None else points.reshape(-1, 3)
     factors = scattering_factors(q_points) if callable(scattering_factors) else scattering_factors
     phi = jnp.asarray(values)
@@ -102,9 +104,26 @@ def simulate_volume(
             else make_point_engine(irreducible, supercell, q_points, factors)
         )
         measured = replace(forward, engine=engine, instrument=beamline.instrument(grid.q_points))
-        intensity = jnp.exp(log_intensity(measured, jnp.append(phi, jnp.asarray(strengths, dtype=float))))
+        strengths = jnp.asarray(strengths, dtype=float)
+        if (strengths < 0).any():
+            _check_background(measured, phi, strengths, grid.q_points)
+        intensity = jnp.exp(log_intensity(measured, jnp.append(phi, strengths)))
     volume["intensity"].values[used] = scale * np.asarray(intensity)[grid.point_of_voxel[used]]
     return volume
+
+
+def _check_background(forward: ForwardModel, phi: Array, strengths: Array, q_points: np.ndarray) -> None:
+    """Refuse a negative background that leaves nothing of the intensity, where a fit would leave a little."""
+    assert forward.instrument is not None
+    bare = np.asarray(jnp.exp(log_intensity(forward, jnp.append(phi, 0 * strengths))))
+    left = bare + np.asarray(forward.instrument.background @ strengths)
+    if (gone := left <= SMALLEST_SHARE * bare).any():
+        raise VolumeError(
+            f"The background leaves no intensity at {gone.sum()} of {len(gone)} points.",
+            f"The first is {np.round(q_points[gone][0], 4).tolist()} r.l.u.: {bare[gone][0]:.4g} less "
+            f"{bare[gone][0] - left[gone][0]:.4g}, per primitive cell.",
+            "Use weaker negative strengths.",
+        )
 
 
 def stable_forward_model(

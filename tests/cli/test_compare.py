@@ -3,9 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import xarray as xr
 
+from bayestds.cli import comparison
 from bayestds.cli.comparison import print_comparison
+from bayestds.diagnostics.dataset import LeftOut
+from bayestds.errors import ResultError
 from tests.cli.tiny import MODEL, call
 
 WORDS = ("--method", "laplace", "--chains", 1, "--draws", 400)
@@ -79,3 +84,9 @@ def test_one_alone_is_refused():
     outcome = call("compare", "1.nc")
     assert outcome.code == 2
     assert "at least two results" in outcome.err
+
+
+def test_one_star_cannot_be_left_out(monkeypatch):
+    monkeypatch.setattr(comparison, "leave_one_out", lambda tree: LeftOut(np.zeros(1), np.zeros(1)))
+    with pytest.raises(ResultError, match="cannot be compared"):
+        comparison._record([Path("a.nc"), Path("b.nc")], [xr.DataTree(), xr.DataTree()])

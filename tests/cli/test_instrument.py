@@ -1,12 +1,16 @@
 """Effects of an instrument, from the model file to the tables."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
+from bayestds.cli.assemble import build_study
+from bayestds.config import load_model
 from bayestds.diagnostics.dataset import read_result
 from bayestds.io import read_volume
+from bayestds.scattering.instrument import spread_covariance
 from tests.cli.tiny import MODEL, NAMES, TRUTH, call
 
 BEAM = """
@@ -63,6 +67,44 @@ def test_all_effects_together_give_the_constants_back(fitted):
     assert (background["standard_error"].values > 0).all()
 
 
+def test_summary_and_samples_print_the_background(fitted):
+    folder, record = fitted
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        outcome = call("summary", "r.nc", "--json")
+        assert json.loads(outcome.out)["background"] == record["background"]
+        words = ("--method", "laplace", "--chains", 1, "--draws", 400)
+        outcome = call("sample", "beam.toml", "v.nc", "-o", "s.nc", *words)
+        assert outcome.code == 0, outcome.err
+        found = json.loads(call("summary", "s.nc", "--json").out)["background"]
+    for name, unit in (
+        ("compton", "tabulated Compton"),
+        ("background_0", "forward scattering of a primitive"),
+    ):
+        assert re.search(rf"^{name} = \S+ ± \S+ of the {unit}", outcome.out, re.MULTILINE)
+        expected = record["background"][name]
+        assert found[name]["value"] == pytest.approx(expected["value"], abs=0.3 * expected["sd"])
+        assert found[name]["sd"] == pytest.approx(expected["sd"], rel=0.15)
+    draws = read_result(folder / "s.nc")["posterior"]["background"]
+    assert draws.attrs["units"].startswith("forward scattering")
+
+
+def test_voxels_near_bragg_points_are_called_into_question(fitted):
+    folder, record = fitted
+    crystal = build_study(load_model(folder / "beam.toml")).crystal
+    q_points = read_result(folder / "r.nc")["observed_data"]["q_points"].values
+    edges = np.full(3, 0.7)
+    covariance = spread_covariance(crystal, q_points, 0.05, np.radians(0.3), edges)
+    widest = np.sqrt(np.linalg.eigvalsh(covariance)[:, -1])
+    # Bragg points of an fcc crystal have indices that are all even or all odd.
+    bragg = np.array([g for g in np.ndindex(13, 13, 13) if len({x % 2 for x in g}) == 1]) - 6
+    apart = crystal.scattering_vectors(q_points[:, None] - bragg)
+    close = (np.linalg.norm(apart, axis=2).min(axis=1) < 4 * widest).sum()
+    (warning,) = [text for text in record["warnings"] if "Bragg" in text]
+    assert warning.startswith(f"{close} of {record['n_points']} points")
+
+
+@pytest.mark.slow
 def test_fit_without_the_effects_is_wrong(fitted):
     folder, _ = fitted
     with pytest.MonkeyPatch.context() as patch:
@@ -163,3 +205,52 @@ def test_everything_unmeasured_is_refused(tmp_path, monkeypatch):
     outcome = call("simulate", "gap.toml", "-o", "v.nc")
     assert outcome.code == 2
     assert "Nothing of the volume was measured" in outcome.err
+
+
+def test_single_plane_has_no_voxel_size(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plane = ANYWHERE.replace("l = [-3.85, 3.85, 12]", "l = [0.35, 0.35, 1]")
+    (tmp_path / "thin.toml").write_text(plane)
+    (tmp_path / "thick.toml").write_text(plane + "[instrument]\nvoxel_size = true\n")
+    assert call("simulate", "thin.toml", "-o", "v.nc").code == 0
+    for command, name in (
+        (("fit", "thick.toml", "v.nc"), "v.nc"),
+        (("simulate", "thick.toml"), "thick.toml"),
+    ):
+        outcome = call(*command)
+        assert outcome.code == 2
+        assert f"{name}: The voxels have no size along l" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "command", [("plan", "any.toml"), ("simulate", "any.toml", "--engine", "sampled", "-o", "v.nc")]
+)
+def test_commands_that_know_waves_of_the_supercell_alone(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "any.toml").write_text(ANYWHERE)
+    outcome = call(*command)
+    assert outcome.code == 2
+    assert "commensurate = false" in outcome.err
+    assert "instrument" not in outcome.err
+
+
+def test_background_that_leaves_nothing_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, strength in (("deep", -0.5), ("flat", -1e-3)):
+        table = f"[instrument]\nbackground = 1\n[simulation]\nbackground = [{strength}]\n"
+        (tmp_path / f"{name}.toml").write_text(MODEL + table)
+    outcome = call("simulate", "deep.toml", "-o", "v.nc")
+    assert outcome.code == 2
+    assert "leaves no intensity at 79 of 79 points" in outcome.err
+    assert call("simulate", "flat.toml", "-o", "v.nc").code == 0
+
+
+def test_wavelength_and_energy_must_agree(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    beam = '[scattering]\nradiation = "xray"\nenergy = 20\n[instrument]\nwavelength = {}\n'
+    (tmp_path / "bad.toml").write_text(MODEL + beam.format(1.2))
+    outcome = call("irreducible", "bad.toml")
+    assert outcome.code == 2
+    assert "0.6199 Å" in outcome.err
+    (tmp_path / "good.toml").write_text(MODEL + beam.format(0.62))
+    assert call("irreducible", "good.toml").code == 0

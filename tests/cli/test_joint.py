@@ -8,7 +8,7 @@ import pytest
 from bayestds.cli.assemble import build_study
 from bayestds.config import load_model
 from bayestds.diagnostics.dataset import read_result
-from bayestds.io import write_volume
+from bayestds.io import read_volume, write_volume
 from bayestds.scattering.simulation import simulate_volume
 from tests.cli.tiny import MODEL, NAMES, TRUTH, call
 
@@ -73,6 +73,37 @@ def test_series_without_a_trend_is_called_into_question(folder, series):
     for word in (*NAMES, *series, "chi-square", "Converged"):
         assert word in outcome.out
     assert "per 100 K" not in outcome.out
+
+
+def test_volume_without_a_temperature_is_named(folder, series):
+    volume = read_volume(series[0])
+    del volume.attrs["temperature"]
+    write_volume(volume, "unknown.nc")
+    record = json.loads(call("fit", "tiny.toml", series[1], "unknown.nc", "--json").out)
+    (warning,) = [text for text in record["warnings"] if "no temperature" in text]
+    assert warning.startswith("unknown.nc: ")
+    assert "300 K" in warning
+
+
+@pytest.mark.slow
+def test_backgrounds_and_noise_of_volumes_are_printed(folder, series):
+    model = MODEL + "[instrument]\nbackground = 1\n[simulation]\nbackground = [0.2]\n"
+    (folder / "flat.toml").write_text(model)
+    assert call("simulate", "flat.toml", "-o", "a.nc").code == 0
+    assert call("simulate", "flat.toml", "-o", "b.nc", "--counts", 1000, "--seed", 1).code == 0
+    outcome = call("fit", "flat.toml", "a.nc", "b.nc", "-o", "r.nc", "--json")
+    assert outcome.code == 0, outcome.err
+    record = json.loads(outcome.out)
+    assert [one["noise"] for one in record["volumes"]] == ["assumed", "counts"]
+    strengths = [one["background"]["background_0"] for one in record["volumes"]]
+    for found in strengths:
+        assert found["value"] == pytest.approx(0.2, abs=4 * found["sd"])
+    words = call("summary", "r.nc")
+    assert words.code == 0, words.err
+    for number, found in enumerate(strengths, start=1):
+        assert f"volume_{number} background_0 = {found['value']:.4g} ± {found['sd']:.1e} of the" in words.out
+    tree = read_result("r.nc")
+    assert tree["volume_2/background"]["standard_error"].values[0] == pytest.approx(strengths[1]["sd"])
 
 
 def test_one_volume_has_no_trend(folder, series):

@@ -59,6 +59,13 @@ def test_standard_errors_that_are_too_small_are_noticed(volume, folder):
     assert any("chi-square" in warning for warning in record["warnings"])
 
 
+def test_noise_that_is_not_used_is_said(volume, folder):
+    (folder / "tiny.toml").write_text((folder / "tiny.toml").read_text() + 'noise = "learned"\n')
+    counted = counted_volume(volume, 1e4, 0)
+    (warning,) = fit_of(counted, folder)["warnings"]
+    assert warning == "`noise` of [fit] was not used: the volume has counts of its own."
+
+
 def test_hot_voxels_are_left_out_where_the_model_says_so(volume, folder):
     """A few voxels a hundred times too bright: unnoticed they move the constants off the truth."""
     counts = counted_volume(volume, 1000.0, seed=1)

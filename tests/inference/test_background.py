@@ -66,7 +66,7 @@ def fitted(case) -> tuple[Problem, PointFit]:
 
 def test_constants_and_strengths_are_recovered_together(case):
     pulls = []
-    for seed in range(8):
+    for seed in range(4):
         fit = point_fit(spoiled(case, STRENGTHS, seed), 0.9 * case.truth)
         assert fit.converged
         error = np.append(fit.irreducible, fit.background) - truth_of(case)
@@ -97,6 +97,17 @@ def test_errors_marginalise_the_strengths(case, fitted):
     np.testing.assert_allclose(fit.precision, expected, rtol=1e-6, atol=1e-9 * np.abs(expected).max())
 
 
+@pytest.mark.slow
+def test_truncation_is_taken_off_beside_a_background(case):
+    """A rough engine under a strong background: the fit is still that of the direct form."""
+    problem = spoiled(case, 20 * STRENGTHS, 0, sigma=1e-7)
+    problem = replace(problem, tolerance=0.02)
+    fit = point_fit(problem, case.truth)
+    assert fit.converged
+    assert np.abs(fit.truncation.offset).max() > 1e-5
+    assert fit.residual_rms < 2e-7
+
+
 def test_volumes_of_a_joint_fit_have_backgrounds_of_their_own(case):
     other = np.array([0.1, 0.02, 0.05, 0.06])
     problems = [spoiled(case, STRENGTHS, 1), spoiled(case, other, 2)]
@@ -109,6 +120,11 @@ def test_volumes_of_a_joint_fit_have_backgrounds_of_their_own(case):
         assert (np.diag(joint.irreducible_covariance) < np.diag(fit.covariance)).all()
         np.testing.assert_allclose(volume.background, fit.background, atol=0.02)
     assert min(one.p_value for one in joint.consistency) > 1e-3
+    total = np.linalg.inv(joint.precision)
+    errors = np.concatenate(joint.background_standard_errors)
+    np.testing.assert_allclose(errors, np.sqrt(np.diag(total)[len(case.truth) :]), rtol=1e-6)
+    # The other volume helps to find the constants, and so the background.
+    assert (errors < np.concatenate([fit.background_standard_error for fit in fits])).all()
 
 
 def test_density_is_prior_times_likelihood(case, fitted):
@@ -127,6 +143,7 @@ def test_density_is_prior_times_likelihood(case, fitted):
     assert float(found) == pytest.approx(expected, rel=1e-10)
 
 
+@pytest.mark.slow
 def test_posterior_agrees_with_the_normal_approximation(case, fitted):
     problem, fit = fitted
     target = make_target(problem, fit, make_prior(problem.prior_scales, case.irreducible.shells, "normal"))

@@ -114,11 +114,12 @@ def test_gamma_poisson_has_the_variance_of_both():
     np.testing.assert_allclose(density.log_prob(data.counts.number), scipy.logpmf([3, 0]), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_constants_of_weak_counts_are_not_biased():
     """A count per voxel, at some points none at all; errors 1/√N of log N favour bright fluctuations."""
     weak = known("fcc", 2, steps=20)
     pulls, of_logarithms = [], []
-    for seed in range(6):
+    for seed in range(8):
         problem = counted_problem(weak, 1.0, seed)
         assert float(problem.data.counts.number.min()) < 3
         logarithms = replace(problem, data=replace(problem.data, counts=None))
@@ -131,6 +132,7 @@ def test_constants_of_weak_counts_are_not_biased():
     assert np.square(of_logarithms).sum() > high
 
 
+@pytest.mark.slow
 def test_posterior_of_counts_agrees_with_the_normal_approximation(case):
     problem = counted_problem(case, 1000.0, 3)
     fit = point_fit(problem, case.truth)

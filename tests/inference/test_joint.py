@@ -154,6 +154,7 @@ def test_noise_free_series_gives_back_constants_and_trend(case):
     assert at_250 == pytest.approx(joint.irreducible - 0.25 * joint.trend, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_standard_errors_of_a_series_hold(case):
     truth = np.append(case.truth, SOFTENING)
     pulls = []

@@ -114,6 +114,7 @@ def test_each_volume_has_its_noise(fitted, prior):
     assert energies[1] - energies[0] == pytest.approx(difference, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_draws_agree_with_the_normal_approximation(fitted, prior):
     """2,000 draws worth more than 1,000: means within 4/√1000, standard deviations within 4/√2000."""
     target = make_joint_target(*fitted, prior, hierarchical=False)
@@ -128,6 +129,7 @@ def test_draws_agree_with_the_normal_approximation(fitted, prior):
     assert np.abs(correlation).max() < 0.13
 
 
+@pytest.mark.slow
 def test_size_of_the_trend_is_found(fitted, prior):
     """Five constants tell their common size within a factor of about exp(1/√10), and it shrinks them."""
     target = make_joint_target(*fitted, prior)

@@ -141,3 +141,24 @@ def test_selection_of_draws(case, target, stars):
     misfit = found.replicated[chain, place] - np.asarray(log_intensity(target.forward, drawn))
     misfit -= np.average(misfit, weights=weight)
     assert (weight * misfit**2).mean() == pytest.approx(1, abs=5 * np.sqrt(2 / len(weight)))
+
+
+def test_stars_between_the_waves_of_the_supercell(case):
+    """Images under the Laue group, a reciprocal-lattice vector on, share the label of their point alone."""
+    rng = np.random.default_rng(5)
+    waves = np.array([[0.35, 0.35, 0.35], [-0.35, 1.05, 0.35], [0.1, 0.2, 0.3], [0.37, 0.21, 0.05]])
+    rotations = case.irreducible.crystal.laue_group
+    lattice = np.array([[1, 1, 1], [2, 0, 0], [-1, 1, 3], [0, 0, 0]])
+    chosen = rotations[rng.integers(len(rotations), size=12)]
+    moved = np.concatenate([waves @ rotation + rng.permutation(lattice) for rotation in chosen])
+    # Single precision, as files have it.
+    labels = star_labels(case.supercell, np.concatenate([waves, moved.astype(np.float32)]))
+    assert len(set(labels[:4])) == 4
+    np.testing.assert_array_equal(labels, np.tile(labels[:4], 13))
+
+
+def test_stars_between_come_after_those_of_the_supercell(case, problem, stars):
+    q_points = np.append(problem.grid.q_points, [[0.123, 0.0, 0.0], [0.0, 0.0, 0.123]], axis=0)
+    labels = star_labels(case.supercell, q_points)
+    np.testing.assert_array_equal(labels[:-2], stars)
+    assert labels[-1] == labels[-2] == stars.max() + 1

@@ -389,3 +389,24 @@ def test_counts_without_a_known_exposure_are_refused():
     empty = rare.counts == 0
     assert 0 < empty.sum() < len(empty)
     np.testing.assert_allclose(rare.log_intensity[empty], np.log(0.5 / rare.exposure[empty]))
+
+
+def test_without_friedels_law_equivalent_voxels_are_those_of_the_point_group():
+    """Zincblende has 24 rotations, its Laue group 48."""
+    supercell = supercell_of("zincblende", 3, 3, 3)
+    crystal = supercell.crystal
+    assert (len(crystal.point_group), len(crystal.laue_group)) == (24, 48)
+    assert not crystal.is_centrosymmetric
+    thirds = axis(1, 3)
+    intensity = np.random.default_rng(0).uniform(1, 2, (7, 7, 7))
+    volume = make_volume(thirds, thirds, thirds, intensity)
+    found = average(volume, supercell, friedel=False)
+    point = found.grid.point_of_voxel
+    h, k, l_ = np.meshgrid(thirds, thirds, thirds, indexing="ij")
+    # A tetrahedron keeps the sign of hkl, and the sizes of its three indices.
+    sizes = np.sort(np.abs(np.stack([h, k, l_])), axis=0).round(6)
+    labels = np.concatenate([sizes, np.sign((h * k * l_).round(9))[None]]).reshape(4, -1).T
+    used = point.ravel() >= 0
+    _, expected = np.unique(labels[used], axis=0, return_inverse=True)
+    pairs = np.unique(np.column_stack([expected.reshape(-1), point.ravel()[used]]), axis=0)
+    assert len(pairs) == len(found.log_intensity) == expected.max() + 1
