@@ -19,7 +19,7 @@ TAIL = 1e-3
 
 DRAWS = 20_000
 LARGE = 10
-"""Relative errors from which on they are given as multiples."""
+"""Relative errors from which on they are given as multiples, and numbers as such without decimals."""
 
 NAMES = {"ni": "fcc Ni", "nacl": "rocksalt NaCl", "si": "diamond Si"}
 
@@ -83,8 +83,7 @@ over {points} points of the resolution of each voxel, where the fit has six.
 
 {unnoticed}
 
-Compton scattering and the smooth background stand in for one another: without both a fit is lost, without
-one of them it hardly suffers.
+The smooth background stands in for Compton scattering that is left out; without both the fit is lost.
 
 With counts, means over replications; the first row is the fit of the same counts with all effects. Without
 the Poisson likelihood, voxels have standard errors √N and those without counts are dropped: fitted as this
@@ -93,6 +92,10 @@ it is. The last rows are a volume that was measured for a short time, {dim:g} co
 
 {counts}
 """
+
+
+def short(number: float) -> str:
+    return f"{number:.2f}" if number < LARGE else f"{number:.3g}"
 
 
 def percent(share: float) -> str:
@@ -240,7 +243,7 @@ def left_out(results: dict) -> str:
                     worst(error, np.abs(truth), names, percents=True),
                     worst(error, sd, names, percents=False),
                     f"{one['chi_square']:.3g}",
-                    f"{1 + one['residual']:.3g}",
+                    short(1 + one["residual"]),
                 ]
             )
         head = [f"{NAMES[crystal]} without", "largest error, shell 1", "of all", "in standard errors"]
@@ -285,7 +288,7 @@ def of_counts(results: dict) -> str:
                     worst(pulls.mean(axis=0), np.ones(len(names)), names, percents=False),
                     f"{np.sqrt((pulls**2).mean()):.2f}",
                     f"{np.mean([one['chi_square'] for one in records]):.3g}",
-                    f"{np.mean([one['residual'] for one in records]):.3g}",
+                    short(float(np.mean([one["residual"] for one in records]))),
                 ]
             )
         head = [f"{NAMES[crystal]} without", "replications", "largest mean pull", "rms pull"]
