@@ -223,11 +223,13 @@ class Study:
             observations = average(volume, supercell, self.mask, beamline.on_mesh, beamline.friedel)
         except VolumeError as error:
             raise VolumeError(f"{name}: {error.summary}", error.reason, error.fix) from error
-        n_points = len(observations.log_intensity)
-        if n_points < self.irreducible.n_irreducible + 2:
+        n_points, n_terms = len(observations.log_intensity), beamline.n_terms
+        if n_points < self.irreducible.n_irreducible + n_terms + 2:
+            wanted = f"{self.irreducible.n_irreducible} force constants"
+            wanted += f", {n_terms} strengths of a background" if n_terms else ""
             raise VolumeError(
                 f"{name} has only {n_points} irreducible points inside the mask.",
-                f"{self.irreducible.n_irreducible} force constants and a scale are to be found from them.",
+                f"{wanted} and a scale are to be found from them.",
                 "Use a larger volume, widen the mask, or fit fewer shells.",
             )
         grid = observations.grid

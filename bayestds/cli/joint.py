@@ -173,6 +173,8 @@ def _attributes(volumes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def _warnings(study: Study, joint: Joint) -> list[str]:
     """What a reader of the tables should know about this fit."""
     found = []
+    for path in sorted({path for path in joint.paths if list(joint.paths).count(path) > 1}):
+        found.append(f"{path} is given more than once: it counts as so many independent measurements.")
     for path, own, agreement in zip(joint.paths, joint.own, joint.result.consistency, strict=True):
         found += [f"{path}: {text}" for text in volume_warnings(study, own, expect_temperature=False)]
         if not own.result.converged:

@@ -63,6 +63,7 @@ def summary_record(tree: xr.DataTree) -> dict[str, Any]:
         "stiffness_error": stiffness,
         **_combinations(names, fit, covariance),
         "background": _background(tree),
+        "learned_noise": _learned_noise(tree),
         "divergences": int(tree["sample_stats"]["diverging"].sum()) if chains else 0,
         "interval": INTERVAL,
         "inner_interval": INNER_INTERVAL,
@@ -84,6 +85,15 @@ def _moments(tree: xr.DataTree, prior_sd: np.ndarray) -> tuple[list[ConstantSumm
     fit = tree[POINT_FIT].dataset
     value, error = fit["value"].values, fit["standard_error"].values
     return summarise_normal(value, error, prior_sd), value, fit["covariance"].values
+
+
+def _learned_noise(tree: xr.DataTree) -> dict[str, float] | None:
+    """Relative noise level, of a voxel or on top of the errors of a point, where draws have one."""
+    if tree.attrs["kind"] != POSTERIOR or "log_relative_noise" not in tree[POSTERIOR].dataset:
+        return None
+    level = np.exp(tree[POSTERIOR].dataset["log_relative_noise"].values)
+    low, high = np.quantile(level, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
+    return {"value": float(level.mean()), "interval_low": float(low), "interval_high": float(high)}
 
 
 def _background(tree: xr.DataTree) -> dict[str, dict[str, float]]:
@@ -142,6 +152,9 @@ def print_summary(title: str, record: dict[str, Any]) -> None:
     columns += ["R-hat", "bulk ESS", "tail ESS"][: len(rows[0]) - len(columns)]
     print_table(f"{title} (eV/Å²)", columns, rows)
     print_background(record["background"])
+    if (noise := record["learned_noise"]) is not None:
+        interval = f"{noise['interval_low']:.2g} .. {noise['interval_high']:.2g}"
+        print(f"Relative noise that was learned: {noise['value']:.3g}, {INTERVAL:.0%} interval {interval}")
     print_table(
         "By shell",
         ("shell", "verdict", "contraction", "gain (nats)", "in words"),

@@ -71,6 +71,11 @@ LOG_NOISE = (-3.0, 3.0)
 """Mean and standard deviation of the normal prior on ln of a learned relative noise level."""
 
 
+SMALLEST_FLOOR = 1e-5
+"""Relative noise beside which that of any counts is large. Far below it the gamma-Poisson density is a small
+difference of large numbers, and their rounding makes walls that trajectories run into."""
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Noise:
@@ -175,7 +180,9 @@ def point_density(
     """
     if data.counts is not None:
         expected = data.counts.exposure * jnp.exp(log_expected)
-        return dist.Poisson(expected) if level is None else dist.NegativeBinomial2(expected, level**-2.0)
+        if level is None:
+            return dist.Poisson(expected)
+        return dist.NegativeBinomial2(expected, 1 / (level**2 + SMALLEST_FLOOR**2))
     if level is not None:
         data = with_noise_level(data, level)
     if noise.degrees_of_freedom is not None:

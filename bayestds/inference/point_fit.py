@@ -109,8 +109,10 @@ class PointFit:
 
     @property
     def background_standard_error(self) -> np.ndarray:
-        """Of the strengths (n_terms,)."""
+        """Of the strengths (n_terms,); NaN where the crystal is unstable."""
         n = len(self.irreducible)
+        if not np.isfinite(self.covariance).all():
+            return np.full(len(self.background), np.nan)
         return np.sqrt(np.diag(np.linalg.inv(self.parameter_precision))[n:])
 
 

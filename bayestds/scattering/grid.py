@@ -299,6 +299,19 @@ def _pooled(
     return Observations(grid, np.log(np.maximum(total, FEWEST_COUNTS) / times), None, total, times)
 
 
+def _check_subtraction(counts: np.ndarray, intensity: np.ndarray) -> None:
+    """Refuse intensities that are counts over one normalisation less a constant: N/I is no exposure then."""
+    design = np.column_stack([intensity, np.ones(len(intensity))])
+    solution, *_ = np.linalg.lstsq(design, counts)
+    straight = np.abs(counts - design @ solution).max() <= SAME_EXPOSURE * counts.mean()
+    if straight and abs(solution[1]) > SAME_EXPOSURE * counts.mean():
+        raise VolumeError(
+            "A background was subtracted from the intensities of the volume.",
+            f"They are (counts - {solution[1]:.4g}) / {solution[0]:.4g}: counts over intensity are no exposure.",
+            "Store counts over their normalisation, and let [instrument] find the background.",
+        )
+
+
 def _exposure(counts: np.ndarray, intensity: np.ndarray) -> np.ndarray:
     """Counts for an intensity of 1 (n_voxels,); voxels without counts tell none, but may have that of all."""
     empty = counts == 0
@@ -308,6 +321,7 @@ def _exposure(counts: np.ndarray, intensity: np.ndarray) -> np.ndarray:
             "An intensity is counts over a normalisation: both or none are zero, and not everywhere.",
             "Check how the volume was normalised, or store standard errors `sigma` instead of counts.",
         )
+    _check_subtraction(counts, intensity)
     exposure = counts[~empty] / intensity[~empty]
     if empty.any() and np.ptp(exposure) > SAME_EXPOSURE * exposure.mean():
         raise VolumeError(

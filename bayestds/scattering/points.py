@@ -151,13 +151,18 @@ def point_blocks(
         constants: Φ of every pair, eV/Å², from ``force_constants``.
     """
     n_atoms = engine.waves.shape[-1]
-    # exp(iq·R) = exp(iQ·R) for lattice vectors R.
-    phases = jnp.exp(1j * engine.vectors.reshape(-1, 3) @ engine.bonds.T)
     target = engine.bond_atoms[:, 0] * n_atoms + engine.bond_atoms[:, 1]
-    waves = jnp.zeros((n_atoms**2, len(phases), 3, 3), complex)
-    waves = waves.at[target].add(phases.T[:, :, None, None] * constants[:, None])
-    waves = waves.reshape(n_atoms, n_atoms, -1, 3, 3).transpose(2, 0, 3, 1, 4)
-    waves = waves.reshape(-1, 3 * n_atoms, 3 * n_atoms)
+
+    def one_block(vectors: Array) -> Array:
+        # exp(iq·R) = exp(iQ·R) for lattice vectors R.
+        phases = jnp.exp(1j * vectors @ engine.bonds.T)
+        waves = jnp.zeros((n_atoms**2, len(phases), 3, 3), complex)
+        waves = waves.at[target].add(phases.T[:, :, None, None] * constants[:, None])
+        waves = waves.reshape(n_atoms, n_atoms, -1, 3, 3).transpose(2, 0, 3, 1, 4)
+        return waves.reshape(-1, 3 * n_atoms, 3 * n_atoms)
+
+    # All at once they would be as many matrices as points times bonds.
+    waves = jax.lax.map(jax.checkpoint(one_block), engine.vectors).reshape(-1, 3 * n_atoms, 3 * n_atoms)
     return (waves + waves.conj().swapaxes(-1, -2)) / 2
 
 

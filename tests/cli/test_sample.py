@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from bayestds.diagnostics.dataset import write_result
 from tests.cli.tiny import MODEL, NAMES, call
 
 GROUPS = {
@@ -83,6 +84,19 @@ def test_summary_says_the_same(sampled):
     words = call("summary", sampled.result).out
     for expected in (*NAMES, "R-hat", "bulk ESS", "told from zero", "Divergent trajectories: 0"):
         assert expected in words
+
+
+def test_learned_noise_is_summarised(sampled, tree, tmp_path):
+    assert sampled.record["learned_noise"] is None
+    level = np.random.default_rng(0).lognormal(-4, 0.1, tree["posterior"]["ifcs"].shape[:2])
+    draws = tree["posterior"].dataset.assign(log_relative_noise=(("chain", "draw"), np.log(level)))
+    changed = tree.copy()
+    changed["posterior"] = xr.DataTree(draws)
+    write_result(changed, tmp_path / "noise.nc")
+    found = json.loads(call("summary", tmp_path / "noise.nc", "--json").out)["learned_noise"]
+    low, high = np.quantile(level, [0.025, 0.975])
+    assert found == pytest.approx({"value": level.mean(), "interval_low": low, "interval_high": high})
+    assert f"was learned: {level.mean():.3g}, 95%" in call("summary", tmp_path / "noise.nc").out
 
 
 def test_groups(tree):

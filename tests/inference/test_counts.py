@@ -114,6 +114,21 @@ def test_gamma_poisson_has_the_variance_of_both():
     np.testing.assert_allclose(density.log_prob(data.counts.number), scipy.logpmf([3, 0]), atol=1e-5)
 
 
+def test_gamma_poisson_without_a_floor_is_poisson():
+    numbers, expected = np.array([2000.0, 30.0, 0.0]), np.array([1980.0, 36.0, 0.5])
+    data = data_of(numbers, np.ones(3))
+
+    def density(log_level):
+        found = point_density(data, jnp.log(expected), jnp.exp(log_level), Noise(floor=True))
+        return found.log_prob(numbers).sum()
+
+    poisson = stats.poisson.logpmf(numbers, expected).sum()
+    for log_level in (-14.0, -18.0, -25.0, -40.0):
+        value, slope = jax.value_and_grad(density)(log_level)
+        assert float(value) == pytest.approx(poisson, abs=1e-4)
+        assert abs(float(slope)) < 1e-4
+
+
 @pytest.mark.slow
 def test_constants_of_weak_counts_are_not_biased():
     """A count per voxel, at some points none at all; errors 1/√N of log N favour bright fluctuations."""

@@ -385,6 +385,10 @@ def test_counts_without_a_known_exposure_are_refused():
     wrong["intensity"].values[counts == 0] = 0.1
     with pytest.raises(VolumeError, match="contradict"):
         average(wrong, supercell)
+    subtracted = counted(counts + 1, 5.0)
+    subtracted["intensity"].values[:] += 0.05
+    with pytest.raises(VolumeError, match="background was subtracted"):
+        average(subtracted, supercell)
     rare = average(counted((rng.uniform(size=counts.shape) < 0.02) * 1.0, 5.0), supercell)
     empty = rare.counts == 0
     assert 0 < empty.sum() < len(empty)

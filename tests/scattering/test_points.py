@@ -1,5 +1,7 @@
 """The engine for Q points anywhere, against the grid engine on the same supercell and on a larger one."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,9 +12,9 @@ from bayestds.errors import VolumeError
 from bayestds.inference.information import log_intensity_and_jacobian
 from bayestds.scattering.exact import make_engine
 from bayestds.scattering.forward import Statistics, log_intensity, make_forward_model
-from bayestds.scattering.points import make_point_engine
+from bayestds.scattering.points import make_point_engine, point_blocks
 from tests.brute_force import random_stable
-from tests.crystals import commensurate_points, make_irreducible
+from tests.crystals import commensurate_points, default_supercell, make_irreducible
 
 CRYSTALS = [
     ("fcc", 3, (4, 4, 4)),
@@ -127,3 +129,14 @@ def test_bragg_points_and_nan_are_refused(bad):
     supercell = make_supercell(irreducible.crystal, (2, 2, 2))
     with pytest.raises(VolumeError, match="1 of 2 Q points"):
         make_point_engine(irreducible, supercell, np.array([[0.3, 0.1, 0.2], bad]))
+
+
+def test_memory_does_not_grow_as_points_times_bonds():
+    irreducible, supercell = make_irreducible("fcc", 3), default_supercell("fcc")
+    q_points = np.random.default_rng(0).uniform(-3, 3, (60_000, 3))
+    engine = make_point_engine(irreducible, supercell, q_points)
+    constants = jnp.zeros((len(engine.bonds), 3, 3))
+    blocks_at = jax.jit(lambda vectors: point_blocks(replace(engine, vectors=vectors), constants))
+    compiled = blocks_at.lower(engine.vectors).compile()
+    matrices = 16 * 9 * len(q_points) * len(engine.bonds)
+    assert compiled.memory_analysis().temp_size_in_bytes < matrices / 4
