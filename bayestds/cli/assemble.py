@@ -92,6 +92,11 @@ class Study:
         """The supercell of the model's measurement."""
         return make_supercell(self.crystal, np.array(self._measurement().supercell))
 
+    def _simulated_supercell(self) -> Supercell:
+        """The supercell that volumes are simulated in: the finer one of [simulation] where there is one."""
+        finer = self.model.simulation.supercell
+        return self.supercell() if finer is None else make_supercell(self.crystal, np.array(finer))
+
     def ifcs(self, name: str, complete: bool = True) -> np.ndarray:
         """A named IFC set as an array (n_irreducible,), eV/Å².
 
@@ -166,7 +171,7 @@ class Study:
             volume = simulate_volume(
                 self.irreducible,
                 self.stable_ifcs(name),
-                self.supercell(),
+                self._simulated_supercell(),
                 self._measurement().temperature,
                 self.axes,
                 partial(scattering_factors, self.model, self.crystal),

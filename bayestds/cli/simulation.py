@@ -67,7 +67,7 @@ def simulate(
     if engine == "sampled":
         volume = _sampled(study, name, sampling, scale, target)
     else:
-        volume = _detected(study, study.simulated(name, scale, engine), counts, sampling.seed)
+        volume = detected(study, study.simulated(name, scale, engine), counts, sampling.seed)
     write_volume(volume, target)
     checkpoint_path(target).unlink(missing_ok=True)
     tell_written(describe(volume), target, as_json)
@@ -95,7 +95,7 @@ def _sum_so_far(checkpoint: Path, made_from: str, nothing: IntensitySum) -> Inte
     return IntensitySum(stored.total, int(stored.count))
 
 
-def _detected(study: Study, volume: xr.Dataset, counts: float | None, seed: int) -> xr.Dataset:
+def detected(study: Study, volume: xr.Dataset, counts: float | None, seed: int) -> xr.Dataset:
     """What the detector of the model's [simulation] makes of an ideal volume."""
     given = study.model.simulation
     if given.unmeasured or given.gaps:

@@ -149,6 +149,9 @@ class Instrument(Section):
 class Simulation(Section):
     """What `simulate` adds to the ideal volume, beside the effects of the instrument."""
 
+    supercell: Supercell | None = Field(
+        default=None, description="three positive integers or a 3x3 integer matrix, finer than that of a fit"
+    )
     background: tuple[Number, ...] = Field(
         default=(), description="strengths: of Compton scattering if there is any, then of the background"
     )
