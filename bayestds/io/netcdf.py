@@ -20,6 +20,11 @@ def recognises(file: h5py.File) -> bool:
     return all(key in file for key in ("intensity", *AXES))
 
 
+def _is_data(file: h5py.File, key: str) -> bool:
+    """Whether it is a variable, and no dimension, group or dangling link."""
+    return isinstance(file.get(key), h5py.Dataset) and not file[key].is_scale
+
+
 def read(file: h5py.File) -> xr.Dataset:
     """The volume in a netCDF file that `write`, or any program with the same names, wrote.
 
@@ -42,7 +47,6 @@ def read(file: h5py.File) -> xr.Dataset:
     others = [key for key in file if key not in VARIABLES]
     with xr.open_dataset(name, engine="h5netcdf", drop_variables=others) as opened:
         dataset = opened[present].load()
-        ignored = sorted(str(key) for key in opened.data_vars if key not in present)
     arrays = {str(key): array for key, array in dataset.data_vars.items() if key not in AXES}
     for key, array in arrays.items():
         if sorted(map(str, array.dims)) != list(AXES):
@@ -55,7 +59,7 @@ def read(file: h5py.File) -> xr.Dataset:
     values: dict[str, Any] = {key: array.transpose(*AXES).values for key, array in arrays.items()}
     attributes = {key: value for key, value in dataset.attrs.items() if key not in RESERVED}
     volume = make_volume(name=name, **axes | values | attributes)
-    volume.encoding["ignored"] = ", ".join(ignored)
+    volume.encoding["ignored"] = ", ".join(sorted(key for key in others if _is_data(file, key)))
     return hdf5.with_order(volume, tuple(map(str, arrays["intensity"].dims)))
 
 

@@ -307,7 +307,7 @@ def _check_subtraction(counts: np.ndarray, intensity: np.ndarray) -> None:
     if straight and abs(solution[1]) > SAME_EXPOSURE * counts.mean():
         raise VolumeError(
             "A background was subtracted from the intensities of the volume.",
-            f"They are (counts - {solution[1]:.4g}) / {solution[0]:.4g}: counts over intensity are no exposure.",
+            f"They are (counts - {solution[1]:.4g}) / {solution[0]:.4g}: their ratio is no exposure.",
             "Store counts over their normalisation, and let [instrument] find the background.",
         )
 

@@ -45,6 +45,7 @@ def test_error_of_a_process(folder):
     assert (finished.returncode, finished.stdout) == (2, "")
     assert finished.stderr.splitlines() == [
         "Error: none.nxs: there is no such file.",
+        "A volume is expected.",
         "Check the name and the folder.",
     ]
 
