@@ -64,7 +64,7 @@ smallest, the median and the largest.
 
 Bands hold {band:.1%} of what correct intervals give, with the correlations between constants that the fit
 states (of chi-square, of the rms of pulls, of shares). Numbers of replications were not fixed beforehand:
-all that were run with these models and this code are here, more than 20 as far as time allowed. p is that of a
+all that were run with these models and this code are here, over 20 as far as time allowed. p is that of a
 Kolmogorov-Smirnov test of the joint chi-squares against their distribution.
 
 {by_constant}
