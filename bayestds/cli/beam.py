@@ -78,16 +78,16 @@ def make_beamline(model: Model, crystal: Crystal) -> Beamline:
     from_energy = None if energy is None else KILOVOLT_ANGSTROMS / energy
     return Beamline(
         crystal,
-        measurement is None or measurement.commensurate,
-        energy is None or crystal.is_centrosymmetric or len(set(atoms)) == 1,
-        (given.wavelength or from_energy) if given.polarisation else None,
-        atoms if given.compton else None,
-        given.background,
-        forward_scattering,
-        given.background_scale,
-        given.resolution,
-        np.radians(given.mosaic),
-        given.voxel_size,
+        commensurate=measurement is None or measurement.commensurate,
+        friedel=energy is None or crystal.is_centrosymmetric or len(set(atoms)) == 1,
+        wavelength=(given.wavelength or from_energy) if given.polarisation else None,
+        compton=atoms if given.compton else None,
+        n_background=given.background,
+        unit=forward_scattering,
+        background_scale=given.background_scale,
+        resolution=given.resolution,
+        mosaic=np.radians(given.mosaic),
+        voxel_size=given.voxel_size,
     )
 
 

@@ -49,7 +49,13 @@ class Fitted:
     noise_after_all: bool
 
 
-def run_fit(study: Study, volume: Path | None, start: str | None, tell: Callable[[str], None]) -> Fitted:
+def run_fit(
+    study: Study,
+    volume: Path | None,
+    start: str | None,
+    tell: Callable[[str], None],
+    data: xr.Dataset | None = None,
+) -> Fitted:
     """Point fit of a study to a volume, by default to the model's own measurement.
 
     Args:
@@ -57,10 +63,12 @@ def run_fit(study: Study, volume: Path | None, start: str | None, tell: Callable
         volume: the data file.
         start: named IFC set to start from; the model's own by default.
         tell: called with what is going on.
+        data: what the file holds, where it was read before.
     """
     begin = start_values(study, start)
-    tell("reading data" if volume else "simulating the model's own measurement")
-    data = read_volume(volume) if volume else study.own_volume()
+    if data is None:
+        tell("reading data" if volume else "simulating the model's own measurement")
+        data = read_volume(volume) if volume else study.own_volume()
     tell("averaging equivalent voxels")
     problem = study.problem(data, str(volume) if volume else "The model's own measurement")
     digest = fingerprint(problem.grid.q_points, problem.data.log_intensity)

@@ -15,6 +15,7 @@ from bayestds.cli.output import (
     number,
     print_background,
     print_json,
+    print_self_terms,
     print_table,
     progress_bar,
     words,
@@ -22,6 +23,7 @@ from bayestds.cli.output import (
 from bayestds.config import load_model
 from bayestds.diagnostics.dataset import write_result
 from bayestds.errors import ModelError, ResultError
+from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.inference.noise import reduced_chi_square
 from bayestds.inference.point_fit import PointFit
 from bayestds.inference.problem import Problem
@@ -221,17 +223,12 @@ def _record(study: Study, fitted: Fitted) -> dict[str, Any]:
         name: {"shell": int(constants.shells[i]), **{key: float(column[i]) for key, column in values.items()}}
         for i, name in enumerate(constants.names)
     }
-    self_sd = np.sqrt(
-        np.einsum("si,ij,sj->s", constants.self_coefficients, result.covariance, constants.self_coefficients)
-    )
-    self_values = constants.self_coefficients @ result.irreducible
     return {
         "converged": result.converged,
         "message": result.message,
         "ifcs": ifcs,
         "background": background_record(problem, result.background, result.background_standard_error),
-        "self_terms": dict(zip(constants.self_names, self_values.tolist(), strict=True)),
-        "self_terms_sd": dict(zip(constants.self_names, self_sd.tolist(), strict=True)),
+        **self_terms_record(constants, result.irreducible, result.covariance),
         "loss": result.residual_rms**2,
         "residual_rms": result.residual_rms,
         "residuals": asdict(fitted.residuals),
@@ -249,6 +246,24 @@ def _record(study: Study, fitted: Fitted) -> dict[str, Any]:
             "n_checked": 0 if problem.points is not None else len(result.truncation.error),
             "corrected": bool(result.truncation.offset.any()),
         },
+    }
+
+
+def self_terms_record(
+    constants: IrreducibleForceConstants, irreducible: np.ndarray, covariance: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Self terms by the acoustic sum rule and their standard errors, by name, eV/Å².
+
+    Args:
+        constants: what the values mean.
+        irreducible: (n_irreducible,) eV/Å².
+        covariance: (n_irreducible, n_irreducible) eV²/Å⁴.
+    """
+    rows = constants.self_coefficients
+    errors = np.sqrt(np.einsum("si,ij,sj->s", rows, covariance, rows))
+    return {
+        "self_terms": dict(zip(constants.self_names, (rows @ irreducible).tolist(), strict=True)),
+        "self_terms_sd": dict(zip(constants.self_names, errors.tolist(), strict=True)),
     }
 
 
@@ -294,8 +309,7 @@ def _print(record: dict[str, Any], exact: bool) -> None:
     columns = ["IFC", "shell", "start", "fit", "standard error"] + (["clustered"] if clustered else [])
     columns += ["reference", "difference"] if with_reference else []
     print_table("Irreducible force constants (eV/Å²)", columns, rows)
-    for name, value in record["self_terms"].items():
-        print(f"{name} = {value:.6f} ± {record['self_terms_sd'][name]:.1e} eV/Å² from the acoustic sum rule")
+    print_self_terms(record)
     print_background(record["background"])
     print(f"{record['message']} {record['seconds']:.1f} s.")
     noise = {"ensemble": "of independent configurations", "counts": "of counts (Poisson)"}.get(

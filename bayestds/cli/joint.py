@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from bayestds.cli.assemble import Study, build_study
 from bayestds.cli.fitted import Fitted, run_fit, start_values
@@ -16,6 +17,7 @@ from bayestds.cli.fitting import (
     background_record,
     kind_of_noise,
     picture_path,
+    self_terms_record,
     stiffness_warnings,
     volume_warnings,
 )
@@ -24,6 +26,7 @@ from bayestds.cli.output import (
     number,
     print_background,
     print_json,
+    print_self_terms,
     print_table,
     progress_bar,
     words,
@@ -69,10 +72,10 @@ def fit_several(
     target = output or Path(f"{study.model.path.stem}_fit.nc")
     pictures = [picture_path(target, i) for i in range(1, len(volumes) + 1)]
     check_output(target, *pictures, inputs=[*volumes, *study.inputs])
-    for path in volumes:
-        read_volume(path)  # what is wrong with the last is said before the first is fitted
+    # What is wrong with the last is said before the first is fitted.
+    data = [read_volume(path) for path in volumes]
     with progress_bar(study.model.path.stem) as tell:
-        joint = _run(study, volumes, start, tell)
+        joint = _run(study, volumes, data, start, tell)
         record = _record(study, joint)
         attributes = {
             "model": study.model.path.stem,
@@ -97,9 +100,18 @@ def fit_several(
     words.print(f"Wrote {target} and {', '.join(record['pictures'])}.", markup=False)
 
 
-def _run(study: Study, paths: Sequence[Path], start: str | None, tell: Callable[[str], None]) -> Joint:
+def _run(
+    study: Study,
+    paths: Sequence[Path],
+    data: Sequence[xr.Dataset],
+    start: str | None,
+    tell: Callable[[str], None],
+) -> Joint:
     """The fit of each volume by itself, and then of all."""
-    own = [run_fit(study, path, start, _prefixed(tell, path.name)) for path in paths]
+    own = [
+        run_fit(study, path, start, _prefixed(tell, path.name), one)
+        for path, one in zip(paths, data, strict=True)
+    ]
     settings = study.model.fit
     problem = make_joint_problem(
         [one.problem for one in own], settings.trend_scale if settings.trend else None
@@ -122,8 +134,6 @@ def _record(study: Study, joint: Joint) -> dict[str, Any]:
     values |= {key: joint.columns[key] for key in ("start", "reference") if key in joint.columns}
     if result.trend is not None and result.trend_standard_error is not None:
         values |= {"trend": result.trend, "trend_sd": result.trend_standard_error}
-    rows = constants.self_coefficients
-    self_sd = np.sqrt(np.einsum("si,ij,sj->s", rows, result.irreducible_covariance, rows))
     return {
         "converged": result.converged,
         "message": result.message,
@@ -131,8 +141,7 @@ def _record(study: Study, joint: Joint) -> dict[str, Any]:
             name: {"shell": int(constants.shells[i]), **{key: float(x[i]) for key, x in values.items()}}
             for i, name in enumerate(constants.names)
         },
-        "self_terms": dict(zip(constants.self_names, (rows @ result.irreducible).tolist(), strict=True)),
-        "self_terms_sd": dict(zip(constants.self_names, self_sd.tolist(), strict=True)),
+        **self_terms_record(constants, result.irreducible, result.irreducible_covariance),
         "reference_temperature_K": result.problem.reference_temperature,
         "trend": result.trend is not None,
         "volumes": [_volume(joint, i) for i in range(len(joint.paths))],
@@ -205,8 +214,7 @@ def _print(record: dict[str, Any]) -> None:
         rows.append(row + ([number(one["reference"], 6)] if "reference" in one else []))
     at = f" at {record['reference_temperature_K']:g} K" if record["trend"] else ""
     print_table(f"Irreducible force constants{at} (eV/Å²)", columns, rows)
-    for name, value in record["self_terms"].items():
-        print(f"{name} = {value:.6f} ± {record['self_terms_sd'][name]:.1e} eV/Å² from the acoustic sum rule")
+    print_self_terms(record)
     print_table(
         "Volumes",
         ("volume", "K", "noise", "points", "residual rms", "by itself", "chi-square", "of", "p"),

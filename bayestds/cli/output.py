@@ -78,6 +78,12 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     console.print(table)
 
 
+def print_self_terms(record: dict[str, Any]) -> None:
+    """Print the self terms of the record of a fit, with their standard errors."""
+    for name, value in record["self_terms"].items():
+        print(f"{name} = {value:.6f} ± {record['self_terms_sd'][name]:.1e} eV/Å² from the acoustic sum rule")
+
+
 def print_background(strengths: dict[str, dict[str, float]]) -> None:
     """Print the strengths of a background, {name: {"value", "sd"}}, with their errors and units."""
     for name, one in strengths.items():

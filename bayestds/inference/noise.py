@@ -68,7 +68,7 @@ def make_fit_data(observations: Observations, noise: float | None) -> FitData:
 
 
 def positive(counts: Float[Array, " n_q"]) -> Float[Array, " n_q"]:
-    """Counts, with a few instead of none."""
+    """Counts (n_q,), with :data:`FEWEST_COUNTS` in place of none."""
     return jnp.maximum(counts, FEWEST_COUNTS)
 
 
@@ -98,7 +98,12 @@ def linearised(data: FitData, log_intensity: Float[Array, " n_q"]) -> FitData:
 
 
 def best_log_scale(data: FitData, log_intensity: Float[Array, " n_q"]) -> Float[Array, ""]:
-    """Logarithm of the scale that fits best to data of known noise."""
+    """Logarithm of the scale that fits best to data of known noise.
+
+    Args:
+        data: what was observed.
+        log_intensity: (n_q,) of the model, without a scale.
+    """
     if data.counts is None:
         return weighted_mean(data, data.log_intensity - log_intensity)
     total = jax.nn.logsumexp(log_intensity + jnp.log(data.counts.exposure))

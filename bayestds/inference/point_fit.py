@@ -240,6 +240,17 @@ def _record(
         progress(f"{stage}: residual rms {here.residual_rms:.2g}, {distance:.2g} standard errors to go")
 
 
+def background_slope(precision: np.ndarray, n_irreducible: int) -> np.ndarray:
+    """db/dφ = -H_bb⁻¹ H_bφ (n_terms, n_irreducible), by which the best strengths follow the constants.
+
+    Args:
+        precision: H (n_parameters, n_parameters), of the constants φ and then the strengths b.
+        n_irreducible: number of constants.
+    """
+    n = n_irreducible
+    return -np.linalg.solve(precision[n:, n:], precision[n:, :n])
+
+
 def result_at(
     forward: ForwardModel,
     problem: Problem,
@@ -264,8 +275,8 @@ def result_at(
     is_stable = bool(stable(forward, location))
     n = problem.irreducible.n_irreducible
     total = np.asarray(here.newton.precision)
-    # Strengths b follow the constants by db/dφ = -H_bb⁻¹ H_bφ; what is left of H is the marginal precision.
-    follow = -np.linalg.solve(total[n:, n:], total[n:, :n])
+    follow = background_slope(total, n)
+    # What is left of H where the strengths follow is the marginal precision.
     precision = total[:n, :n] + total[:n, n:] @ follow
     covariance = np.linalg.inv(precision) if is_stable else np.full_like(precision, np.nan)
     derivative = np.asarray(here.derivative)

@@ -19,7 +19,7 @@ from bayestds.inference.model import (
 )
 from bayestds.inference.noise import FitData, shifted
 from bayestds.inference.nuts import Draws, Sampling, run_nuts
-from bayestds.inference.point_fit import PointFit
+from bayestds.inference.point_fit import PointFit, background_slope
 from bayestds.inference.priors import Prior, shrinkage_shapes
 from bayestds.inference.problem import Problem
 from bayestds.scattering.forward import ForwardModel, stable
@@ -65,17 +65,12 @@ def make_target(problem: Problem, fit: PointFit, prior: Prior, noise: Noise | No
     return Target(coordinates, following(fit), data, prior, noise)
 
 
-def background_slope(fit: PointFit) -> np.ndarray:
-    """Change (n_terms, n_irreducible) of the best strengths of the background with the constants."""
-    n, precision = len(fit.irreducible), fit.parameter_precision
-    return -np.linalg.solve(precision[n:, n:], precision[n:, :n])
-
-
 def following(fit: PointFit) -> ForwardModel:
     """The forward model of a fit, in which the coordinates of the background follow the constants."""
     if not len(fit.background):
         return fit.forward
-    return replace(fit.forward, background_slope=jnp.asarray(background_slope(fit)))
+    slope = background_slope(fit.parameter_precision, len(fit.irreducible))
+    return replace(fit.forward, background_slope=jnp.asarray(slope))
 
 
 def background_coordinates(fit: PointFit) -> Coordinates:
@@ -83,7 +78,7 @@ def background_coordinates(fit: PointFit) -> Coordinates:
     if not len(fit.background):
         return {}
     n = len(fit.irreducible)
-    location = fit.background - background_slope(fit) @ fit.irreducible
+    location = fit.background - background_slope(fit.parameter_precision, n) @ fit.irreducible
     return {"background_offset": (jnp.asarray(location), standard_unit(fit.parameter_precision[n:, n:]))}
 
 
