@@ -17,6 +17,9 @@ from bayestds.crystal.cif import check_cif
 from bayestds.crystal.symmetry import Cell, SpaceGroup, find_cells, find_space_group
 from bayestds.errors import CrystalError
 
+EXACT = 1e-5
+"""Tolerance for positions that were averaged over their space group before, Å."""
+
 
 @dataclass(frozen=True, eq=False)
 class Crystal:
@@ -252,3 +255,16 @@ def build_crystal(
             "Check lattice, space_group and sites.",
         ) from error
     return from_ase(sites)
+
+
+def restore_crystal(
+    lattice_vectors: np.ndarray,
+    fractional_positions: np.ndarray,
+    species: Sequence[str],
+    masses: np.ndarray,
+    conventional_matrix: np.ndarray,
+) -> Crystal:
+    """The very crystal that once had these attributes, its space group found again."""
+    cell = (lattice_vectors, fractional_positions, [chemical_symbols.index(name) for name in species])
+    group = find_space_group(cell, EXACT)
+    return Crystal(lattice_vectors, fractional_positions, tuple(species), masses, conventional_matrix, group)

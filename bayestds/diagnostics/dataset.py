@@ -287,13 +287,23 @@ def _observed(problem: Problem, fit: PointFit, axes: tuple[np.ndarray, np.ndarra
 
 
 def _fixed(problem: Problem) -> xr.Dataset:
+    crystal = problem.irreducible.crystal
     data = {
-        "lattice_vectors": problem.irreducible.crystal.conventional_lattice,
+        "lattice_vectors": crystal.conventional_lattice,
         "supercell_matrix": problem.supercell.matrix,
         "temperature": np.array(problem.temperature),
+        "primitive_vectors": crystal.lattice_vectors,
+        "conventional_matrix": crystal.conventional_matrix,
+        "fractional_positions": crystal.fractional_positions,
+        "masses": crystal.masses,
+        "shell_tolerance": np.array(problem.irreducible.tolerance),
     }
     dims = {"lattice_vectors": ["vector", "axis"], "supercell_matrix": ["supercell_vector", "vector"]}
-    return _dataset(data, {}, dims, "Å, K")
+    dims |= {"primitive_vectors": ["primitive_vector", "axis"], "masses": ["atom"]}
+    dims |= {"conventional_matrix": ["vector", "primitive_vector"]}
+    dims |= {"fractional_positions": ["atom", "primitive_vector"]}
+    fixed = _dataset(data, {}, dims, "Å, amu, K")
+    return fixed.assign(species=("atom", list(crystal.species)))
 
 
 def _dataset(

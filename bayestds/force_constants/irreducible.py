@@ -41,6 +41,7 @@ class IrreducibleForceConstants:
         self_names: names of the self terms that the acoustic sum rule gives.
         self_coefficients: (n_self, n_irreducible), self terms = self_coefficients @ φ.
         sum_rules: the acoustic sum rule of each self term, as text.
+        tolerance: distances closer than this are one shell, Å.
     """
 
     crystal: Crystal
@@ -54,6 +55,7 @@ class IrreducibleForceConstants:
     self_names: tuple[str, ...]
     self_coefficients: np.ndarray
     sum_rules: tuple[str, ...]
+    tolerance: float
 
     @property
     def n_irreducible(self) -> int:
@@ -109,6 +111,7 @@ def irreducible_force_constants(
         self_names,
         coefficients,
         rules,
+        tolerance,
     )
 
 

@@ -29,17 +29,9 @@ from bayestds.inference.predictive import Predictions
 from bayestds.inference.priors import make_prior
 from bayestds.inference.problem import Problem
 from tests.crystals import make_crystal
+from tests.results import AXES, N_POINTS, made_up
 
 NAMES = ("b0", "b1", "b2", "c0", "c1")
-AXES = (np.linspace(-1, 1, 5), np.linspace(0, 1, 4), np.linspace(0, 0.5, 3))
-N_POINTS = 11
-
-
-def made_up(kind: type, **values: Any) -> Any:
-    """An object of a frozen class with these attributes only, whatever else it has."""
-    found = object.__new__(kind)
-    vars(found).update(values)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +43,7 @@ def parts() -> dict[str, Any]:
         Problem,
         irreducible=SimpleNamespace(
             names=NAMES,
+            tolerance=1e-3,
             shells=np.array([1, 1, 1, 2, 2]),
             crystal=make_crystal("fcc"),
             self_names=("a0",),

@@ -1,0 +1,136 @@
+"""Force constants of a result, as values of the irreducible ones and draws of their posterior."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from bayestds.crystal.structure import Crystal, restore_crystal
+from bayestds.crystal.supercell import Supercell, make_supercell
+from bayestds.diagnostics.dataset import IFCS, POINT_FIT, POSTERIOR
+from bayestds.errors import ResultError
+from bayestds.force_constants.irreducible import IrreducibleForceConstants, irreducible_force_constants
+from bayestds.force_constants.linear_map import force_constant_blocks, force_constants, grid_positions
+from bayestds.lattice_dynamics.covariance import is_stable
+
+ROUNDS = 20
+"""Attempts to find enough normal draws within the stable region."""
+
+
+@dataclass(frozen=True, eq=False)
+class ForceConstantDraws:
+    """What a result says of the force constants.
+
+    Attributes:
+        irreducible: what the values mean.
+        mean: (n_irreducible,) eV/Å², of the posterior; of a point fit its value.
+        covariance: (n_irreducible, n_irreducible) eV²/Å⁴.
+        draws: (n_draws, n_irreducible) eV/Å², of the posterior; of a point fit, of its normal
+            approximation within the region of stable crystals.
+        supercell: of the fit.
+        temperature: K.
+    """
+
+    irreducible: IrreducibleForceConstants
+    mean: np.ndarray
+    covariance: np.ndarray
+    draws: np.ndarray
+    supercell: Supercell
+    temperature: float
+
+
+def force_constant_draws(tree: xr.DataTree, n_draws: int = 200, seed: int = 0) -> ForceConstantDraws:
+    """Draws of the force constants of a result.
+
+    Args:
+        tree: a result.
+        n_draws: how many; of a posterior they are spread evenly over its draws, and are at most all of them.
+        seed: of the draws of a point fit.
+
+    Raises:
+        ResultError: the result lacks its crystal, or has no covariance.
+    """
+    fit, fixed = tree[POINT_FIT].dataset, tree["constant_data"].dataset
+    irreducible = _irreducible(tree)
+    matrix = fixed["supercell_matrix"].values @ np.linalg.inv(irreducible.crystal.conventional_matrix)
+    supercell = make_supercell(irreducible.crystal, np.rint(matrix).astype(int))
+    if tree.attrs["kind"] == POSTERIOR:
+        every = tree[POSTERIOR].dataset[IFCS].values
+        every = every.reshape(-1, every.shape[-1])
+        mean, covariance = every.mean(axis=0), np.atleast_2d(np.cov(every.T))
+        draws = every[np.unique(np.linspace(0, len(every) - 1, n_draws).astype(int))]
+    else:
+        mean, covariance = fit["value"].values, fit["covariance"].values
+        draws = _stable_draws(irreducible, supercell, mean, covariance, n_draws, seed)
+    return ForceConstantDraws(irreducible, mean, covariance, draws, supercell, float(fixed["temperature"]))
+
+
+def _irreducible(tree: xr.DataTree) -> IrreducibleForceConstants:
+    fit, fixed = tree[POINT_FIT].dataset, tree["constant_data"].dataset
+    if "primitive_vectors" not in fixed:
+        raise ResultError(
+            "The result does not hold its crystal.",
+            "It was written by an early version of bayestds.",
+            "Fit the volume again.",
+        )
+    names = tuple(str(name) for name in fit["irreducible"].values)
+    found = irreducible_force_constants(
+        _crystal(fixed), int(fit["shell"].max()), float(fixed["shell_tolerance"])
+    )
+    if found.names != names:
+        raise ResultError(
+            "The force constants of the result are not those of its crystal.",
+            f"They are called {', '.join(names)}; the crystal has {', '.join(found.names)}.",
+            "The file may be damaged, or another version of bayestds wrote it: fit the volume again.",
+        )
+    return found
+
+
+def _crystal(fixed: xr.Dataset) -> Crystal:
+    return restore_crystal(
+        fixed["primitive_vectors"].values,
+        fixed["fractional_positions"].values,
+        [str(name) for name in fixed["species"].values],
+        fixed["masses"].values,
+        fixed["conventional_matrix"].values,
+    )
+
+
+def _stable_draws(
+    irreducible: IrreducibleForceConstants,
+    supercell: Supercell,
+    mean: np.ndarray,
+    covariance: np.ndarray,
+    n_draws: int,
+    seed: int,
+) -> np.ndarray:
+    """Draws of a normal distribution that are stable crystals."""
+    if not np.isfinite(covariance).all():
+        raise ResultError(
+            "The result has no standard errors.",
+            "Its fit failed, or ended at an unstable crystal.",
+            "See `bayestds summary`, and fit again from another start.",
+        )
+    basis, positions = jnp.asarray(irreducible.basis), grid_positions(irreducible, supercell)
+
+    @jax.jit
+    @jax.vmap
+    def stable(values):
+        constants = force_constants(basis, values)
+        return is_stable(
+            force_constant_blocks(constants, positions, supercell.grid_shape, irreducible.crystal.n_atoms)
+        )
+
+    rng, kept = np.random.default_rng(seed), np.zeros((0, len(mean)))
+    for _ in range(ROUNDS):
+        found = rng.multivariate_normal(mean, covariance, n_draws, method="eigh")
+        kept = np.concatenate([kept, found[np.asarray(stable(found))]])[:n_draws]
+        if len(kept) == n_draws:
+            return kept
+    raise ResultError(
+        "The errors of the result are so large that it says little of the crystal.",
+        f"Of {ROUNDS * n_draws} draws of its force constants {len(kept)} are stable crystals.",
+        "Sample the posterior with `bayestds sample`, which keeps to stable crystals, or use more data.",
+    )

@@ -1,0 +1,81 @@
+"""Results of a few crystals without the fit that would lead to them."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayestds.diagnostics.dataset import POSTERIOR, point_fit_tree
+from bayestds.inference.point_fit import PointFit
+from bayestds.inference.problem import Problem
+from tests.brute_force import random_stable
+from tests.crystals import SAMPLES, default_supercell, make_irreducible
+
+AXES = (np.linspace(-1, 1, 5), np.linspace(0, 1, 4), np.linspace(0, 0.5, 3))
+N_POINTS = 11
+
+
+def made_up(kind: type, **values: Any) -> Any:
+    """An object of a frozen class with these attributes only, whatever else it has."""
+    found = object.__new__(kind)
+    vars(found).update(values)
+    return found
+
+
+def point_fit_result(
+    name: str,
+    values: np.ndarray | None = None,
+    covariance: np.ndarray | None = None,
+    n_shells: int | None = None,
+    temperature: float = 300.0,
+) -> xr.DataTree:
+    """A point fit of a crystal of the tests, by default with random stable constants known to 1 %."""
+    irreducible = make_irreducible(name, n_shells or SAMPLES[name].n_shells)
+    supercell = default_supercell(name)
+    values = random_stable(irreducible, supercell, 0) if values is None else values
+    if covariance is None:
+        covariance = np.diag((0.01 * np.abs(values) + 1e-6) ** 2)
+    rng, n = np.random.default_rng(0), len(values)
+    problem = made_up(
+        Problem,
+        irreducible=irreducible,
+        supercell=supercell,
+        temperature=temperature,
+        grid=SimpleNamespace(
+            multiplicity=rng.integers(1, 9, N_POINTS),
+            q_points=rng.normal(size=(N_POINTS, 3)),
+            point_of_voxel=rng.integers(-1, N_POINTS, (5, 4, 3)),
+        ),
+        data=SimpleNamespace(log_intensity=rng.normal(size=N_POINTS)),
+        instrument=None,
+        prior_scales=np.ones(n),
+    )
+    fit = made_up(
+        PointFit,
+        irreducible=values,
+        covariance=covariance,
+        log_intensity=rng.normal(size=N_POINTS),
+        residual=rng.normal(size=N_POINTS),
+        weight=rng.uniform(1, 2, N_POINTS),
+        background=np.zeros(0),
+        log_scale=0.5,
+        noise_variance=4.0,
+        residual_rms=0.01,
+        converged=True,
+        message="Converged.",
+        history=rng.normal(size=(3, n + 1)),
+    )
+    columns = {"start": values, "clustered_standard_error": np.sqrt(np.diag(covariance))}
+    return point_fit_tree(problem, fit, AXES, columns, {"model": name, "model_text": "", "command": "fit"})
+
+
+def posterior_result(name: str, draws: np.ndarray, n_shells: int | None = None) -> xr.DataTree:
+    """A posterior of a crystal of the tests: draws (chains, draws, n_irreducible), eV/Å²."""
+    flat = draws.reshape(-1, draws.shape[-1])
+    tree = point_fit_result(name, flat.mean(axis=0), np.atleast_2d(np.cov(flat.T)), n_shells)
+    labels = tree["point_fit"].dataset["irreducible"].values
+    dims = ("chain", "draw", "irreducible")
+    tree[POSTERIOR] = xr.DataTree(xr.Dataset({"ifcs": (dims, draws)}, coords={"irreducible": labels}))
+    tree.attrs["kind"] = POSTERIOR
+    return tree
