@@ -69,9 +69,9 @@ def read_phonopy(folder: Path, cell: Path) -> ForeignConstants:
         )
     except Exception as error:  # phonopy's readers raise anything from IndexError to AssertionError
         raise ForceConstantsError(
-            f"{constants or forces or cell} cannot be read with {cell.name}.",
-            f"Phonopy says: {type(error).__name__}: {error}".rstrip(": "),
-            "The file may be cut off or belong to another supercell: write it again with phonopy.",
+            f"{' with '.join(str(path) for path in (cell, constants or forces) if path)} cannot be read.",
+            f"Phonopy says: {type(error).__name__}: {' '.join(str(error).split())}".rstrip(": "),
+            "A file may be cut off, or they belong to different supercells: write them again with phonopy.",
         ) from error
     if phonon.force_constants is None:
         raise ForceConstantsError(

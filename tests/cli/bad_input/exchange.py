@@ -208,8 +208,8 @@ EXCHANGE = [
     Case(
         "potential: IFC set of another crystal",
         nickel,
-        "validate r.nc mg_hcp:bvk",
-        ("mg_hcp:bvk", "another crystal"),
+        "validate r.nc mg_hcp:bvk_290K",
+        ("mg_hcp:bvk_290K", "another crystal"),
     ),
     Case("potential: folder of something else", nickel, "validate r.nc .", ("phonopy.yaml",)),
     Case(
