@@ -47,8 +47,8 @@ def potential_constants(
 ) -> PotentialConstants:
     """Force constants of a potential, projected on the irreducible ones of a crystal.
 
-    One atom of each kind that symmetry tells apart is moved along as few axes as symmetry allows, and the
-    forces on all atoms of the supercell are taken, with differences of fourth order.
+    One atom of each kind that symmetry tells apart is moved along as few of x, y, z as symmetry allows, and
+    the forces on all atoms of the supercell are taken, with differences of fourth order.
 
     Args:
         calculator: of ASE.
@@ -88,7 +88,7 @@ def potential_constants(
 
 
 def irreducible_displacements(crystal: Crystal) -> list[tuple[int, list[np.ndarray]]]:
-    """Atoms of the primitive cell and the axes that each has to be moved along; symmetry gives the rest."""
+    """Atoms of the primitive cell, and which of x, y, z each is moved along; symmetry gives the rest."""
     permutations, rotations = crystal.space_group.permutations, crystal.cartesian_rotations
     found, done = [], set()
     for atom in range(crystal.n_atoms):
