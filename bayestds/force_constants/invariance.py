@@ -103,11 +103,12 @@ def constrained(irreducible: IrreducibleForceConstants, invariance: Invariance) 
         CrystalError: no free parameter is left.
     """
     conditions = independent_conditions(irreducible, invariance)
+    if not len(conditions):
+        return replace(irreducible, invariance=invariance)
     if len(conditions) == irreducible.n_irreducible:
         raise CrystalError(
             f'invariance = "{invariance}" leaves no force constant free.',
-            f"{irreducible.n_shells} shells of this crystal have {irreducible.n_irreducible} force constants, "
-            f"and as many conditions.",
+            f"{irreducible.n_shells} shells have {len(conditions)} constants and as many conditions.",
             "Use more shells, or leave `invariance` out.",
         )
     given_up = _given_up(conditions)
@@ -125,10 +126,10 @@ def constrained(irreducible: IrreducibleForceConstants, invariance: Invariance) 
         orbit_matrices=_orbit_matrices(irreducible, basis, names),
         basis=basis,
         self_coefficients=selfs,
-        sum_rules=irreducible.sum_rules if len(free) == len(expansion) else _sum_rules(irreducible, selfs, names),
+        sum_rules=_sum_rules(irreducible, selfs, names),
         expansion=expansion,
         invariance=invariance,
-    )  # fmt: skip
+    )
 
 
 def _given_up(conditions: np.ndarray) -> np.ndarray:

@@ -18,7 +18,11 @@ from bayestds.units import GIGAPASCAL
 VOIGT = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])
 """The pairs of axes 1 to 6: xx yy zz yz xz xy."""
 
-_ORDER = "11 12 13 22 23 33 44 55 66 14 15 16 24 25 26 34 35 36 45 46 56".split()
+_ORDER = (
+    [(i, j) for i in range(3) for j in range(i, 3)]
+    + [(3, 3), (4, 4), (5, 5)]
+    + [(i, j) for i in range(5) for j in range(max(3, i + 1), 6)]
+)
 """Order in which elements are chosen as independent ones."""
 
 
@@ -135,7 +139,7 @@ def _zone_centre(
 
 
 def rotation_scale(irreducible: IrreducibleForceConstants, values: np.ndarray) -> float:
-    """Size of the terms that cancel in the forces of a turned crystal, eV/Å: the largest Σ |Φ| |d| of an atom.
+    """The terms that should cancel in the forces of a turned crystal, eV/Å: the largest Σ |Φ| |d| of an atom.
 
     Args:
         irreducible: what the values mean.
@@ -152,19 +156,18 @@ def independent_elements(crystal: Crystal) -> dict[str, tuple[int, int]]:
     They are chosen in the order C11 C12 C13 C22 C23 C33 C44 C55 C66 C14 C15 ...: those of the textbooks,
     except that a trigonal crystal whose twofold axes lie across a has C15 for C14.
     """
-    places = [(int(name[0]) - 1, int(name[1]) - 1) for name in _ORDER]
     axes = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
     elements = np.array([[sorted((first, second)) for second in axes.ravel()] for first in axes.ravel()])
-    tensors = (elements.reshape(81, 1, 2) == places).all(axis=-1).astype(float)
+    tensors = (elements.reshape(81, 1, 2) == _ORDER).all(axis=-1).astype(float)
     pairs = [np.kron(w, w) for w in np.unique(np.round(crystal.cartesian_rotations, 9), axis=0)]
     # Each tensor averaged over the point group, (21, 21): its columns span what symmetry allows.
     allowed = tensors.T @ np.mean([np.kron(pair, pair) for pair in pairs], axis=0) @ tensors
     chosen: list[int] = []
-    for i in range(len(places)):
+    for i in range(len(_ORDER)):
         # Elements of the average are sums of a few products of cosines, so a rank is never close.
         if np.linalg.matrix_rank(allowed[[*chosen, i]], tol=1e-6) > len(chosen):
             chosen.append(i)
-    return {f"C{_ORDER[i]}": places[i] for i in chosen}
+    return {f"C{_ORDER[i][0] + 1}{_ORDER[i][1] + 1}": _ORDER[i] for i in chosen}
 
 
 def bulk_and_shear(stiffness: Float[np.ndarray, "*draws 6 6"]) -> tuple[np.ndarray, np.ndarray]:
