@@ -1,8 +1,8 @@
 """Rotational invariance and the Huang conditions, as linear conditions on the irreducible constants.
 
 Symmetry and the acoustic sum rule are not all that force constants obey. The energy of a crystal does not
-change when it is turned (Born and Huang 1954, section 23), and a crystal without stress has long waves
-that elasticity describes (section 27). Both are sums over bonds; lengths and positions in them are real
+change when it is turned, and the long waves of a crystal without stress are those of elasticity (Born and
+Huang, Dynamical Theory of Crystal Lattices (1954), chapter V). Both are sums over bonds; lengths and positions in them are real
 numbers, so their null space is found in floating point, unlike that of symmetry.
 """
 
@@ -12,7 +12,6 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from bayestds.errors import CrystalError
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
 
 Invariance = Literal["none", "rotation", "huang", "both"]
@@ -55,7 +54,7 @@ def rotation_conditions(
 ) -> Float[np.ndarray, "n_conditions n_irreducible"]:
     """Rows A, Å, of A φ = 0: no force on any atom of a crystal that is turned as a whole.
 
-    Λ_κ,αβγ = Λ_κ,αγβ (Born and Huang 1954, eq. 23.24, without a stress): 9 rows for each atom.
+    Λ_κ,αβγ = Λ_κ,αγβ (Born and Huang): 9 rows for each atom.
     """
     moments = first_moments(irreducible)
     first, second = _BELOW_DIAGONAL
@@ -66,7 +65,8 @@ def rotation_conditions(
 def huang_conditions(irreducible: IrreducibleForceConstants) -> Float[np.ndarray, "15 n_irreducible"]:
     """Rows A, Å², of A φ = 0: vanishing stress, Σ Φ_αβ d_γ d_λ = Σ Φ_γλ d_α d_β.
 
-    The conditions of Huang (Born and Huang 1954, eq. 27.17), αβ and γλ being any two of the six pairs.
+    The conditions of Huang (Born and Huang; Lin, Poncé and Marzari, npj Comput. Mater. 8 (2022) 236), αβ and γλ
+    being any two of the six pairs of axes.
     """
     six = second_moments(irreducible)[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
     six = six[:, [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
@@ -94,23 +94,15 @@ def constrained(irreducible: IrreducibleForceConstants, invariance: Invariance) 
 
     The parameters that remain keep their names and are elements of the same blocks. Those of the outermost
     shells are given up first: their bonds are the longest, so they meet the conditions with the least change.
+    At least one is left for every orbit: a central spring at rest length obeys any condition.
 
     Args:
         irreducible: free but for symmetry and the acoustic sum rule.
         invariance: the conditions.
-
-    Raises:
-        CrystalError: no free parameter is left.
     """
     conditions = independent_conditions(irreducible, invariance)
     if not len(conditions):
         return replace(irreducible, invariance=invariance)
-    if len(conditions) == irreducible.n_irreducible:
-        raise CrystalError(
-            f'invariance = "{invariance}" leaves no force constant free.',
-            f"{irreducible.n_shells} shells have {len(conditions)} constants and as many conditions.",
-            "Use more shells, or leave `invariance` out.",
-        )
     given_up = _given_up(conditions)
     free = np.setdiff1d(np.arange(irreducible.n_irreducible), given_up)
     expansion = np.zeros((irreducible.n_irreducible, len(free)))

@@ -1,6 +1,6 @@
 """Elastic constants from force constants, by the method of long waves.
 
-Born and Huang, Dynamical Theory of Crystal Lattices (1954), sections 26 and 27. The expansion of the lattice
+Born and Huang, Dynamical Theory of Crystal Lattices (1954), chapter V. The expansion of the lattice
 sums to second order in q is done exactly, in sums over bonds; no finite wave vector takes part.
 """
 
@@ -45,7 +45,7 @@ class LongWaves:
     def waves(self) -> np.ndarray:
         """(..., 3, 3, 3, 3) A in GPa with ρω² u_α = A_αβγλ q_γ q_λ u_β, symmetric in αβ and in γλ.
 
-        A = [αβ,γλ] + ((αγ,βλ) + (αλ,βγ)) / 2, eq. 26.25 of Born and Huang.
+        A = [αβ,γλ] + ((αγ,βλ) + (αλ,βγ)) / 2.
         """
         inner = np.einsum("...acbd->...abcd", self.round) + np.einsum("...adbc->...abcd", self.round)
         return self.square + inner / 2
@@ -54,7 +54,7 @@ class LongWaves:
     def stiffness(self) -> np.ndarray:
         """(..., 6, 6) elastic constants C in GPa, in Voigt's notation.
 
-        C_αγβλ = A_αβγλ + A_βγαλ - A_βλαγ (Born and Huang, eq. 27.21 with 27.24). That is an elastic tensor
+        C_αγβλ = A_αβγλ + A_βγαλ - A_βλαγ. That is an elastic tensor
         only if A_αβγλ = A_γλαβ, which the Huang conditions and rotational invariance together ensure. Where
         they do not hold, A is replaced by its mean with the exchanged one.
         """
