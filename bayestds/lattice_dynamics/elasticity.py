@@ -67,17 +67,17 @@ class LongWaves:
     @property
     def huang(self) -> np.ndarray:
         """(...,) GPa, the largest element of [αβ,γλ] - [γλ,αβ]; zero without a stress."""
-        return np.abs(self.square - _exchanged(self.square)).max(axis=(-4, -3, -2, -1))
+        return np.asarray(np.abs(self.square - _exchanged(self.square)).max(axis=(-4, -3, -2, -1)))
 
     @property
     def relative_huang(self) -> np.ndarray:
         """The same as a share of the largest elastic constant."""
-        return self.huang / np.abs(self.stiffness).max(axis=(-2, -1))
+        return np.asarray(self.huang / np.abs(self.stiffness).max(axis=(-2, -1)))
 
     @property
     def rotation(self) -> np.ndarray:
         """(...,) eV/Å, the largest force on an atom, per radian, in a crystal that is turned."""
-        return np.linalg.norm(self.torque, axis=-2).max(axis=(-2, -1))
+        return np.asarray(np.linalg.norm(self.torque, axis=-2).max(axis=(-2, -1)))
 
 
 def _exchanged(tensor: np.ndarray) -> np.ndarray:
@@ -175,14 +175,14 @@ def bulk_and_shear(stiffness: Float[np.ndarray, "*draws 6 6"]) -> tuple[np.ndarr
 
     Hill, Proc. Phys. Soc. A 65 (1952) 349. From elastic constants (..., 6, 6) in GPa.
     """
-    compliance = np.linalg.inv(stiffness)
-
-    def parts(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        normal = np.trace(matrix[..., :3, :3], axis1=-2, axis2=-1)
-        shear = np.trace(matrix[..., 3:, 3:], axis1=-2, axis2=-1)
-        return normal, matrix[..., :3, :3].sum(axis=(-2, -1)) - normal, shear
-
-    (c, c_off, c_shear), (s, s_off, s_shear) = parts(stiffness), parts(compliance)
+    (c, c_off, c_shear), (s, s_off, s_shear) = _parts(stiffness), _parts(np.linalg.inv(stiffness))
     bulk = (c + c_off) / 9 + 1 / (s + s_off)
     shear = (c - c_off / 2 + 3 * c_shear) / 15 + 15 / (4 * s - 2 * s_off + 3 * s_shear)
-    return bulk / 2, shear / 2
+    return np.asarray(bulk / 2), np.asarray(shear / 2)
+
+
+def _parts(matrix: np.ndarray) -> np.ndarray:
+    """Sums (3, ...) of C11 C22 C33, of the rest of the upper left quarter, and of C44 C55 C66."""
+    normal = np.trace(matrix[..., :3, :3], axis1=-2, axis2=-1)
+    shear = np.trace(matrix[..., 3:, 3:], axis1=-2, axis2=-1)
+    return np.stack([normal, matrix[..., :3, :3].sum(axis=(-2, -1)) - normal, shear])
