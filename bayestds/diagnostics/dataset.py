@@ -194,7 +194,7 @@ def posterior_tree(
 
 
 def shells_of(tree: xr.DataTree) -> int:
-    """Number of neighbour shells of a result; the last may have no parameter left where there is invariance."""
+    """Number of neighbour shells of a result; with invariance the last may have no parameter left."""
     fixed = tree["constant_data"].dataset
     # Results without this number were written before there was any.
     return int(fixed["n_shells"] if "n_shells" in fixed else tree[POINT_FIT].dataset["shell"].max())

@@ -2,8 +2,8 @@
 
 Symmetry and the acoustic sum rule are not all that force constants obey. The energy of a crystal does not
 change when it is turned, and the long waves of a crystal without stress are those of elasticity (Born and
-Huang, Dynamical Theory of Crystal Lattices (1954), chapter V). Both are sums over bonds; lengths and positions in them are real
-numbers, so their null space is found in floating point, unlike that of symmetry.
+Huang, Dynamical Theory of Crystal Lattices (1954), chapter V). Both are sums over bonds. Lengths and
+positions in them are real numbers, so their null space is found in floating point, unlike that of symmetry.
 """
 
 from dataclasses import replace
@@ -65,8 +65,8 @@ def rotation_conditions(
 def huang_conditions(irreducible: IrreducibleForceConstants) -> Float[np.ndarray, "15 n_irreducible"]:
     """Rows A, Å², of A φ = 0: vanishing stress, Σ Φ_αβ d_γ d_λ = Σ Φ_γλ d_α d_β.
 
-    The conditions of Huang (Born and Huang; Lin, Poncé and Marzari, npj Comput. Mater. 8 (2022) 236), αβ and γλ
-    being any two of the six pairs of axes.
+    The conditions of Huang (Born and Huang; Lin, Poncé and Marzari, npj Comput. Mater. 8 (2022) 236), with any
+    two of the six pairs of axes as αβ and γλ.
     """
     six = second_moments(irreducible)[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
     six = six[:, [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]

@@ -117,7 +117,7 @@ def test_springs_under_tension_violate_the_huang_conditions_by_their_stress(name
 
 @pytest.mark.parametrize("name", ["wurtzite", "quartz", "p1"])
 def test_springs_under_tension_violate_rotation_by_the_force_on_an_atom(name):
-    """A turned crystal turns its forces with it: Σ (-t) (δ_αβ d_γ - δ_αγ d_β) of an atom, S d its own force."""
+    """A turned crystal turns its forces with it: with F = Σ (-t) d they are δ_αβ F_γ - δ_αγ F_β."""
     irreducible = make_irreducible(name)
     rng, n = np.random.default_rng(4), len(irreducible.orbits)
     springs = springs_of(irreducible, rng.uniform(1, 3, n), rng.uniform(0, 0.3, n))
