@@ -65,8 +65,8 @@ def rotation_conditions(
 def huang_conditions(irreducible: IrreducibleForceConstants) -> Float[np.ndarray, "15 n_irreducible"]:
     """Rows A, Å², of A φ = 0: vanishing stress, Σ Φ_αβ d_γ d_λ = Σ Φ_γλ d_α d_β.
 
-    The conditions of Huang (Born and Huang; Lin, Poncé and Marzari, npj Comput. Mater. 8 (2022) 236), with any
-    two of the six pairs of axes as αβ and γλ.
+    The conditions of Huang, with any two of the six pairs of axes as αβ and γλ (Born and Huang; Lin, Poncé
+    and Marzari, npj Comput. Mater. 8 (2022) 236).
     """
     six = second_moments(irreducible)[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
     six = six[:, [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]

@@ -119,8 +119,7 @@ def test_sound_velocities_are_those_of_christoffel(name):
 def test_waves_of_a_crystal_under_stress_are_right_all_the_same(name):
     """The brackets themselves give the velocities of any force constants, conditions obeyed or not.
 
-    Only the elastic tensor needs them. (Crystals without a centre of symmetry also need rotational invariance:
-    otherwise ω² begins with a term linear in q.)
+    Only the elastic tensor needs them. (Without a centre of symmetry ω² would begin with a term linear in q.)
     """
     irreducible = make_irreducible(name)
     rng = np.random.default_rng(5)
