@@ -27,7 +27,7 @@ MANY_MAPS = 20_000
 
 @pytest.fixture(autouse=True, scope="module")
 def _few_memory_maps() -> Iterator[None]:
-    """Keep a worker below the limit: each compiled program holds several maps, and without maps it crashes."""
+    """Keep a worker below the limit: a compiled program holds several maps, and without any it crashes."""
     yield
     maps = Path("/proc/self/maps")
     if maps.exists() and len(maps.read_bytes().splitlines()) > MANY_MAPS:
