@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import phonopy
-
 from measured import COPPER, LANDOLT, MEASURED, NEWTON_PER_METRE, Table, hexagonal_block, read_table, springs
 
 from bayestds.crystal.structure import build_crystal
@@ -75,8 +74,10 @@ def from_table(irreducible, table: dict[str, list], unit: float) -> dict[str, fl
     return from_blocks(irreducible, [bonds[i] for i in kept], [blocks[i] for i in kept])
 
 
-def softened_springs(irreducible, like: ForceConstantSet, shells: int) -> ForceConstantSet:
-    """A start that is not the truth: springs to the first shells only, 0.7 as stiff."""
+def softened_springs(
+    irreducible, like: ForceConstantSet, shells: int, central: bool = False
+) -> ForceConstantSet:
+    """A start that is not the truth: springs to the first shells only, 0.7 as stiff; central: along bonds."""
     constants = irreducible.basis @ np.array([like.values[name] for name in irreducible.names])
     values = np.zeros(irreducible.n_irreducible)
     for orbit in irreducible.orbits:
@@ -86,11 +87,12 @@ def softened_springs(irreducible, like: ForceConstantSet, shells: int) -> ForceC
         bond = irreducible.crystal.bond_vectors(orbit.representative[None])[0]
         direction = bond / np.linalg.norm(bond)
         radial = -direction @ constants[pair] @ direction
-        tangential = (-np.trace(constants[pair]) - radial) / 2
+        tangential = 0.0 if central else (-np.trace(constants[pair]) - radial) / 2
         block = springs(bond, 0.7 * radial, 0.7 * tangential)
         values += np.linalg.lstsq(irreducible.basis[pair].reshape(9, -1), block.ravel(), rcond=1e-8)[0]
     source = (
-        f"guess: axially symmetric springs, 0.7 of the radial and mean transverse stiffness of {like.name} "
+        f"guess: {'central' if central else 'axially symmetric'} springs, 0.7 of the radial "
+        f"{'' if central else 'and mean transverse '}stiffness of {like.name} "
         f"in shell{' 1' if shells == 1 else f's 1 to {shells}'}, none beyond"
     )
     return ForceConstantSet(
@@ -253,7 +255,7 @@ def measured(table: Table):
         bvk = ForceConstantSet(f"bvk_{table.temperature}K", source, values)
         # bcc and hcp: the second shell is about as near as the first.
         nearest = 1 if np.isclose(np.linalg.det(irreducible.crystal.conventional_matrix), 4) else 2
-        return [bvk, softened_springs(irreducible, bvk, table.guess_shells or nearest)]
+        return [bvk, softened_springs(irreducible, bvk, nearest, table.central)]
 
     return make_sets
 

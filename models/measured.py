@@ -28,7 +28,7 @@ class Table:
         temperature: K.
         remark: what a user must know about the table.
         repaired: changes the dictionary of blocks where a misprint is certain.
-        guess_shells: shells with springs in the guess; None for the nearest neighbours.
+        central: the springs of the guess are central, because with the transverse ones they are unstable.
     """
 
     entry: str
@@ -36,7 +36,7 @@ class Table:
     temperature: int
     remark: str = ""
     repaired: Callable[[dict], None] = lambda blocks: None
-    guess_shells: int | None = None
+    central: bool = False
 
 
 def _silver(blocks: dict) -> None:
@@ -53,17 +53,20 @@ MEASURED = {
         "ag_296",
         "neutron scattering at 296 K: Kamitakahara, Brockhouse, Phys. Lett. 29A (1969) 639",
         296,
-        "its 1ZZ (b1) is taken as -1.75 instead of 1.75 N/m: only so is the transverse frequency at X that of the "
-        "other table of silver, and C44 near the measured one",
+        "its 1ZZ (b1) is taken as -1.75 instead of 1.75 N/m: only so is the transverse frequency at X that "
+        "of the other table of silver, and C44 near the measured one",
         _silver,
     ),
     "al_fcc": Table(
-        "al_300", "neutron scattering at 300 K: Gilat, Nicklow, Phys. Rev. 143 (1966) 487", 300, "axially symmetric"
+        "al_300",
+        "neutron scattering at 300 K: Gilat, Nicklow, Phys. Rev. 143 (1966) 487",
+        300,
+        "axially symmetric",
     ),
     "au_fcc": Table(
         "au_295",
-        "neutron scattering at 295 K: probably Lynn, Smith, Nicklow, Phys. Rev. B 8 (1973) 3493 (the repository "
-        "repeats the reference of aluminium)",
+        "neutron scattering at 295 K: probably Lynn, Smith, Nicklow, Phys. Rev. B 8 (1973) 3493 (the "
+        "repository repeats the reference of aluminium)",
         295,
     ),
     "ce_fcc": Table(
@@ -72,7 +75,9 @@ MEASURED = {
         295,
         "γ-Ce, so at room temperature: the repository says 295 K in the name of the table and 80 K inside",
     ),
-    "cr_bcc": Table("cr_300", "neutron scattering at 300 K: Shaw, Muhlestein, Phys. Rev. B 4 (1971) 969", 300),
+    "cr_bcc": Table(
+        "cr_300", "neutron scattering at 300 K: Shaw, Muhlestein, Phys. Rev. B 4 (1971) 969", 300
+    ),
     "fe_bcc": Table(
         "fe_295", "neutron scattering at 295 K: Minkiewicz, Shirane, Nathans, Phys. Rev. 162 (1967) 528", 295
     ),
@@ -100,7 +105,9 @@ MEASURED = {
     "pt_fcc": Table(
         "pt_90", "neutron scattering at 90 K: Dutton, Brockhouse, Miiller, Can. J. Phys. 50 (1972) 2915", 90
     ),
-    "rb_bcc": Table("rb_85", "neutron scattering at 85 K: Copley, Brockhouse, Can. J. Phys. 51 (1973) 657", 85),
+    "rb_bcc": Table(
+        "rb_85", "neutron scattering at 85 K: Copley, Brockhouse, Can. J. Phys. 51 (1973) 657", 85
+    ),
     "sc_hcp": Table("sc_295", "Singh, Prakash, Physica 50 (1970) 10", 295),
     "th_fcc": Table(
         "th_296",
@@ -113,6 +120,7 @@ MEASURED = {
         "ti_295",
         "neutron scattering at 295 K: Stassis, Arch, Harmon, Wakabayashi, Phys. Rev. B 19 (1979) 181",
         295,
+        central=True,
     ),
     "v_bcc": Table(
         "v_296",
@@ -122,22 +130,27 @@ MEASURED = {
     ),
     "w_bcc": Table(
         "w_298",
-        "neutron scattering at 298 K: Larose, Brockhouse, Can. J. Phys. 54 (1976) 1819, with data of Chen (1964)",
+        "neutron scattering at 298 K: Larose, Brockhouse, Can. J. Phys. 54 (1976) 1819, with data "
+        "of Chen (1964)",
         298,
     ),
     "y_hcp": Table(
-        "y_295", "neutron scattering at 295 K: Sinha, Brun, Muhlestein, Sakurai, Phys. Rev. B 1 (1970) 2430", 295
+        "y_295",
+        "neutron scattering at 295 K: Sinha, Brun, Muhlestein, Sakurai, Phys. Rev. B 1 (1970) 2430",
+        295,
     ),
     "zn_hcp": Table(
         "zn_80",
         "neutron scattering at 80 K: Chesser, Axe, Phys. Rev. B 9 (1974) 4060",
         80,
-        guess_shells=3,  # two do not hold it together
+        central=True,
     ),
     "zr_hcp": Table(
         "zr_295",
-        "neutron scattering at 295 K: Stassis, Zarestky, Arch, McMasters, Harmon, Phys. Rev. B 18 (1978) 2632",
+        "neutron scattering at 295 K: Stassis, Zarestky, Arch, McMasters, Harmon, Phys. Rev. B 18 "
+        "(1978) 2632",
         295,
+        central=True,
     ),
 }
 
@@ -169,7 +182,7 @@ def hexagonal_block(bond: np.ndarray, a: float, c: float, shells: dict) -> np.nd
 
     The shells are numbered as in an ideal hcp crystal, whatever c/a. Constants are `f_r` along the bond and
     `f_t` across it, or those of the modified axially symmetric model (DeWames, Wolfram, Lehman, Phys. Rev.
-    138 (1965) A717): `K` along it, and `C_Bx`, `C_Bz` along the axes for displacements in the plane and along c.
+    138 (1965) A717): `K` along it, and `C_Bx`, `C_Bz` for displacements in the plane and along c.
     """
     # Length of the bond in the plane, and along c.
     places = np.array(
