@@ -22,14 +22,14 @@ NOTICEABLE = 0.01
 def elastic_summary(draws: ForceConstantDraws) -> dict[str, Any]:
     """Elastic constants with their uncertainty, as a record of plain numbers.
 
-    "elastic_GPa": {"C11": {"mean", "sd", "interval_low", "interval_high"}, ..., "K": ..., "G": ...}, the
-    elements that symmetry leaves independent, and Hill's bulk and shear modulus of a polycrystal, over the
-    draws. "elastically_stable": the share of draws whose elastic matrix is positive definite (Born).
-    "invariance", at the mean: "imposed"; "huang_GPa", the largest [αβ,γλ] - [γλ,αβ], and "huang_relative", its
-    share of the largest elastic constant; "rotation_eV_per_angstrom", the largest force on an atom per radian
-    when the crystal is turned, and "rotation_relative", its share of the terms that should cancel in it;
-    "conditions", how many are not imposed, and "chi_square" of their violation with as many degrees of freedom.
-    "elastic_words": what this means.
+    - "elastic_GPa": {"C11": {"mean", "sd", "interval_low", "interval_high"}, ..., "K": ..., "G": ...}, over
+      the draws: the elements that symmetry leaves independent, and Hill's bulk and shear modulus.
+    - "elastically_stable": the share of draws whose elastic matrix is positive definite (Born).
+    - "invariance", at the mean: "imposed"; "huang_GPa", the largest [αβ,γλ] - [γλ,αβ], and "huang_relative",
+      its share of the largest elastic constant; "rotation_eV_per_angstrom", the largest force on an atom per
+      radian when the crystal is turned, and "rotation_relative", its share of the terms that should cancel;
+      "conditions", how many are not imposed, and "chi_square" of their violation, null without any.
+    - "elastic_words": what this means.
     """
     irreducible = draws.irreducible
     stiffness = long_waves(irreducible, draws.draws).stiffness
@@ -41,7 +41,7 @@ def elastic_summary(draws: ForceConstantDraws) -> dict[str, Any]:
         "elastic_GPa": {name: _spread(values) for name, values in columns.items()},
         "elastically_stable": stable,
         "invariance": violation,
-        "elastic_words": _words(stable, violation),
+        "elastic_words": _words(stable, violation, irreducible.crystal.is_centrosymmetric),
     }
 
 
@@ -75,7 +75,7 @@ def _violation(
     }
 
 
-def _words(stable: float, violation: dict[str, Any]) -> list[str]:
+def _words(stable: float, violation: dict[str, Any], centrosymmetric: bool) -> list[str]:
     """Sentences on what the elastic constants can be trusted for."""
     share = "every draw" if stable == 1 else "no draw" if stable == 0 else f"{stable:.0%} of the draws"
     words = [f"The crystal resists every homogeneous strain in {share} (Born's criterion)."]
@@ -88,8 +88,13 @@ def _words(stable: float, violation: dict[str, Any]) -> list[str]:
         words.append(
             "The force constants are not invariant under rotation (forces of "
             f"{violation['rotation_eV_per_angstrom']:.2g} eV/Å per radian, "
-            f"{violation['rotation_relative']:.1%} of the terms that cancel in them)."
+            f"{violation['rotation_relative']:.1%} of the terms that should cancel in them)."
         )
+        if not centrosymmetric:
+            words.append(
+                "Without a centre of symmetry ω² then begins with a term linear in q: imaginary frequencies near "
+                "Γ say no more than that."
+            )
     if len(words) > 1:
         words.append('`invariance = "both"` in [force_constants] makes a fit obey both.')
     return words
