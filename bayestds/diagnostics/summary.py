@@ -45,9 +45,8 @@ def summary_record(tree: xr.DataTree) -> dict[str, Any]:
     """Everything that a result says of each constant and each shell, with the keys of the JSON output."""
     fit = tree[POINT_FIT].dataset
     names = tuple(str(name) for name in fit["irreducible"].values)
-    fixed = tree["constant_data"].dataset
-    prior_sd = (fixed["prior_sd"] if "prior_sd" in fixed else fit["prior_scale"]).values
-    constants, mean, covariance = _moments(tree, prior_sd)
+    prior_sd = prior_deviations(tree)
+    constants, mean, covariance = moments(tree)
     stiffness = stiffness_error(fit["self_coefficients"].values, mean, covariance)
     shells = summarise_shells(names, fit["shell"].values, constants, covariance, prior_sd, stiffness)
     chains = chain_diagnostics(tree)
@@ -79,8 +78,15 @@ def summary_record(tree: xr.DataTree) -> dict[str, Any]:
     }
 
 
-def _moments(tree: xr.DataTree, prior_sd: np.ndarray) -> tuple[list[ConstantSummary], np.ndarray, np.ndarray]:
-    """Summaries of the constants, their mean and their covariance."""
+def prior_deviations(tree: xr.DataTree) -> np.ndarray:
+    """Standard deviations (n_irreducible,) of the prior of a result, eV/Å²."""
+    fixed = tree["constant_data"].dataset
+    return (fixed["prior_sd"] if "prior_sd" in fixed else tree[POINT_FIT].dataset["prior_scale"]).values
+
+
+def moments(tree: xr.DataTree) -> tuple[list[ConstantSummary], np.ndarray, np.ndarray]:
+    """Summaries of the constants, their mean (eV/Å²) and their covariance (eV²/Å⁴)."""
+    prior_sd = prior_deviations(tree)
     if tree.attrs["kind"] == POSTERIOR:
         draws = tree[POSTERIOR].dataset[IFCS].values
         flat = draws.reshape(-1, draws.shape[-1])
