@@ -239,7 +239,7 @@ def report(
     seed: Annotated[int, typer.Option(min=0, help="Of the draws of a point fit.")] = 0,
     json: AsJson = False,
 ) -> None:
-    """Write a result as one page (HTML) that needs nothing else: verdict, figures, tables, how to repeat it."""
+    """Write a result as one self-contained page (HTML): verdict, figures, tables, how to repeat it."""
     from bayestds.cli.report import report as run
 
     run(result, output, draws, seed, json)

@@ -27,8 +27,8 @@ def chain_section(tree: xr.DataTree, record: dict[str, Any]) -> tuple[dict[str, 
     """Words and charts of a posterior, and sentences on what a result has no data for."""
     if record["kind"] != POSTERIOR:
         return None, [
-            "Traces, ranks, energies and predictive checks: this is a point fit, which has no chains. "
-            "`bayestds sample` draws from the posterior."
+            "Traces, ranks, energies and predictive checks: this is a point fit, which has no chains; "
+            "the command “bayestds sample” draws from the posterior."
         ]
     groups, missing = [], []
     draws, names = tree[POSTERIOR].dataset[IFCS].values, list(record["ifcs"])
@@ -46,9 +46,7 @@ def chain_section(tree: xr.DataTree, record: dict[str, Any]) -> tuple[dict[str, 
             "heading": "Prior and posterior",
             "caption": "Grey: prior; blue: posterior. Both are drawn to the same height.",
             "small": True,
-            "charts": [
-                prior_posterior_chart(n, s, d) for n, s, d in zip(names, prior_sd, flat.T, strict=True)
-            ],
+            "charts": [prior_posterior_chart(*one) for one in zip(names, prior_sd, flat.T, strict=True)],
         }
     )
     if "posterior_predictive" in tree.children and "observed_data" in tree.children:
@@ -69,15 +67,15 @@ def _chain_groups(
     groups = [
         {
             "heading": "Traces",
-            "caption": f"One colour per chain, {min(TRACE_POINTS, draws.shape[1])} of its draws. Chains that have "
-            f"converged lie on top of each other and do not drift.{which}",
+            "caption": f"One colour per chain, {min(TRACE_POINTS, draws.shape[1])} of its draws. Chains that "
+            f"have converged lie on top of each other and do not drift.{which}",
             "small": True,
             "charts": [trace_chart(names[i], draws[..., i]) for i in shown],
         },
         {
             "heading": "Ranks",
-            "caption": "Ranks of each chain's draws among all draws: level where the chains agree (Vehtari et al. "
-            f"2021); shaded: where {EXPECTED:.0%} of the bars of independent draws lie.",
+            "caption": "Ranks of each chain's draws among all: level where the chains agree (Vehtari et "
+            f"al. 2021); shaded: where {EXPECTED:.0%} of the bars of independent draws lie.",
             "small": True,
             "charts": [rank_chart(names[i], draws[..., i]) for i in shown],
         },
@@ -88,9 +86,9 @@ def _chain_groups(
         groups.append(
             {
                 "heading": "Energy",
-                "caption": "Energies of the draws (blue) and their changes from draw to draw (orange): similar widths "
-                f"mean that the sampler moves freely. Energy fraction (BFMI) by chain: {fractions}; below "
-                f"{LEAST_BFMI} is a warning.",
+                "caption": "Energies of the draws (blue) and their changes from draw to draw (orange): like "
+                f"widths mean that the sampler moves freely. Energy fraction (BFMI) by chain: {fractions}; "
+                f"below {LEAST_BFMI} is a warning.",
                 "small": False,
                 "charts": [energy_chart(stats["energy"].values)],
             }
@@ -109,10 +107,10 @@ def _predictions(tree: xr.DataTree) -> dict[str, Any]:
     )
     return {
         "heading": "Predictions of the posterior",
-        "caption": "Left: where the observed ln I lies among those that draws of the posterior predict; level if the "
-        "noise is right (shaded: 95 % of the bars, if points were independent). Right: spread of the residuals "
-        f"in predictions (bars) and in the data (orange line); {found.exceeding:.0%} of the predictions have a "
-        "larger one. Where residuals are systematic, as anharmonicity makes them, the two charts cannot both be right.",
+        "caption": "First: where the observed ln I lies among those that draws of the posterior predict, "
+        f"level if the noise is right (shaded: {EXPECTED:.0%} of the bars, if points were independent). Second: "
+        "spread of the residuals in predictions (bars) and in the data (orange line); "
+        f"{found.exceeding:.0%} of the predictions have a larger one.",
         "small": False,
         "charts": [found.ranks, found.spread],
     }

@@ -128,8 +128,8 @@ def _title(tree: xr.DataTree) -> str:
 def _kind(tree: xr.DataTree, record: dict[str, Any]) -> str:
     what = "Posterior" if record["kind"] == "posterior" else "Point fit"
     n, shells = len(record["ifcs"]), len(record["shells"])
-    text = f"{what} of {n} irreducible force constant{'s' * (n > 1)} in {shells} neighbour shell{'s' * (shells > 1)}"
-    return f"{text}, from X-ray thermal diffuse scattering"
+    constants = f"{n} irreducible force constant{'s' * (n > 1)}"
+    return f"{what} of {constants} in {shells} neighbour shell{'s' * (shells > 1)}, from diffuse scattering"
 
 
 def _sections(context: dict[str, Any]) -> list[tuple[str, str]]:
@@ -162,14 +162,15 @@ def _facts(tree: xr.DataTree, nodes: dict[str, xr.DataTree]) -> list[tuple[str, 
     lengths = np.linalg.norm(lattice, axis=1)
     cosines = [lattice[i] @ lattice[j] / lengths[i] / lengths[j] for i, j in ((1, 2), (0, 2), (0, 1))]
     angles = np.degrees(np.arccos(np.clip(cosines, -1, 1)))
-    facts = [("created", str(tree.attrs.get("created", "–"))), ("model", str(tree.attrs.get("model", "–")))]
+    created = str(tree.attrs.get("created", "–")).replace("T", " ").replace("+00:00", " UTC")
+    facts = [("created", created), ("model", str(tree.attrs.get("model", "–")))]
     if "species" in fixed:
         kinds, counts = np.unique(fixed["species"].values.astype(str), return_counts=True)
         formula = " ".join(f"{kind}{n if n > 1 else ''}" for kind, n in zip(kinds, counts, strict=True))
         facts.append(("primitive cell", formula))
     facts.append(("cell (Å, °)", " ".join(f"{x:.5g}" for x in (*lengths, *angles))))
-    matrix = np.abs(np.linalg.det(fixed["supercell_matrix"].values))
-    facts.append(("supercell", f"{matrix:.0f} primitive cells"))
+    n_cells = np.abs(np.linalg.det(fixed["supercell_matrix"].values))
+    facts.append(("supercell", f"{n_cells:.0f} primitive cells"))
     kelvin = sorted({float(node["constant_data"].dataset["temperature"]) for node in nodes.values()})
     facts.append(("temperature", ", ".join(f"{t:g} K" for t in kelvin)))
     if "statistics" in tree.attrs:
@@ -181,32 +182,14 @@ def _constants(tree: xr.DataTree, record: dict[str, Any], nodes: dict[str, xr.Da
     """The section of the force constants."""
     fit, prior_sd, (_, mean, covariance) = tree[POINT_FIT].dataset, prior_deviations(tree), moments(tree)
     reference = fit["reference"].values if "reference" in fit else None
-    key = Markup('<span class="key {}"></span> {}')
-    compared = Markup(", {}").format(key.format("c2", "reference")) if reference is not None else ""
+    forest = forest_chart(record["ifcs"], prior_sd, reference)
     charts = [
-        Picture(
-            forest_chart(record["ifcs"], prior_sd, reference),
-            Markup(
-                "{} with its 95 % interval{}; shaded: one and two standard deviations of the prior."
-            ).format(key.format("c1", "value"), compared),
-            "Posterior over prior",
-        ),
-        Picture(
-            scale_chart(record["ifcs"], prior_sd),
-            Markup(
-                "Standard deviation {}, {}; {}. A constant whose size is well to the right of its standard "
-                "deviation is told from zero."
-            ).format(
-                key.format("grey", "before"),
-                key.format("c1", "after the measurement"),
-                key.format("bar", "size of the value"),
-            ),
-            "What was learned",
-        ),
+        Picture(forest, _forest_words(reference), "Posterior over prior"),
+        Picture(scale_chart(record["ifcs"], prior_sd), _scale_words(), "What was learned"),
     ]
     correlation = correlation_chart(list(record["ifcs"]), covariance)
     if correlation is not None:
-        caption = "Blue: both grow together; orange: one grows where the other shrinks. Full colour: correlation ±1."
+        caption = "Blue: both grow together; orange: one grows where the other shrinks; full colour: ±1."
         charts.append(Picture(correlation, caption, "Correlations"))
     return {
         "shells": tables.shell_table(record),
@@ -223,6 +206,25 @@ def _constants(tree: xr.DataTree, record: dict[str, Any], nodes: dict[str, xr.Da
     }
 
 
+def _key(css: str, text: str) -> Markup:
+    """A mark as in a chart, and what it means."""
+    return Markup('<span class="key {}"></span> {}').format(css, text)
+
+
+def _forest_words(reference: np.ndarray | None) -> Markup:
+    compared = Markup(", {}").format(_key("c2", "reference")) if reference is not None else ""
+    return Markup(
+        "{} with its 95 % interval{}; shaded: one and two standard deviations of the prior."
+    ).format(_key("c1", "value"), compared)
+
+
+def _scale_words() -> Markup:
+    return Markup(
+        "Standard deviation {} and {} the measurement; {}. A constant whose size lies well to the right of "
+        "its standard deviation is told from zero."
+    ).format(_key("grey", "before"), _key("c1", "after"), _key("bar", "size of the constant"))
+
+
 def _combinations(record: dict[str, Any]) -> list[str]:
     """Sentences on combinations of constants."""
     found = []
@@ -230,9 +232,10 @@ def _combinations(record: dict[str, Any]) -> list[str]:
         if record[kind]:
             large = {n: x for n, x in record[kind][0]["components"].items() if abs(x) >= SMALLEST_COMPONENT}
             terms = " ".join(f"{x:+.2f} {name}" for name, x in large.items()).replace("-", "−")
+            times = words.number(record[kind][0]["information"])
             found.append(
-                f"The combination that the data determine {meaning}, in units of the prior: {terms} and smaller "
-                f"terms; they hold {words.number(record[kind][0]['information'])} times the information of the prior on it."
+                f"The combination that the data determine {meaning}, in units of the prior: {terms} and "
+                f"smaller terms; they hold {times} times the information of the prior on it."
             )
     pairs = [
         f"{' and '.join(p['between'])} ({words.fixed(p['correlation'], 2)})" for p in record["trade_offs"]

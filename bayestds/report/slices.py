@@ -105,7 +105,7 @@ def _percentiles(values: np.ndarray, low: float, high: float) -> tuple[float, fl
 
 
 def quantised(values: np.ndarray) -> dict[str, Any]:
-    """Values (n,) as `low` + code × `step`, with codes of 16 bits in base 64; :data:`NONE` where not finite."""
+    """Values (n,) as `low` + code × `step`, codes of 16 bits in base 64; :data:`NONE` where not finite."""
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     step = (high - low) / (NONE - 1) or 1.0

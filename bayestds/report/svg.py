@@ -118,16 +118,16 @@ class Chart:
 
     def vertical(self, x: float, css: str = "rule") -> None:
         """A line across the whole height."""
-        self.segments(*(np.array([value]) for value in (x, self.y[0], x, self.y[1])), css)
+        self.segments(*_ones(x, self.y[0], x, self.y[1]), css)
 
     def horizontal(self, y: float, css: str = "rule") -> None:
         """A line across the whole width."""
-        self.segments(*(np.array([value]) for value in (self.x[0], y, self.x[1], y)), css)
+        self.segments(*_ones(self.x[0], y, self.x[1], y), css)
 
     def shade(self, low: float, high: float, upright: bool = True, css: str = "area grey") -> None:
         """The strip between two values of x, or of y."""
         ends = (low, high, *self.y) if upright else (*self.x, low, high)
-        self.boxes(*(np.array([value]) for value in ends), css)
+        self.boxes(*_ones(*ends), css)
 
     def svg(self, name: str, description: str) -> Markup:
         """The picture.
@@ -175,6 +175,10 @@ class Chart:
             turned = f'transform="rotate(-90 13 {middle:g})"'
             parts.append(_text(13, middle, _with_factor(label, factor), "middle", turned))
         return "".join(parts)
+
+
+def _ones(a: float, b: float, c: float, d: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    return np.array([a]), np.array([b]), np.array([c]), np.array([d])
 
 
 def _apart(low: float, high: float) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import xarray as xr
 
 from bayestds.diagnostics.dataset import POINT_FIT
 from bayestds.diagnostics.residuals import ResidualReport
-from bayestds.report.words import decimals, fixed, number
+from bayestds.report.words import decimals, error, fixed, number
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def shell_table(record: dict[str, Any]) -> Table:
         for shell, one in record["shells"].items()
     ]
     columns = ["shell", "verdict", "contraction", "gain (nats)", "in words"]
-    return Table("What the data say of each neighbour shell", columns, rows, prose=(4,), marked=1)
+    return Table("What the data say of each neighbour shell", columns, rows, prose=(1, 4), marked=1)
 
 
 def constant_table(tree: xr.DataTree, record: dict[str, Any]) -> Table:
@@ -51,15 +51,17 @@ def constant_table(tree: xr.DataTree, record: dict[str, Any]) -> Table:
     clustered = not sampled and any(np.isfinite(c["clustered_sd"]) for c in constants.values())
     chains = any(c["r_hat"] is not None for c in constants.values())
     columns = ["IFC", "shell", "mean" if sampled else "value", "sd"]
-    columns += ["clustered sd"] * clustered + ["95 % interval"] + ["reference"] * (reference is not None)
+    columns += ["clustered sd"] * clustered + ["95 % interval"]
+    columns += ["reference", "off by (sd)"] if reference is not None else []
     columns += ["contraction", "|mean| / sd"] + ["R-hat", "bulk ESS", "tail ESS"] * chains
     rows, firsts, shell = [], [], None
     for i, (name, c) in enumerate(constants.items()):
         places = decimals(c["sd"])
-        row = [name, str(c["shell"]), fixed(c["mean"], places), number(c["sd"], 2)]
-        row += [number(c["clustered_sd"], 2)] * clustered
+        row = [name, str(c["shell"]), fixed(c["mean"], places), error(c["sd"])]
+        row += [error(c["clustered_sd"])] * clustered
         row.append(interval(c["interval_low"], c["interval_high"], places))
-        row += [fixed(float(reference[i]), places)] if reference is not None else []
+        if reference is not None:
+            row += [fixed(float(reference[i]), places), fixed((c["mean"] - float(reference[i])) / c["sd"], 1)]
         row += [_contraction(c["contraction"]), number(c["signal_to_noise"])]
         row += [fixed(c["r_hat"], 3), fixed(c["ess_bulk"], 0), fixed(c["ess_tail"], 0)] if chains else []
         rows.append(row)
@@ -75,17 +77,15 @@ def self_term_table(tree: xr.DataTree, mean: np.ndarray, covariance: np.ndarray)
     rows = fit["self_coefficients"].values
     errors = np.sqrt(np.einsum("si,ij,sj->s", rows, covariance, rows))
     cells = [
-        [str(name), fixed(float(value), decimals(error)), number(error, 2)]
-        for name, value, error in zip(fit["self_term"].values, rows @ mean, errors, strict=True)
+        [str(name), fixed(float(value), decimals(sd)), error(sd)]
+        for name, value, sd in zip(fit["self_term"].values, rows @ mean, errors, strict=True)
     ]
     return Table("Self terms by the acoustic sum rule, eV/Å²", ["self term", "value", "sd"], cells)
 
 
 def background_table(record: dict[str, Any]) -> list[Table]:
     """Strengths of the background, where there is one."""
-    rows = [
-        [name, number(one["value"], 4), number(one["sd"], 2)] for name, one in record["background"].items()
-    ]
+    rows = [[name, number(one["value"], 4), error(one["sd"])] for name, one in record["background"].items()]
     caption = (
         "Background, in units of the forward scattering of a primitive cell (Compton: of the tabulated one)"
     )
@@ -98,8 +98,8 @@ def trend_table(tree: xr.DataTree) -> list[Table]:
     if "trend" not in fit:
         return []
     rows = [
-        [str(name), fixed(float(value), decimals(error)), number(float(error), 2)]
-        for name, value, error in zip(
+        [str(name), fixed(float(value), decimals(sd)), error(float(sd))]
+        for name, value, sd in zip(
             fit["irreducible"].values, fit["trend"].values, fit["trend_standard_error"].values, strict=True
         )
     ]
@@ -117,7 +117,9 @@ def volume_table(nodes: dict[str, xr.DataTree]) -> list[Table]:
         row += [number(a.get("residual_rms")), number(a.get("own_residual_rms")), number(a.get("chi_square"))]
         rows.append([*row, str(a.get("degrees_of_freedom", "–")), number(a.get("p_value"), 2)])
     columns = ["volume", "K", "noise", "points", "residual rms", "by itself", "chi-square", "of", "p"]
-    caption = "Each volume by itself against the joint fit: p is the probability of a larger chi-square if they agree"
+    caption = (
+        "Volumes by themselves against the joint fit; p: probability of a larger chi-square if they agree"
+    )
     return [Table(caption, columns, rows)]
 
 
@@ -172,7 +174,8 @@ def stored_residuals(tree: xr.DataTree) -> ResidualReport | None:
     found = json.loads(tree.attrs.get("residuals", "null"))
     if not found:
         return None
-    return ResidualReport(**{key: float("nan") if value is None else value for key, value in found.items()})
+    known: dict[str, Any] = {key: float("nan") if value is None else value for key, value in found.items()}
+    return ResidualReport(**known)
 
 
 def _contraction(value: float) -> str:

@@ -19,6 +19,9 @@ GOOD, NOTE, BAD = "good", "note", "bad"
 IMPLAUSIBLE = 1e-3
 """Probability below which a volume is said to disagree with the others of a joint fit."""
 
+ODD = 0.9
+"""Odd part of the residual, as a share of its rms, that is worth a sentence; noise alone has 1/√2 = 0.71."""
+
 MOST_NAMES = 12
 """Constants that a sentence lists."""
 
@@ -87,8 +90,8 @@ def _constants(record: dict[str, Any]) -> Statement:
     if not told:
         return Statement(NOTE, f"None of {_count(n, 'constant')} can be told from zero.")
     named = listed(rest) if len(rest) <= MOST_NAMES else f"the other {len(rest)}"
-    text = f"{len(told)} of {_count(n, 'constant')} {_is(len(told))} told from zero; {named} {_is(len(rest))} not."
-    return Statement(NOTE, text)
+    text = f"{len(told)} of {_count(n, 'constant')} {_is(len(told))} told from zero; "
+    return Statement(NOTE, f"{text}{named} {_is(len(rest))} not.")
 
 
 def _stiffness(record: dict[str, Any]) -> Statement:
@@ -106,8 +109,8 @@ def _residuals(tree: xr.DataTree) -> list[Statement]:
     found = [
         Statement(
             NOTE,
-            f"Observed and fitted intensities differ by {percent(rms)} (rms of ln I) on {len(n):,} irreducible "
-            f"points, {int(n.sum()):,} voxels.",
+            f"Observed and fitted intensities differ by {percent(rms)} (rms of ln I) on {len(n):,} "
+            f"irreducible points, {int(n.sum()):,} voxels.{_odd(tree)}",
         )
     ]
     chi_square = tree.attrs.get("reduced_chi_square")
@@ -117,6 +120,14 @@ def _residuals(tree: xr.DataTree) -> list[Statement]:
         text += ": the residuals are as large as the noise of the volume." if 0.5 < chi_square <= 2 else "."
         found.append(Statement(GOOD if good else BAD, text))
     return found
+
+
+def _odd(tree: xr.DataTree) -> str:
+    residuals = json.loads(tree.attrs.get("residuals", "null")) or {}
+    odd, rms = residuals.get("odd_rms"), residuals.get("rms")
+    if odd is None or not rms or odd / rms < ODD or tree.attrs.get("noise") == "assumed":
+        return ""
+    return f" Of that {percent(odd)} is odd about the Bragg points, the mark of cubic anharmonicity."
 
 
 def _volumes(tree: xr.DataTree) -> list[Statement]:
@@ -129,8 +140,8 @@ def _volumes(tree: xr.DataTree) -> list[Statement]:
         found.append(
             Statement(
                 GOOD if p >= IMPLAUSIBLE else BAD,
-                f"{label} {agrees} with the joint constants (p = {p:.2g}); observed and fitted intensities differ "
-                f"by {percent(float(node.attrs['residual_rms']))} (rms of ln I).",
+                f"{label} {agrees} with the joint constants (p = {p:.2g}); observed and fitted intensities "
+                f"differ by {percent(float(node.attrs['residual_rms']))} (rms of ln I).",
             )
         )
     return found
@@ -149,8 +160,8 @@ def _chains(tree: xr.DataTree, record: dict[str, Any]) -> list[Statement]:
     least = min(min(one["ess_bulk"], one["ess_tail"]) for one in constants)
     stats = tree["sample_stats"].dataset
     chains, draws = stats.sizes["chain"], stats.sizes["draw"]
-    text = f"{_count(chains, 'chain')} of {draws} draws: largest R-hat {r_hat:.3f}, smallest effective sample size "
-    text += f"{least:.0f}, {record['divergences']} divergent trajectories"
+    text = f"{_count(chains, 'chain')} of {draws} draws: largest R-hat {r_hat:.3f}, smallest effective "
+    text += f"sample size {least:.0f}, {record['divergences']} divergent trajectories"
     good = not chain_warnings(record)
     if "energy" in stats:
         smallest = float(bfmi(stats["energy"].values).min())
@@ -165,8 +176,7 @@ def percent(share: float) -> str:
         return "an unknown share"
     size = 100 * share
     if size != 0 and size < 1e-3:
-        digits, power = f"{size:.1e}".split("e")
-        return f"{digits} × 10{str(int(power)).translate(SUPERSCRIPT)} %"
+        return f"{_written(f'{size:.1e}')} %"
     return f"{size:.2g} %" if size < 100 else f"{size:.0f} %"
 
 
@@ -174,7 +184,21 @@ def number(value: float | None, digits: int = 3) -> str:
     """A number for a table, with so many significant digits; a dash where there is none."""
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{value:.{digits}g}".replace("-", "−")
+    return _written(f"{value:.{digits}g}")
+
+
+def error(value: float | None) -> str:
+    """A standard error for a table, with two digits; a dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return _written(f"{value:#.2g}".rstrip("."))
+
+
+def _written(text: str) -> str:
+    """A formatted number as one would write it."""
+    digits, _, power = text.partition("e")
+    ending = f" × 10{str(int(power)).translate(SUPERSCRIPT)}" if power else ""
+    return f"{digits.replace('-', '−')}{ending}"
 
 
 def decimals(error: float) -> int:
