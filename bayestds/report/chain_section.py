@@ -108,8 +108,8 @@ def _predictions(tree: xr.DataTree) -> dict[str, Any]:
     return {
         "heading": "Predictions of the posterior",
         "caption": "First: where the observed ln I lies among those that draws of the posterior predict, "
-        f"level if the noise is right (shaded: {EXPECTED:.0%} of the bars, if points were independent). Second: "
-        "spread of the residuals in predictions (bars) and in the data (orange line); "
+        f"level if the noise is right (shaded: {EXPECTED:.0%} of the bars, if points were independent). "
+        "Second: spread of the residuals in predictions (bars) and in the data (orange line); "
         f"{found.exceeding:.0%} of the predictions have a larger one.",
         "small": False,
         "charts": [found.ranks, found.spread],

@@ -20,6 +20,7 @@ from bayestds.diagnostics.residuals import ResidualReport, residual_report, zone
 from bayestds.diagnostics.summary import moments, prior_deviations, summary_record
 from bayestds.errors import ResultError
 from bayestds.report import tables, words
+from bayestds.report.bands import phonon_section
 from bayestds.report.chain_section import chain_section
 from bayestds.report.figures import (
     correlation_chart,
@@ -79,7 +80,7 @@ def report_page(tree: xr.DataTree, source: str = "a result", n_draws: int = 200,
         "volumes": volumes,
         "residuals": [{"name": name, "charts": found} for name, found in charts.items()],
         "residual_table": tables.residual_table(reports),
-        "phonons": None,
+        "phonons": None if draws is None else phonon_section(draws),
         "chains": chains,
         "left_out": [*missing, *no_chains],
         "origin": tables.origin_table(tree, nodes),

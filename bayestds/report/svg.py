@@ -8,6 +8,9 @@ from markupsafe import Markup, escape
 
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
+LETTER = 7.0
+"""Width of a letter, about."""
+
 Ticks = Sequence[tuple[float, str]]
 """Positions on an axis and what is written there."""
 
@@ -84,7 +87,16 @@ class Chart:
         use = np.isfinite(low) & np.isfinite(high)
         across, top = self._place(x[use], high[use])
         bottom = self._place(x[use], low[use])[1]
-        points = [*zip(across, top, strict=True), *zip(across[::-1], bottom[::-1], strict=True)]
+        self._area([*zip(across, top, strict=True), *zip(across[::-1], bottom[::-1], strict=True)], css)
+
+    def sideways(self, y: np.ndarray, left: np.ndarray, right: np.ndarray, css: str = "c1") -> None:
+        """The area between two lines over y, (n,) each."""
+        use = np.isfinite(left) & np.isfinite(right)
+        across, down = self._place(right[use], y[use])
+        back = self._place(left[use], y[use])[0]
+        self._area([*zip(across, down, strict=True), *zip(back[::-1], down[::-1], strict=True)], css)
+
+    def _area(self, points: list[tuple[float, float]], css: str) -> None:
         path = " ".join(f"{a:.1f},{d:.1f}" for a, d in points)
         self._marks.append(f'<polygon class="area {css}" points="{path}"/>')
 
@@ -153,11 +165,15 @@ class Chart:
     def _x_axis(self, label: str, ticks: Ticks | None) -> str:
         left, top, right, bottom = self.box
         given, factor = (ticks, "") if ticks is not None else round_ticks(*self.x)
-        parts = []
+        parts, end = [], -np.inf
         for place, text in given:
             across = self._place(np.array([place]), np.array([self.y[0]]))[0][0]
             parts.append(f'<path class="grid" d="M{across:.1f} {top:g}V{bottom:g}"/>')
-            parts.append(_text(across, bottom + 16, text, "middle"))
+            half = LETTER * len(text) / 2
+            # A label that would touch the one before goes one line lower.
+            crowded = across - half < end
+            parts.append(_text(across, bottom + (29 if crowded else 16), text, "middle"))
+            end = -np.inf if crowded else across + half + 3
         if label:
             parts.append(_text((left + right) / 2, bottom + 36, _with_factor(label, factor), "middle"))
         return "".join(parts)
