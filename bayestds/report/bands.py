@@ -6,7 +6,13 @@ import numpy as np
 from markupsafe import Markup
 
 from bayestds.diagnostics.draws import ForceConstantDraws
-from bayestds.diagnostics.phonon_bands import INNER_INTERVAL, INTERVAL, PhononBands, phonon_bands
+from bayestds.diagnostics.phonon_bands import (
+    IMAGINARY,
+    INNER_INTERVAL,
+    INTERVAL,
+    PhononBands,
+    phonon_bands,
+)
 from bayestds.report.svg import Chart
 from bayestds.report.tables import Table
 from bayestds.report.words import decimals, error, fixed
@@ -20,7 +26,7 @@ MOST_POINTS = 12_000
 """Of all branches together; of more, some q are left out, to keep the page small."""
 
 EQUAL = 1e-6
-"""Frequencies that differ by less than this share of the highest are one level."""
+"""Frequencies that differ by less than this share of the highest are one level of the table."""
 
 
 def phonon_section(draws: ForceConstantDraws) -> dict[str, Any]:
@@ -34,7 +40,7 @@ def phonon_section(draws: ForceConstantDraws) -> dict[str, Any]:
         f"{INTERVAL:.0%} intervals over {n_draws} draws of the force constants.",
         "tables": [special_point_table(found)],
         "words": [
-            f"Frequencies are effective ones at {kelvin:g} K; their errors, like those of the force constants, "
+            f"Frequencies are effective ones at {kelvin:g} K; their errors, like those of the constants, "
             "exclude the bias of anharmonicity.",
             *found.words,
         ],
@@ -87,27 +93,20 @@ def density_chart(found: PhononBands) -> Markup:
 def special_point_table(found: PhononBands) -> Table:
     """Frequencies at the special points, with their standard deviations."""
     special, rows = found.at_special, []
+    highest = float(special.value.max())
     for i, (name, q) in enumerate(found.special.items()):
-        values = special.value[i]
-        levels = np.split(
-            np.arange(len(values)), np.flatnonzero(np.diff(values) > EQUAL * special.value.max()) + 1
-        )
-        rows.append(
-            [
-                point_name(name),
-                " ".join(fixed(round(x, 3), 3) for x in q),
-                ", ".join(_level(values[level[0]], special.sd[i, level[0]], len(level)) for level in levels),
-            ]
-        )
+        values, sd = special.value[i], special.sd[i]
+        levels = np.split(np.arange(len(values)), np.flatnonzero(np.diff(values) > EQUAL * highest) + 1)
+        texts = [_level(values[one[0]], sd[one[0]], len(one), IMAGINARY * highest) for one in levels]
+        rows.append([point_name(name), " ".join(fixed(round(x, 3), 3) for x in q), ", ".join(texts)])
     columns = ["point", "q (r.l.u.)", "ν ± sd (THz); × number of modes"]
     return Table("Frequencies at the special points", columns, rows, prose=(2,))
 
 
-def _level(value: float, sd: float, n_modes: int) -> str:
-    # Acoustic modes at Γ are zero by the sum rule, whatever the constants are.
-    exact = sd < 1e-9
-    text = fixed(value, 2) if exact else f"{fixed(value, min(decimals(sd), 5))} ± {error(sd)}"
-    text = text.replace("−0.00", "0") if exact else text
+def _level(value: float, sd: float, n_modes: int, smallest: float) -> str:
+    # Acoustic modes at Γ are zero by the sum rule, but for rounding, whatever the constants are.
+    zero = abs(value) < smallest and sd < smallest
+    text = "0" if zero else f"{fixed(value, min(decimals(sd), 5))} ± {error(sd)}"
     return f"{text} (×{n_modes})" if n_modes > 1 else text
 
 

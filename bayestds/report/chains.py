@@ -49,7 +49,9 @@ def rank_chart(name: str, draws: np.ndarray) -> Markup:
     n_bins = min(RANK_BINS, n_draws)
     edges = np.linspace(0.5, draws.size + 0.5, n_bins + 1)
     counts = np.array([np.histogram(row, edges)[0] for row in ranks]) / (n_draws / n_bins)
-    spread = np.sqrt(n_bins / n_draws * (1 - 1 / n_bins)) * norm.ppf((1 + EXPECTED) / 2)
+    # Hypergeometric: the bins share out the ranks of all chains.
+    variance = n_bins / n_draws * (1 - 1 / n_bins) * (draws.size - n_draws) / max(draws.size - 1, 1)
+    spread = np.sqrt(variance) * norm.ppf((1 + EXPECTED) / 2)
     top = max(2.0, 1.05 * counts.max())
     chart = Chart((0, 1), (0, top), f"rank of {name} (share of all draws)", "count / expected", (360, 170))
     chart.shade(1 - spread, 1 + spread, upright=False)

@@ -6,7 +6,7 @@ import numpy as np
 from markupsafe import Markup
 from scipy.stats import norm
 
-from bayestds.report.svg import SUPERSCRIPT, Chart
+from bayestds.report.svg import SUPERSCRIPT, Chart, Number
 
 ROW = 17.0
 """Height of a row of a chart with one row per constant."""
@@ -17,12 +17,12 @@ MOST_CORRELATED = 40
 N_BINS = 41
 
 
-def _rows(names: list[str]) -> tuple[tuple[float, float], list[tuple[float, str]]]:
+def _rows(names: list[str]) -> tuple[tuple[float, float], list[tuple[Number, str]]]:
     """Ends and ticks of an axis with one row per name, the first on top."""
     return (0.5 - len(names), 0.5), [(-i, name) for i, name in enumerate(names)]
 
 
-def _row_chart(names: list[str], x: tuple[float, float], label: str, ticks: Any = None) -> Chart:
+def _row_chart(names: list[str], x: tuple[Number, Number], label: str, ticks: Any = None) -> Chart:
     ends, labels = _rows(names)
     left = 18 + 7.5 * max(map(len, names))
     return Chart(x, ends, label, size=(360, 58 + ROW * len(names)), x_ticks=ticks, y_ticks=labels, left=left)

@@ -214,9 +214,9 @@ def _key(css: str, text: str) -> Markup:
 
 def _forest_words(reference: np.ndarray | None) -> Markup:
     compared = Markup(", {}").format(_key("c2", "reference")) if reference is not None else ""
-    return Markup(
-        "{} with its 95 % interval{}; shaded: one and two standard deviations of the prior."
-    ).format(_key("c1", "value"), compared)
+    return Markup("{} with its 95% interval{}; shaded: one and two standard deviations of the prior.").format(
+        _key("c1", "value"), compared
+    )
 
 
 def _scale_words() -> Markup:
@@ -245,7 +245,7 @@ def _combinations(record: dict[str, Any]) -> list[str]:
         found.append(f"Correlated in the posterior: {', '.join(pairs[:10])}.")
     if (noise := record["learned_noise"]) is not None:
         found.append(
-            f"The relative noise that was learned is {words.number(noise['value'])}, 95 % interval "
+            f"The relative noise that was learned is {words.number(noise['value'])}, 95% interval "
             f"{words.number(noise['interval_low'])} to {words.number(noise['interval_high'])}."
         )
     return found

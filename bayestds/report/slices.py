@@ -82,7 +82,7 @@ def _fields(observed: xr.Dataset, used: np.ndarray) -> list[dict[str, Any]]:
     values = {name: np.asarray(observed[key].values)[used] for name, key in FIELDS.items()}
     both = np.concatenate([values["observed"], values["fitted"]])
     shared = _percentiles(both, 0.5, 99.5)
-    reach = max(_percentiles(np.abs(values["residual"]), 0, 99.5)[1], 1e-12)
+    reach = max(_percentiles(np.abs(values["residual"]), 0.0, 99.5)[1], 1e-12)
     limits = {"observed": shared, "fitted": shared, "residual": (-reach, reach)}
     return [
         {

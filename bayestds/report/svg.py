@@ -11,11 +11,13 @@ SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 LETTER = 7.0
 """Width of a letter, about."""
 
-Ticks = Sequence[tuple[float, str]]
+Number = float | int
+
+Ticks = Sequence[tuple[Number, str]]
 """Positions on an axis and what is written there."""
 
 
-def round_ticks(low: float, high: float, most: int = 6) -> tuple[list[tuple[float, str]], str]:
+def round_ticks(low: Number, high: Number, most: int = 6) -> tuple[list[tuple[float, str]], str]:
     """Ticks at round numbers, and the power of ten that their labels leave out ("" if none).
 
     Args:
@@ -49,17 +51,17 @@ class Chart:
 
     def __init__(
         self,
-        x: tuple[float, float],
-        y: tuple[float, float],
+        x: tuple[Number, Number],
+        y: tuple[Number, Number],
         x_label: str = "",
         y_label: str = "",
-        size: tuple[float, float] = (360, 230),
+        size: tuple[Number, Number] = (360, 230),
         x_ticks: Ticks | None = None,
         y_ticks: Ticks | None = None,
-        left: float = 52,
+        left: Number = 52,
     ):
         self.x, self.y, self.size = _apart(*x), _apart(*y), size
-        self.box = (left, 10.0, size[0] - 10, size[1] - (44 if x_label else 26))
+        self.box = (left, 10.0, size[0] - 18, size[1] - (44 if x_label else 26))
         self._marks: list[str] = []
         self._axes = self._x_axis(x_label, x_ticks) + self._y_axis(y_label, y_ticks)
 
@@ -122,21 +124,21 @@ class Chart:
         path = "".join(f"M{p:.1f} {q:.1f}L{r:.1f} {s:.1f}" for p, q, r, s in ends)
         self._marks.append(f'<path class="line {css}" d="{path}"/>')
 
-    def dots(self, x: np.ndarray, y: np.ndarray, css: str = "c1", radius: float = 3.5) -> None:
+    def dots(self, x: np.ndarray, y: np.ndarray, css: str = "c1", radius: Number = 3.5) -> None:
         """Discs (n,); a class `hollow` leaves only their rims."""
         for a, d in zip(*self._place(x, y), strict=True):
             if np.isfinite([a, d]).all():
                 self._marks.append(f'<circle class="dot {css}" cx="{a:.1f}" cy="{d:.1f}" r="{radius}"/>')
 
-    def vertical(self, x: float, css: str = "rule") -> None:
+    def vertical(self, x: Number, css: str = "rule") -> None:
         """A line across the whole height."""
         self.segments(*_ones(x, self.y[0], x, self.y[1]), css)
 
-    def horizontal(self, y: float, css: str = "rule") -> None:
+    def horizontal(self, y: Number, css: str = "rule") -> None:
         """A line across the whole width."""
         self.segments(*_ones(self.x[0], y, self.x[1], y), css)
 
-    def shade(self, low: float, high: float, upright: bool = True, css: str = "area grey") -> None:
+    def shade(self, low: Number, high: Number, upright: bool = True, css: str = "area grey") -> None:
         """The strip between two values of x, or of y."""
         ends = (low, high, *self.y) if upright else (*self.x, low, high)
         self.boxes(*_ones(*ends), css)
@@ -193,11 +195,13 @@ class Chart:
         return "".join(parts)
 
 
-def _ones(a: float, b: float, c: float, d: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _ones(
+    a: Number, b: Number, c: Number, d: Number
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return np.array([a]), np.array([b]), np.array([c]), np.array([d])
 
 
-def _apart(low: float, high: float) -> tuple[float, float]:
+def _apart(low: Number, high: Number) -> tuple[float, float]:
     """Ends of an axis that differ, whatever is to be shown on it."""
     if not (np.isfinite(low) and np.isfinite(high)):
         return 0.0, 1.0
@@ -211,5 +215,5 @@ def _with_factor(label: str, factor: str) -> str:
     return f"{label} {factor}" if factor else label
 
 
-def _text(x: float, y: float, text: str, anchor: str, more: str = "") -> str:
+def _text(x: Number, y: Number, text: str, anchor: str, more: str = "") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" {more}>{escape(text)}</text>'

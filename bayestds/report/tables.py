@@ -51,7 +51,7 @@ def constant_table(tree: xr.DataTree, record: dict[str, Any]) -> Table:
     clustered = not sampled and any(np.isfinite(c["clustered_sd"]) for c in constants.values())
     chains = any(c["r_hat"] is not None for c in constants.values())
     columns = ["IFC", "shell", "mean" if sampled else "value", "sd"]
-    columns += ["clustered sd"] * clustered + ["95 % interval"]
+    columns += ["clustered sd"] * clustered + ["95% interval"]
     columns += ["reference", "off by (sd)"] if reference is not None else []
     columns += ["contraction", "|mean| / sd"] + ["R-hat", "bulk ESS", "tail ESS"] * chains
     rows, firsts, shell = [], [], None
@@ -116,7 +116,17 @@ def volume_table(nodes: dict[str, xr.DataTree]) -> list[Table]:
         row = [name, number(a.get("temperature_K"), 5), str(a.get("noise", "–")), f"{a.get('n_points', 0):,}"]
         row += [number(a.get("residual_rms")), number(a.get("own_residual_rms")), number(a.get("chi_square"))]
         rows.append([*row, str(a.get("degrees_of_freedom", "–")), number(a.get("p_value"), 2)])
-    columns = ["volume", "K", "noise", "points", "residual rms", "by itself", "chi-square", "of", "p"]
+    columns = [
+        "volume",
+        "K",
+        "noise",
+        "points",
+        "residual rms",
+        "by itself",
+        "chi-square",
+        "degrees of freedom",
+        "p",
+    ]
     caption = (
         "Volumes by themselves against the joint fit; p: probability of a larger chi-square if they agree"
     )

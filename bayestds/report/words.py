@@ -109,8 +109,8 @@ def _residuals(tree: xr.DataTree) -> list[Statement]:
     found = [
         Statement(
             NOTE,
-            f"Observed and fitted intensities differ by {percent(rms)} (rms of ln I) on {len(n):,} "
-            f"irreducible points, {int(n.sum()):,} voxels.{_odd(tree)}",
+            f"Observed and fitted intensities differ by {percent(rms)} (weighted rms of ln I) on "
+            f"{len(n):,} irreducible points, {int(n.sum()):,} voxels.{_odd(tree)}",
         )
     ]
     chi_square = tree.attrs.get("reduced_chi_square")
@@ -141,7 +141,7 @@ def _volumes(tree: xr.DataTree) -> list[Statement]:
             Statement(
                 GOOD if p >= IMPLAUSIBLE else BAD,
                 f"{label} {agrees} with the joint constants (p = {p:.2g}); observed and fitted intensities "
-                f"differ by {percent(float(node.attrs['residual_rms']))} (rms of ln I).",
+                f"differ by {percent(float(node.attrs['residual_rms']))} (weighted rms of ln I).",
             )
         )
     return found
@@ -176,8 +176,8 @@ def percent(share: float) -> str:
         return "an unknown share"
     size = 100 * share
     if size != 0 and size < 1e-3:
-        return f"{_written(f'{size:.1e}')} %"
-    return f"{size:.2g} %" if size < 100 else f"{size:.0f} %"
+        return f"{_written(f'{size:.1e}')}%"
+    return f"{size:.2g}%" if size < 100 else f"{size:.0f}%"
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -212,7 +212,8 @@ def fixed(value: float | None, places: int) -> str:
     """A number for a table with so many places after the point; a dash where there is none."""
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{value + 0.0:.{places}f}".replace("-", "−")
+    # Rounded first: a zero has no sign.
+    return f"{round(value, places) + 0.0:.{places}f}".replace("-", "−")
 
 
 def _count(n: int, thing: str, every: bool = False) -> str:
