@@ -65,6 +65,13 @@ class Method(StrEnum):
     normal = "normal"
 
 
+class Program(StrEnum):
+    """For which force constants are written."""
+
+    phonopy = "phonopy"
+    ase = "ase"
+
+
 @app.callback()
 def bayestds() -> None:
     """Interatomic force constants, with their uncertainty, from X-ray thermal diffuse scattering."""
@@ -318,3 +325,38 @@ def plan(
 
     planes = [(int(h), int(k), int(l_)) for h, k, l_ in map(str.split, plane or [])]
     run(model, ifcs, shells, counts, Choices(wedge, planes, q_max, q_min, temperature, time), json)
+
+
+@app.command()
+def export(
+    result: ResultFile,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="New folder to write.")],
+    to: Annotated[
+        Program, typer.Option(help="Program that reads it: force constants, or the Hessian of a supercell.")
+    ] = Program.phonopy,
+    draws: Annotated[
+        int, typer.Option(min=0, max=9999, help="Draws to write as well, each in a folder of its own.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws of a point fit.")] = 0,
+    json: AsJson = False,
+) -> None:
+    """Export the force constants of a result for phonopy or ASE, and draws for error bars on anything."""
+    from bayestds.cli.exchange import export as run
+
+    run(result, output, to.value, draws, seed, json)
+
+
+@app.command("import")
+def import_(
+    model: ModelName,
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder of phonopy or TDEP.")],
+    name: Annotated[
+        str | None, typer.Option(help="Of the new IFC set; that of the folder by default.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Model file to write.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Import force constants of phonopy or TDEP into a copy of a model, as a named IFC set."""
+    from bayestds.cli.exchange import import_constants as run
+
+    run(model, source, name, output, json)

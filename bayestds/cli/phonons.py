@@ -9,6 +9,7 @@ import xarray as xr
 from bayestds.cli.output import check_output, number, print_json, print_table, words
 from bayestds.diagnostics.dataset import POSTERIOR, read_result
 from bayestds.diagnostics.draws import ForceConstantDraws, force_constant_draws
+from bayestds.diagnostics.elastic import elastic_summary
 from bayestds.diagnostics.phonon_bands import INNER_INTERVAL, INTERVAL, PhononBands, phonon_bands
 from bayestds.report.phonon_plots import phonon_figure
 from bayestds.report.plots import save_figure
@@ -29,12 +30,13 @@ def phonons(
     check_output(figure, inputs=[result])
     draws = force_constant_draws(tree, n_draws, seed)
     found = phonon_bands(draws, None if path is None else [_name(word) for word in path.split()])
-    record = phonons_record(tree, draws, found) | {"figure": str(figure)}
+    record = phonons_record(tree, draws, found) | elastic_summary(draws) | {"figure": str(figure)}
     save_figure(phonon_figure(found, f"{result.name}: phonons at {draws.temperature:g} K"), figure)
     if as_json:
         print_json(record)
     else:
         print_phonons(str(result), record, found)
+        print_elastic(record)
     words.print(f"Dispersion and density of states: {figure}", markup=False)
 
 
@@ -120,6 +122,23 @@ def print_phonons(title: str, record: dict[str, Any], found: PhononBands) -> Non
             name, place = "", ""
     print_table(f"{title}: phonons at the special points", columns, rows)
     for sentence in record["words"]:
+        print(sentence)
+
+
+def print_elastic(record: dict[str, Any]) -> None:
+    """Print the elastic constants, and what is to be said of them."""
+    rows = [
+        (
+            name,
+            *(number(one[key], 2) for key in ("mean", "sd")),
+            f"{one['interval_low']:.2f} .. {one['interval_high']:.2f}",
+        )
+        for name, one in record["elastic_GPa"].items()
+    ]
+    print_table(
+        "Elastic constants (K, G: a polycrystal's)", ("", "GPa", "sd", f"{INTERVAL:.0%} interval"), rows
+    )
+    for sentence in record["elastic_words"]:
         print(sentence)
 
 

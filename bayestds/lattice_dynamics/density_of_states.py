@@ -109,7 +109,7 @@ def _below(tetrahedra: Tetrahedra, found: np.ndarray, edges: np.ndarray) -> np.n
     """Share (n_edges,) of all modes with frequencies (n_q, n_branches) below each edge."""
     corners = np.sort(found[tetrahedra.corners], axis=1).transpose(1, 0, 2).reshape(4, -1)
     weights = np.repeat(tetrahedra.weights, found.shape[1]) / found.shape[1]
-    first, last = np.searchsorted(edges, corners[0]), np.searchsorted(edges, corners[3])
+    first, last = (np.searchsorted(edges, corner, side="right") for corner in (corners[0], corners[3]))
     whole = np.cumsum(np.bincount(last, weights, len(edges) + 1)[:-1])
     # Every edge within a tetrahedron, one after the other.
     inside = last - first

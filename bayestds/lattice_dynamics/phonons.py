@@ -20,7 +20,7 @@ DEGENERATE = 1e-10
 OFF_ZONE_CENTRE = 1e-3
 """Distance from Γ at which the velocity of sound is read off, Å⁻¹: below 1e-6 off its limit."""
 
-DIRECTION = (1.0, 2.0, 3.0)
+DIRECTION = np.array([1.0, 2.0, 3.0])
 """A Cartesian direction in which no two branches stay together for symmetry's sake."""
 
 KM_PER_S = 0.1
@@ -66,21 +66,22 @@ def group_velocities(
     irreducible: IrreducibleForceConstants,
     values: np.ndarray,
     q_points: np.ndarray,
-    direction: np.ndarray | tuple[float, float, float] = DIRECTION,
+    direction: np.ndarray = DIRECTION,
 ) -> np.ndarray:
     """Group velocities ∂ω/∂q (n_q, 3 n_atoms, 3), Cartesian, km/s, in the order of :func:`frequencies`.
 
-    By first-order perturbation theory, ∂ω = e†(∂D)e / 2ω. Modes of equal frequency leave a choice of e:
-    here they diagonalise the derivative along ``direction``, in order of their slope. They are the branches
-    into which the modes part on the way there, and the component along it is the slope of these branches. At
-    Γ, where the velocity of sound depends on where one goes, it is the limit from there. Where a frequency is
-    imaginary, it is the slope of what :func:`frequencies` returns.
+    By first-order perturbation theory, ∂ω = e†(∂D)e / 2ω. Modes of equal frequency leave a choice of e: here
+    they diagonalise the derivative along ``direction``, in order of their slope. They are the branches into
+    which the modes part on the way there, and the component along it is the slope of these branches (those
+    that do not part share a choice across it: only their mean has a meaning there). At Γ, where the velocity
+    of sound depends on where one goes, it is the limit from there. Where a frequency is imaginary, it is the
+    slope of what :func:`frequencies` returns.
 
     Args:
         irreducible: what the values mean.
         values: (n_irreducible,) eV/Å².
         q_points: (n_q, 3) conventional r.l.u.
-        direction: (3,) or (n_q, 3), Cartesian, of any length but 0.
+        direction: (3,) or (n_q, 3), Cartesian, of any length but 0; by default one that no symmetry knows.
     """
     crystal, q_points = irreducible.crystal, np.asarray(q_points, dtype=float)
     towards = np.broadcast_to(np.asarray(direction, dtype=float), q_points.shape)
