@@ -92,8 +92,8 @@ def _words(stable: float, violation: dict[str, Any], centrosymmetric: bool) -> l
         )
         if not centrosymmetric:
             words.append(
-                "Without a centre of symmetry ω² then begins with a term linear in q: imaginary frequencies near "
-                "Γ say no more than that."
+                "Without a centre of symmetry ω² then begins with a term linear in q: imaginary frequencies "
+                "near Γ say no more than that."
             )
     if len(words) > 1:
         words.append('`invariance = "both"` in [force_constants] makes a fit obey both.')
