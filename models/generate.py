@@ -1,8 +1,9 @@
 """Writes the force constants of the model files from published tables, potentials and DFT forces.
 
-    python models/generate.py REFERENCES
+    python models/generate.py REFERENCES [NAME ...]
 
-REFERENCES is a folder with the five input files that README.md describes. Every set is checked: it
+REFERENCES is a folder with the five input files that README.md describes, or with those that the models
+NAME need. Every set is checked: it
 must reproduce its table in the symmetry of the crystal, and every phonon of the model's supercell
 must be stable.
 """
@@ -15,14 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import phonopy
+from measured import COPPER, LANDOLT, MEASURED, NEWTON_PER_METRE, Table, hexagonal_block, read_table, springs
 
 from bayestds.crystal.structure import build_crystal
 from bayestds.force_constants.irreducible import IrreducibleForceConstants, irreducible_force_constants
 
-NEWTON_PER_METRE = 1 / 16.02176634
-"""1 N/m in eV/Å²."""
-
-LANDOLT = "Landolt-Börnstein III/13a, from github.com/danse-inelastic/pybvk, commit 922c8c0a"
 DIFFERENCES = "finite differences of the energy at 0 K (LAMMPS, 864 atoms), truncated to five shells"
 EAM = "Foiles, Baskes, Daw, Phys. Rev. B 33 (1986) 7983"
 
@@ -76,14 +74,10 @@ def from_table(irreducible, table: dict[str, list], unit: float) -> dict[str, fl
     return from_blocks(irreducible, [bonds[i] for i in kept], [blocks[i] for i in kept])
 
 
-def springs(bond: np.ndarray, radial: float, tangential: float) -> np.ndarray:
-    """Block of an axially symmetric bond: stiffness along it and across it, in eV/Å²."""
-    direction = bond / np.linalg.norm(bond)
-    return -tangential * np.eye(3) - (radial - tangential) * np.outer(direction, direction)
-
-
-def softened_springs(irreducible, like: ForceConstantSet, shells: int) -> ForceConstantSet:
-    """A start that is not the truth: springs to the first shells only, 0.7 as stiff."""
+def softened_springs(
+    irreducible, like: ForceConstantSet, shells: int, central: bool = False
+) -> ForceConstantSet:
+    """A start that is not the truth: springs to the first shells only, 0.7 as stiff; central: along bonds."""
     constants = irreducible.basis @ np.array([like.values[name] for name in irreducible.names])
     values = np.zeros(irreducible.n_irreducible)
     for orbit in irreducible.orbits:
@@ -93,11 +87,12 @@ def softened_springs(irreducible, like: ForceConstantSet, shells: int) -> ForceC
         bond = irreducible.crystal.bond_vectors(orbit.representative[None])[0]
         direction = bond / np.linalg.norm(bond)
         radial = -direction @ constants[pair] @ direction
-        tangential = (-np.trace(constants[pair]) - radial) / 2
+        tangential = 0.0 if central else (-np.trace(constants[pair]) - radial) / 2
         block = springs(bond, 0.7 * radial, 0.7 * tangential)
         values += np.linalg.lstsq(irreducible.basis[pair].reshape(9, -1), block.ravel(), rcond=1e-8)[0]
     source = (
-        f"guess: axially symmetric springs, 0.7 of the radial and mean transverse stiffness of {like.name} "
+        f"guess: {'central' if central else 'axially symmetric'} springs, 0.7 of the radial "
+        f"{'' if central else 'and mean transverse '}stiffness of {like.name} "
         f"in shell{' 1' if shells == 1 else f's 1 to {shells}'}, none beyond"
     )
     return ForceConstantSet(
@@ -231,12 +226,8 @@ def nickel_u3(irreducible, references: Path) -> list[ForceConstantSet]:
 def copper(irreducible, references: Path) -> list[ForceConstantSet]:
     """A potential, constants from neutrons, and a guess."""
     potentials = json.loads((references / "potentials.json").read_text())
-    table = born_von_karman(references, "cu_296")["matrix_N_per_m"]
-    source = (
-        "neutron scattering at 296 K: Svensson, Brockhouse, Rowe, Phys. Rev. 155 (1967) 619; "
-        f"{LANDOLT}; Φ = -K/16.02176634 of its N/m; its sixth shell (222) is left out; "
-        "its 5ZZ (f2) breaks the stated axial symmetry and may be misprinted"
-    )
+    table = read_table(references, COPPER)
+    source = f"{COPPER.reference}; {LANDOLT}; Φ = -K/16.02176634 of its N/m; {COPPER.remark}"
     u3 = from_table(irreducible, potentials["Cu_u3"]["shells"], 1.0)
     bvk = ForceConstantSet("bvk_296K", source, from_table(irreducible, table, -NEWTON_PER_METRE))
     return [
@@ -246,33 +237,27 @@ def copper(irreducible, references: Path) -> list[ForceConstantSet]:
     ]
 
 
-def iron(irreducible, references: Path) -> list[ForceConstantSet]:
-    """Constants from neutrons."""
-    table = born_von_karman(references, "fe_295")["matrix_N_per_m"]
-    source = (
-        "neutron scattering at 295 K: Minkiewicz, Shirane, Nathans, Phys. Rev. 162 (1967) 528; "
-        f"{LANDOLT}; Φ = -K/16.02176634 of its N/m"
-    )
-    bvk = ForceConstantSet("bvk_295K", source, from_table(irreducible, table, -NEWTON_PER_METRE))
-    return [bvk, softened_springs(irreducible, bvk, 2)]
+def measured(table: Table):
+    """What makes the sets of a crystal with measured constants: these, and a guess."""
 
+    def make_sets(irreducible, references: Path) -> list[ForceConstantSet]:
+        blocks = read_table(references, table)
+        a, _, c = irreducible.crystal.cell_parameters[:3]
+        hexagonal = not np.isclose(c, a)
+        if hexagonal:
+            # Every shell of the table is one orbit.
+            bonds = [irreducible.crystal.bond_vectors(o.representative[None])[0] for o in irreducible.orbits]
+            values = from_blocks(irreducible, bonds, [hexagonal_block(bond, a, c, blocks) for bond in bonds])
+        else:
+            values = from_table(irreducible, blocks, -NEWTON_PER_METRE)
+        source = f"{table.reference}; {LANDOLT}; Φ = -K/16.02176634 of its N/m"
+        source += f"; {table.remark}" if table.remark else ""
+        bvk = ForceConstantSet(f"bvk_{table.temperature}K", source, values)
+        # bcc and hcp: the second shell is about as near as the first.
+        nearest = 1 if np.isclose(np.linalg.det(irreducible.crystal.conventional_matrix), 4) else 2
+        return [bvk, softened_springs(irreducible, bvk, nearest, table.central)]
 
-def magnesium(irreducible, references: Path) -> list[ForceConstantSet]:
-    """Constants from neutrons, axially symmetric."""
-    table = born_von_karman(references, "mg_290")["force_constants"]
-    bonds = [irreducible.crystal.bond_vectors(o.representative[None])[0] for o in irreducible.orbits]
-    # Every shell of the table is one orbit, in the same order of distance.
-    shells = [table[str(orbit.shell)] for orbit in irreducible.orbits]
-    blocks = [
-        NEWTON_PER_METRE * springs(bond, shell["f_r"], shell["f_t"])
-        for bond, shell in zip(bonds, shells, strict=True)
-    ]
-    source = (
-        "Singh, Prakash, Physica 50 (1970) 10, and DeWames, Wolfram, Lehman, Phys. Rev. 138 (1965) A717; "
-        f"{LANDOLT}: axially symmetric, radial and tangential constant of each shell, /16.02176634 of its N/m"
-    )
-    bvk = ForceConstantSet("bvk_290K", source, from_blocks(irreducible, bonds, blocks))
-    return [bvk, softened_springs(irreducible, bvk, 2)]
+    return make_sets
 
 
 def silicon(irreducible, references: Path) -> list[ForceConstantSet]:
@@ -307,11 +292,6 @@ def rock_salt(irreducible, references: Path) -> list[ForceConstantSet]:
     return [dft, softened_springs(irreducible, dft, 1)]
 
 
-def born_von_karman(references: Path, name: str) -> dict:
-    """One entry of the table of Born-von Karman constants."""
-    return json.loads((references / "born_von_karman.json").read_text())["models"][name]
-
-
 MODELS = {
     "ni_fcc_paper": nickel_paper,
     "ni_fcc_paper_wedge": nickel_paper_wedge,
@@ -320,22 +300,21 @@ MODELS = {
     "ni_fcc_u3_wedge": nickel_u3,
     "ni_fcc_u3_plane": nickel_u3,
     "cu_fcc": copper,
-    "fe_bcc": iron,
-    "mg_hcp": magnesium,
     "si_diamond": silicon,
     "nacl_rocksalt": rock_salt,
+    **{name: measured(table) for name, table in MEASURED.items()},
 }
 
 
-def main(references: Path) -> None:
+def main(references: Path, names: list[str]) -> None:
     """Replace the IFC sets of every model file; everything else in the files is written by hand."""
-    for name, make_sets in MODELS.items():
+    for name in names or MODELS:
         path = Path(__file__).parent / f"{name}.toml"
         head, measurement, tail = path.read_text(encoding="utf-8").partition("[measurement]")
         before, after = head.partition("[ifcs.")[0], measurement + tail
         model = tomllib.loads(before + after)
         irreducible = irreducible_of(model)
-        sets = make_sets(irreducible, references)
+        sets = MODELS[name](irreducible, references)
         for force_set in sets:
             check(name, model["measurement"]["supercell"], irreducible, force_set)
         path.write_text(before + "".join(map(as_toml, sets)) + after, encoding="utf-8")
@@ -349,6 +328,6 @@ def as_toml(force_set: ForceConstantSet) -> str:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) < 2 or not MODELS.keys() >= set(sys.argv[2:]):
         sys.exit(__doc__)
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

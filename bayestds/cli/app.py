@@ -237,6 +237,40 @@ def summary(result: ResultFile, json: AsJson = False) -> None:
 
 
 @app.command()
+def phonons(
+    result: ResultFile,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Picture to write (PNG).")] = None,
+    path: Annotated[
+        str | None,
+        typer.Option(help="Special points to go through: 'G X W'. The lattice's standard path by default."),
+    ] = None,
+    draws: Annotated[int, typer.Option(min=20, help="Draws of the force constants for the intervals.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws about a point fit.")] = 0,
+    json: AsJson = False,
+) -> None:
+    """Show the phonons of a result with their error bars: dispersion, density of states, special points."""
+    from bayestds.cli.phonons import phonons as run
+
+    run(result, output, path, draws, seed, json)
+
+
+@app.command()
+def report(
+    result: ResultFile,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Page to write (HTML).")] = None,
+    draws: Annotated[
+        int, typer.Option(min=2, help="Draws of the force constants, for the bands of the phonons.")
+    ] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws of a point fit.")] = 0,
+    json: AsJson = False,
+) -> None:
+    """Write a result as one self-contained page (HTML): verdict, figures, tables, how to repeat it."""
+    from bayestds.cli.report import report as run
+
+    run(result, output, draws, seed, json)
+
+
+@app.command()
 def compare(
     results: Annotated[list[Path], typer.Argument(metavar="RESULT ...", help="Posteriors of the same data.")],
     json: AsJson = False,

@@ -68,7 +68,7 @@ def import_constants(
 ) -> None:
     """Write a model file with the force constants of another program as a named set."""
     model = load_model(model_name)
-    study = build_study(model)
+    study = build_study(model, invariant=False)
     name = name or re.sub(r"\W+", "_", source.resolve().stem).strip("_") or "imported"
     if name in model.ifcs or not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         taken = f"The model has one of this name: {', '.join(model.ifcs)}."
