@@ -75,19 +75,21 @@ def read_candidate(text: str, wanted: ForceConstantDraws) -> Candidate:
 
 
 def _named_set(text: str, model: str, name: str, wanted: ForceConstantDraws) -> Candidate:
-    study = build_study(load_model(model), wanted.irreducible.n_shells)
-    if study.irreducible.names != wanted.irreducible.names:
+    constants = wanted.irreducible
+    study = build_study(load_model(model), constants.n_shells, invariant=False)
+    if study.irreducible.names != constants.all_names:
         raise ForceConstantsError(
             f"The IFC set {text} is of another crystal.",
             f"Its constants are {', '.join(study.irreducible.names)}; those of the result "
-            f"{', '.join(wanted.irreducible.names)}.",
+            f"{', '.join(constants.all_names)}.",
             "Name a model of the crystal of the result.",
         )
-    given = study.model.ifcs.get(name)
-    values = study.ifcs(name, complete=False)
-    known = wanted.irreducible.names
-    beyond = [abs(value) for key, value in given.values.items() if key not in known] if given else []
+    every = study.ifcs(name, complete=False)
+    given = study.model.ifcs[name].values
+    beyond = [abs(value) for key, value in given.items() if key not in constants.all_names]
     words = [f"{len(beyond)} constants of the set are beyond the shells of the result"] if beyond else []
+    # Where a result obeys invariance, the nearest set that does so as well.
+    values = np.linalg.lstsq(constants.expansion, every)[0]
     return Candidate(text, values, {"largest_beyond": max(beyond, default=0.0)}, words)
 
 
