@@ -48,25 +48,25 @@ def judged(record: dict[str, Any]) -> str:
 TEXT = """\
 # Judging potentials
 
-`bayestds validate RESULT POTENTIAL ...` compares the force constants of interatomic potentials with those that a
-diffuse-scattering volume determines. It says which neighbour shells a potential gets wrong, by how many standard
-errors, and what volume it predicts. A potential is a calculator of ASE (`emt`, or `module:function`), a file that
-ASE's EAM calculator reads, force constants of phonopy or TDEP, or an IFC set of a model (`ni_fcc_u3:meam`). Every
-number below is in `benchmarks/results/potentials.json`, made by `python benchmarks/potentials.py FOLDER` with the
-potentials of LAMMPS.
+`bayestds validate RESULT POTENTIAL ...` compares the force constants of interatomic potentials with those
+that a diffuse-scattering volume determines. It says which neighbour shells a potential gets wrong, by how
+many standard errors, and what volume it predicts. A potential is a calculator of ASE (`emt`, or
+`module:function`), a file that ASE's EAM calculator reads, force constants of phonopy or TDEP, or an IFC
+set of a model (`ni_fcc_u3:meam`). Every number below is in `benchmarks/results/potentials.json`, made by
+`python benchmarks/potentials.py FOLDER` with the potentials of LAMMPS.
 
-*Distance*: √(dᵀ C⁻¹ d) with the difference d of all force constants and their covariance C; *clustered*: the same
-with the larger of the two standard errors. *Residual rms*: of ln I, of the volume predicted with the potential's
-force constants. *Pressure*: of the potential at the lattice constants of the model. *Beyond the shells*: norm of the
-force constants of farther pairs, over that of all. The columns by shell give the largest deviation in standard
-errors, in bold where the shell is wrong. {rule}
+*Distance*: √(dᵀ C⁻¹ d) with the difference d of all force constants and their covariance C; *clustered*:
+the same with the larger of the two standard errors. *Residual rms*: of ln I, of the volume predicted with
+the potential's force constants. *Pressure*: of the potential at the lattice constants of the model. *Beyond
+the shells*: norm of the force constants of farther pairs, over that of all. The columns by shell give the
+largest deviation in standard errors, in bold where the shell is wrong. {rule}
 
 ## Nickel, from photon counts
 
-A volume simulated with the five shells of U3 and {counts} counts a voxel in the mean, and fitted; the fit leaves a
-residual rms of {nickel_rms:.4f}. The set it was made of is at a distance of {truth:.1f}, where chance gives
-√{n} = {chance:.1f} or so. `Ni_u3.eam` is the same potential computed by ASE from its file, with what it has beyond
-the fifth shell.
+A volume simulated with the five shells of U3 and {counts} counts a voxel in the mean, and fitted; the fit
+leaves a residual rms of {nickel_rms:.4f}. The set it was made of is at a distance of {truth:.1f}, where
+chance gives √{n} = {chance:.1f} or so. `Ni_u3.eam` is the same potential computed by ASE from its file,
+with what it has beyond the fifth shell.
 
 {nickel}
 
@@ -74,8 +74,9 @@ the fifth shell.
 
 ## Copper, from molecular dynamics
 
-The volume of `tests/data/cu_md_300K.nxs`, an average over a molecular-dynamics run with U3 at 300 K; the fit leaves
-{copper_rms:.4f}, most of it the odd part that cubic anharmonicity brings, which no harmonic model has. {note}
+The volume of `tests/data/cu_md_300K.nxs`, an average over a molecular-dynamics run with U3 at 300 K; the
+fit leaves {copper_rms:.4f}, most of it the odd part that cubic anharmonicity brings, which no harmonic
+model has. {note}
 
 {copper}
 
