@@ -67,6 +67,13 @@ def test_the_wrong_shell_is_named(shell):
     assert verdict(found, 6).endswith(f"not told apart from the data: {right}.")
 
 
+@pytest.mark.parametrize(("z", "wrong"), [(2.90, False), (2.97, True)])
+def test_where_a_shell_becomes_wrong(z, wrong):
+    """One constant of three shells: a probability of 0.01 / 3 is at 2.935 standard errors."""
+    values = MEAN + z * np.sqrt(np.diag(covariance())) * (SHELLS == 2)
+    assert score(NAMES, SHELLS, MEAN, covariance(), values).shells[2].wrong is wrong
+
+
 def test_nothing_wrong_is_said_too():
     found = score(NAMES, SHELLS, MEAN, covariance(), MEAN)
     assert (found.chi_square, found.p_value, found.wrong_shells) == (0.0, 1.0, [])
