@@ -59,7 +59,7 @@ def test_fit_judges_itself_and_others(folder, shared):
     springs = record["potentials"]["tiny.toml:springs"]
     assert springs["wrong_shells"] == [1, 2]
     assert springs["shells"]["1"]["wrong"]
-    assert springs["residual_rms"] > 0.1
+    assert springs["residual_rms"] > 10 * truth["residual_rms"]
     found = force_constant_draws(tree, 1)
     z = (np.array([-0.7, 0.0, -0.7, 0.0, 0.0]) - found.mean) / np.sqrt(np.diag(found.covariance))
     assert springs["shells"]["1"]["z"] == pytest.approx(dict(zip(NAMES[:3], z[:3], strict=True)))
