@@ -18,6 +18,7 @@ from PIL import Image
 from bayestds.cli.assemble import Study, build_study
 from bayestds.cli.beam import scattering_factors
 from bayestds.config import load_model
+from bayestds.config.tables import Scattering
 from bayestds.crystal.supercell import make_supercell
 from bayestds.io.atomic import atomic_path
 from bayestds.lattice_dynamics.paths import band_path, special_points
@@ -72,7 +73,7 @@ KINDS = {
         ("Γ", "M", "K", "Γ", "A"),
         ("Γ", "A"),
         (20, 20, 4),
-        4,
+        5,
     ),
     "others": Kind(
         "Constants from density-functional theory",
@@ -84,10 +85,10 @@ KINDS = {
     ),
 }
 ABOUT = {
-    "fcc": "Silver as corrected and thorium ten times the printed table; see the source in each file. Copper is "
-    "the measurement here, `bvk_296K`; its reference in the file is a potential.",
+    "fcc": "Silver as corrected and thorium ten times the printed table; see the source in each file. Copper "
+    "is the measurement here, `bvk_296K`; its reference in the file is a potential.",
     "bcc": "The streaks of the alkali metals along the diagonals are their soft transverse waves along 110.",
-    "hcp": "In the plane of h and k, the axes of which are 60° apart.",
+    "hcp": "The scattering is drawn with a* to the right; the axis of k is 60° from it.",
     "others": "These two are no measurements.",
 }
 
@@ -123,6 +124,7 @@ class Specimen:
 
     def slice(self) -> tuple[np.ndarray, np.ndarray]:
         """ln I (n, n) at l = 0 and the axis of h and k; X-rays, quantum statistics."""
+        in_xrays = self.study.model.model_copy(update={"scattering": Scattering(radiation="xray")})
         steps = int(2 * self.kind.reach * self.kind.supercell[0]) + 1
         axis = np.linspace(-self.kind.reach, self.kind.reach, steps)
         volume = simulate_volume(
@@ -131,7 +133,7 @@ class Specimen:
             make_supercell(self.study.crystal, np.array(self.kind.supercell)),
             self.temperature,
             (axis, axis, np.zeros(1)),
-            partial(scattering_factors, self.study.model, self.study.crystal),
+            partial(scattering_factors, in_xrays, self.study.crystal),
             statistics="quantum",
         )
         with np.errstate(divide="ignore"):
@@ -177,12 +179,10 @@ def draw_slice(axes: Axes, specimen: Specimen) -> None:
     x, y = (h + k / 2, k * 3**0.5 / 2) if hexagonal else (h, k)
     low, high = np.nanpercentile(image[np.isfinite(image)], [1, 99.5])
     axes.pcolormesh(x, y, image, vmin=low, vmax=high, cmap="viridis", shading="nearest", rasterized=True)
-    axes.set_aspect("equal")
-    axes.set_xticks(range(-4, 5, 2))
-    axes.set_yticks([] if hexagonal else range(-4, 5, 2))
-    axes.set_xlabel("h + k/2" if hexagonal else "h (r.l.u.)")
-    if not hexagonal:
-        axes.set_ylabel("k (r.l.u.)")
+    edge = 3 if hexagonal else specimen.kind.reach
+    axes.set(aspect="equal", xlim=(-edge, edge), ylim=(-edge, edge))
+    axes.set_xlabel("along a* (r.l.u.)" if hexagonal else "h (r.l.u.)")
+    axes.set_ylabel("across a* (r.l.u.)" if hexagonal else "k (r.l.u.)")
 
 
 def line(specimen: Specimen) -> list[str]:
@@ -211,13 +211,13 @@ def page(images: Path) -> str:
     parts = [
         "# Gallery of crystals",
         "Every crystal here is a model file that ships with the package: `bayestds fit al_fcc` simulates a "
-        "measurement of aluminium and fits it, `bayestds simulate al_fcc -o al.nxs` writes the volume, and your own "
-        "data take its place with `bayestds fit al_fcc volume.nxs`. The force constants of the metals are "
-        "Born-von Karman fits to measured phonons, as collected in Landolt-Börnstein III/13a. Pictures of "
-        "scattering show ln I in the plane l = 0 for X-rays at the temperature of the measurement, to all phonon "
-        "orders, with quantum statistics; Bragg peaks are left out. Each has its own scale of colours.",
-        "Which tables were corrected or left out, and why, is in [the list of models](../models/README.md). This "
-        "page is made by `python benchmarks/gallery_page.py`; browse with `notebooks/gallery.ipynb`.",
+        "measurement of aluminium and fits it, `bayestds simulate al_fcc -o al.nxs` writes the volume, and "
+        "your own data take its place with `bayestds fit al_fcc volume.nxs`. The force constants of the metals "
+        "are Born-von Karman fits to measured phonons, as collected in Landolt-Börnstein III/13a. Pictures of "
+        "scattering show ln I in the plane l = 0 for X-rays at the temperature of the measurement, to all "
+        "phonon orders, with quantum statistics; each has its own scale of colours.",
+        "Which tables were corrected or left out, and why, is in [the list of models](../models/README.md). "
+        "This page is made by `python benchmarks/gallery_page.py`; browse with `notebooks/gallery.ipynb`.",
     ]
     for key, kind in KINDS.items():
         specimens = [Specimen(name, kind) for name in kind.models]
