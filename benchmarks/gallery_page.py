@@ -212,9 +212,9 @@ def page(images: Path) -> str:
         "# Gallery of crystals",
         "Every crystal here is a model file that ships with the package: `bayestds fit al_fcc` simulates a "
         "measurement of aluminium and fits it, `bayestds simulate al_fcc -o al.nxs` writes the volume, and "
-        "your own data take its place with `bayestds fit al_fcc volume.nxs`. The force constants of the metals "
-        "are Born-von Karman fits to measured phonons, as collected in Landolt-Börnstein III/13a. Pictures of "
-        "scattering show ln I in the plane l = 0 for X-rays at the temperature of the measurement, to all "
+        "your own data take its place with `bayestds fit al_fcc volume.nxs`. The constants of the metals "
+        "are Born-von Karman fits to measured phonons, as collected in Landolt-Börnstein III/13a. Pictures "
+        "of scattering show ln I in the plane l = 0 for X-rays at the temperature of the measurement, to all "
         "phonon orders, with quantum statistics; each has its own scale of colours.",
         "Which tables were corrected or left out, and why, is in [the list of models](../models/README.md). "
         "This page is made by `python benchmarks/gallery_page.py`; browse with `notebooks/gallery.ipynb`.",
