@@ -45,3 +45,7 @@ class ResultError(BayesTDSError):
 
 class MissingPackageError(BayesTDSError):
     """An optional package is asked for and not installed."""
+
+
+class ForceConstantsError(BayesTDSError):
+    """Force constants of another program, or of a potential, cannot be had or are of another crystal."""

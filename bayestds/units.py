@@ -13,6 +13,9 @@ BOLTZMANN = constants.k / constants.e
 NEWTON_PER_METRE = 1e-20 / constants.e
 """1 N/m in eV/Å²."""
 
+GIGAPASCAL = constants.e * 1e21
+"""1 eV/Å³ in GPa."""
+
 THZ = math.sqrt(constants.e * 1e20 / constants.atomic_mass) / (2e12 * math.pi)
 """Frequency ν in THz of a dynamical-matrix eigenvalue of 1 eV/(Å² amu)."""
 

@@ -1,10 +1,13 @@
 """Settings for the whole test run; imported by every worker before any test or package module."""
 
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import jax
 import jaxtyping
+import pytest
 
 jax.config.update("jax_enable_x64", True)
 
@@ -17,3 +20,15 @@ jaxtyping.install_import_hook("bayestds", "beartype.beartype")
 # The same examples on every run; compilation makes first calls slow, so no deadline.
 hypothesis.settings.register_profile("bayestds", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("bayestds")
+
+MANY_MAPS = 20_000
+"""Memory maps above which compiled programs are dropped. Linux allows a process 65,530 of them."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_memory_maps() -> Iterator[None]:
+    """Keep a worker below the limit: a compiled program holds several maps, and without any it crashes."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and len(maps.read_bytes().splitlines()) > MANY_MAPS:
+        jax.clear_caches()

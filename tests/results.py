@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from bayestds.diagnostics.dataset import POSTERIOR, point_fit_tree
+from bayestds.force_constants.invariance import Invariance, constrained
 from bayestds.inference.point_fit import PointFit
 from bayestds.inference.problem import Problem
 from tests.brute_force import random_stable
@@ -29,9 +30,10 @@ def point_fit_result(
     covariance: np.ndarray | None = None,
     n_shells: int | None = None,
     temperature: float = 300.0,
+    invariance: Invariance = "none",
 ) -> xr.DataTree:
     """A point fit of a crystal of the tests, by default with random stable constants known to 1 %."""
-    irreducible = make_irreducible(name, n_shells or SAMPLES[name].n_shells)
+    irreducible = constrained(make_irreducible(name, n_shells or SAMPLES[name].n_shells), invariance)
     supercell = default_supercell(name)
     values = random_stable(irreducible, supercell, 0) if values is None else values
     if covariance is None:

@@ -65,6 +65,13 @@ class Method(StrEnum):
     normal = "normal"
 
 
+class Program(StrEnum):
+    """For which force constants are written."""
+
+    phonopy = "phonopy"
+    ase = "ase"
+
+
 @app.callback()
 def bayestds() -> None:
     """Interatomic force constants, with their uncertainty, from X-ray thermal diffuse scattering."""
@@ -230,6 +237,40 @@ def summary(result: ResultFile, json: AsJson = False) -> None:
 
 
 @app.command()
+def phonons(
+    result: ResultFile,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Picture to write (PNG).")] = None,
+    path: Annotated[
+        str | None,
+        typer.Option(help="Special points to go through: 'G X W'. The lattice's standard path by default."),
+    ] = None,
+    draws: Annotated[int, typer.Option(min=20, help="Draws of the force constants for the intervals.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws about a point fit.")] = 0,
+    json: AsJson = False,
+) -> None:
+    """Show the phonons of a result with their error bars: dispersion, density of states, special points."""
+    from bayestds.cli.phonons import phonons as run
+
+    run(result, output, path, draws, seed, json)
+
+
+@app.command()
+def report(
+    result: ResultFile,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Page to write (HTML).")] = None,
+    draws: Annotated[
+        int, typer.Option(min=2, help="Draws of the force constants, for the bands of the phonons.")
+    ] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws of a point fit.")] = 0,
+    json: AsJson = False,
+) -> None:
+    """Write a result as one self-contained page (HTML): verdict, figures, tables, how to repeat it."""
+    from bayestds.cli.report import report as run
+
+    run(result, output, draws, seed, json)
+
+
+@app.command()
 def compare(
     results: Annotated[list[Path], typer.Argument(metavar="RESULT ...", help="Posteriors of the same data.")],
     json: AsJson = False,
@@ -284,3 +325,38 @@ def plan(
 
     planes = [(int(h), int(k), int(l_)) for h, k, l_ in map(str.split, plane or [])]
     run(model, ifcs, shells, counts, Choices(wedge, planes, q_max, q_min, temperature, time), json)
+
+
+@app.command()
+def export(
+    result: ResultFile,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="New folder to write.")],
+    to: Annotated[
+        Program, typer.Option(help="Program that reads it: force constants, or the Hessian of a supercell.")
+    ] = Program.phonopy,
+    draws: Annotated[
+        int, typer.Option(min=0, max=9999, help="Draws to write as well, each in a folder of its own.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws of a point fit.")] = 0,
+    json: AsJson = False,
+) -> None:
+    """Export the force constants of a result for phonopy or ASE, and draws for error bars on anything."""
+    from bayestds.cli.exchange import export as run
+
+    run(result, output, to.value, draws, seed, json)
+
+
+@app.command("import")
+def import_(
+    model: ModelName,
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder of phonopy or TDEP.")],
+    name: Annotated[
+        str | None, typer.Option(help="Of the new IFC set; that of the folder by default.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Model file to write.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Import force constants of phonopy or TDEP into a copy of a model, as a named IFC set."""
+    from bayestds.cli.exchange import import_constants as run
+
+    run(model, source, name, output, json)

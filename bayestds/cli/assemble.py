@@ -13,6 +13,7 @@ from bayestds.config import Model
 from bayestds.crystal.structure import Crystal, build_crystal, read_crystal
 from bayestds.crystal.supercell import Supercell, make_supercell
 from bayestds.errors import CrystalError, InstabilityError, ModelError, VolumeError
+from bayestds.force_constants.invariance import constrained
 from bayestds.force_constants.irreducible import IrreducibleForceConstants, irreducible_force_constants
 from bayestds.inference.model import Noise
 from bayestds.inference.noise import make_fit_data
@@ -100,6 +101,9 @@ class Study:
     def ifcs(self, name: str, complete: bool = True) -> np.ndarray:
         """A named IFC set as an array (n_irreducible,), eV/Å².
 
+        Where the model asks for invariance, the set may be free of it: those of its constants come back
+        that are still parameters.
+
         Args:
             name: of the set.
             complete: whether every constant must be in it; otherwise missing ones are 0.
@@ -111,7 +115,8 @@ class Study:
                 "Name one of these, or add a table [ifcs.NAME].",
             )
         values = self.model.ifcs[name].values
-        names = self.irreducible.names
+        constants = self.irreducible
+        names = constants.names if set(values) == set(constants.names) else constants.all_names
         unknown = [key for key in values if key not in names]
         missing = [key for key in names if key not in values]
         if complete and (unknown or missing):
@@ -120,11 +125,19 @@ class Study:
                 f"Unknown: {', '.join(unknown) or 'none'}; missing: {', '.join(missing) or 'none'}.",
                 f"{self.irreducible.n_shells} shells of this crystal have {', '.join(names)}.",
             )
-        return np.array([values.get(key, 0.0) for key in names])
+        return np.array([values.get(key, 0.0) for key in constants.names])
+
+    def _invariant_ifcs(self, name: str, complete: bool) -> np.ndarray:
+        """The same, or what is nearest to all of the set's constants and obeys the invariance asked for."""
+        values, constants, given = self.ifcs(name, complete), self.irreducible, self.model.ifcs[name].values
+        if constants.invariance == "none" or set(given) == set(constants.names):
+            return values
+        every = np.array([given.get(key, 0.0) for key in constants.all_names])
+        return np.linalg.lstsq(constants.expansion, every)[0]
 
     def stable_ifcs(self, name: str, complete: bool = True) -> np.ndarray:
-        """The same, refused if the crystal is unstable with them."""
-        values = self.ifcs(name, complete)
+        """The named set, as near to it as invariance allows, refused if the crystal is unstable with it."""
+        values = self._invariant_ifcs(name, complete)
         forward = make_forward_model(self.irreducible, self.supercell(), 300.0)
         if not stable(forward, values):
             raise InstabilityError(
@@ -197,8 +210,8 @@ class Study:
                 "Its [measurement] has neither `file` nor `ifcs`.",
                 "Give a volume on the command line, or one of the two keys.",
             )
-        # The data know all shells of the model, however few or many are fitted.
-        return build_study(self.model).simulated(measurement.ifcs)
+        # The data know all shells of the model, however few or many are fitted, and every constant of them.
+        return build_study(self.model, invariant=False).simulated(measurement.ifcs)
 
     @property
     def inputs(self) -> list[Path]:
@@ -298,12 +311,18 @@ class Study:
         return self.model.measurement
 
 
-def build_study(model: Model, shells: int | None = None) -> Study:
-    """Crystal and irreducible force constants of a model, with another number of shells if wanted."""
+def build_study(model: Model, shells: int | None = None, invariant: bool = True) -> Study:
+    """Crystal and irreducible force constants of a model.
+
+    Args:
+        model: the model.
+        shells: another number of shells.
+        invariant: whether the constants are to obey the invariance that the model asks for.
+    """
     crystal = _crystal(model)
     settings = model.force_constants
     constants = irreducible_force_constants(crystal, shells or settings.shells, settings.shell_tolerance)
-    return Study(model, crystal, constants)
+    return Study(model, crystal, constrained(constants, settings.invariance) if invariant else constants)
 
 
 def _crystal(model: Model) -> Crystal:

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from bayestds.cli.output import number, print_json, print_table
-from bayestds.diagnostics.dataset import POINT_FIT, POSTERIOR, leave_one_out, read_result
+from bayestds.diagnostics.dataset import POINT_FIT, POSTERIOR, leave_one_out, read_result, shells_of
 from bayestds.errors import ResultError
 
 LARGEST_K = 0.7
@@ -68,7 +68,7 @@ def _record(paths: list[Path], trees: list[xr.DataTree]) -> dict[str, Any]:
     for path, tree, score, total in zip(paths, trees, scores, totals, strict=True):
         behind = scores[best].log_density - score.log_density
         results[str(path)] = {
-            "shells": int(tree[POINT_FIT].dataset["shell"].max()),
+            "shells": shells_of(tree),
             "n_irreducible": tree[POINT_FIT].sizes["irreducible"],
             "log_density": float(total),
             "behind": float(behind.sum()),

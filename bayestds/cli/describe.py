@@ -34,6 +34,7 @@ def irreducible(model: str, shells: int | None, as_json: bool) -> None:
         "irreducible": list(constants.names),
         "n_irreducible": constants.n_irreducible,
         "self_terms": list(constants.self_names),
+        "invariance": constants.invariance,
         "sum_rule": "; ".join(constants.sum_rules),
         "space_group": {"number": crystal.space_group.number, "symbol": crystal.space_group.symbol},
         "orbits": orbits,
@@ -61,6 +62,8 @@ def _print_orbits(record: dict[str, Any]) -> None:
     ]
     columns = ("shell", "atoms", "distance (Å)", "pairs", "representative bond (Å)", "force-constant block")
     title = f"{record['n_irreducible']} irreducible force constants, {group['symbol']} ({group['number']})"
+    if record["invariance"] != "none":
+        title += f", invariance: {record['invariance']}"
     print_table(title, columns, rows)
     print("Acoustic sum rule:")
     for rule in record["sum_rule"].split("; "):

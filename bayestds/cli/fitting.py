@@ -1,5 +1,6 @@
 """The command that fits."""
 
+import json
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from bayestds.cli.output import (
 )
 from bayestds.config import load_model
 from bayestds.diagnostics.dataset import write_result
+from bayestds.diagnostics.summary import ANHARMONIC, ENSEMBLE
 from bayestds.errors import ModelError, ResultError
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.inference.noise import reduced_chi_square
@@ -36,19 +38,8 @@ ACCEPTABLE_CHI_SQUARE = 2.0
 FROM_BRAGG = 4.0
 """Standard deviations of what a voxel collects; so far from a Bragg point its mean of 1/q² is 8 % off."""
 
-ENSEMBLE = (
-    "Standard errors are those of a harmonic crystal's independent configurations: they allow for noise that "
-    "voxels of equal k share."
-)
-
 LOOSE_STIFFNESS = 0.1
 """Relative error of the overall stiffness above which the priors are felt."""
-
-ANHARMONIC = (
-    "Standard errors are those of a harmonic crystal: they exclude the bias that anharmonicity brings into a "
-    "real or molecular-dynamics volume. The clustered ones allow for residuals that are correlated within a "
-    "Brillouin zone, not for a shift common to all zones."
-)
 
 
 def fit(
@@ -63,11 +54,13 @@ def fit(
     check_output(target, picture, inputs=[volume, *study.inputs])
     with progress_bar(study.model.path.stem) as tell:
         fitted = run_fit(study, volume, start, tell)
+        warnings = fit_warnings(study, fitted)
+        fitted.tree.attrs |= account(fitted, warnings)
         write_result(fitted.tree, target)
         save_figure(slices_figure(fitted.tree, study.model.title), picture)
     record = _record(study, fitted)
     record |= {"seconds": time.perf_counter() - began, "output": str(target), "picture": str(picture)}
-    record["warnings"] = fit_warnings(study, fitted)
+    record["warnings"] = warnings
     if as_json:
         note = ENSEMBLE if record["noise"] == "ensemble" else ANHARMONIC
         print_json(record | ({} if fitted.exact else {"note": note}))
@@ -76,6 +69,15 @@ def fit(
     for warning in record["warnings"]:
         words.print(f"Warning: {warning}", markup=False)
     words.print(f"Wrote {target} and {picture}.", markup=False)
+
+
+def account(fitted: Fitted, warnings: list[str]) -> dict[str, Any]:
+    """Attributes of a result that say how far it is to be trusted."""
+    return {
+        "noise": kind_of_noise(fitted),
+        "reduced_chi_square": _chi_square(fitted.problem, fitted.result),
+        "warnings": json.dumps(warnings),
+    }
 
 
 def fit_warnings(study: Study, fitted: Fitted) -> list[str]:

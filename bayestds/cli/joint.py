@@ -1,5 +1,6 @@
 """The command that fits several volumes at once."""
 
+import json
 import shlex
 import sys
 import time
@@ -77,7 +78,9 @@ def fit_several(
     with progress_bar(study.model.path.stem) as tell:
         joint = _run(study, volumes, data, start, tell)
         record = _record(study, joint)
+        record["warnings"] = _warnings(study, joint)
         attributes = {
+            "warnings": json.dumps(record["warnings"]),
             "model": study.model.path.stem,
             "model_text": study.model.text,
             "command": shlex.join(["bayestds", *sys.argv[1:]]),
@@ -90,7 +93,7 @@ def fit_several(
                 slices_figure(tree.children[f"volume_{i}"], f"{study.model.title}: {path.name}"), picture
             )
     record |= {"seconds": time.perf_counter() - began, "output": str(target)}
-    record |= {"pictures": [str(picture) for picture in pictures], "warnings": _warnings(study, joint)}
+    record["pictures"] = [str(picture) for picture in pictures]
     if as_json:
         print_json(record)
     else:

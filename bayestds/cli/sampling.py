@@ -3,28 +3,24 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from bayestds.cli.assemble import Study, build_study
 from bayestds.cli.fitted import Fitted, run_fit
-from bayestds.cli.fitting import fit_warnings, refuse_trend
+from bayestds.cli.fitting import account, fit_warnings, refuse_trend
 from bayestds.cli.output import Tell, check_output, print_json, progress_bar, words
-from bayestds.cli.summary import print_summary, summary_record
+from bayestds.cli.summary import print_summary
 from bayestds.config import load_model
 from bayestds.diagnostics.dataset import pareto_shape, posterior_tree, write_result
+from bayestds.diagnostics.summary import chain_warnings, summary_record
 from bayestds.errors import InstabilityError, ModelError
 from bayestds.inference.nuts import Draws, Sampling
 from bayestds.inference.posterior import Target, make_target, sample_posterior
 from bayestds.inference.predictive import make_predictions, star_labels
 from bayestds.inference.variational import approximate_posterior
 from bayestds.io.checkpoint import checkpoint_path
-
-LARGEST_R_HAT, SMALLEST_ESS, LARGEST_K = 1.01, 400, 0.7
-"""Limits of chains that have converged (Vehtari et al., Bayesian Anal. 16 (2021) 667), and of a Gaussian
-that can stand for its posterior (Vehtari et al., J. Mach. Learn. Res. 25 (2024) 72)."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +66,14 @@ def sample(
                 )
             raise
         tell("predictions")
+        warnings = fit_warnings(study, fitted)
+        fitted.tree.attrs |= account(fitted, warnings)
         tree = _tree(study, fitted, target, draws, choices, quality)
         write_result(tree, output)
         checkpoint.unlink(missing_ok=True)
     record = summary_record(tree)
     record |= {"seconds": time.perf_counter() - began, "output": str(output)}
-    record["warnings"] = fit_warnings(study, fitted) + _warnings(record, quality)
+    record["warnings"] = warnings + chain_warnings(record)
     if as_json:
         print_json(record)
     else:
@@ -130,29 +128,3 @@ def _tree(
         **quality,
     }
     return posterior_tree(fitted.tree, target.prior, draws, predictions, attributes)
-
-
-def _warnings(record: dict[str, Any], quality: dict[str, float]) -> list[str]:
-    """What a reader of the table should know about the draws."""
-    found = []
-    constants = record["ifcs"].values()
-    if any(constant["r_hat"] is not None for constant in constants):
-        r_hat = max(constant["r_hat"] for constant in constants)
-        smallest = min(min(constant["ess_bulk"], constant["ess_tail"]) for constant in constants)
-        if not (r_hat <= LARGEST_R_HAT and smallest >= SMALLEST_ESS):
-            found.append(
-                f"the chains have not converged: the largest R-hat is {r_hat:.3f} (at most {LARGEST_R_HAT}), "
-                f"the smallest effective sample size {smallest:.0f} (at least {SMALLEST_ESS}); sample longer."
-            )
-    if record["divergences"]:
-        found.append(
-            f"{record['divergences']} trajectories diverged; one that leaves the region of stable crystals "
-            "counts as such, others mean that the posterior is not fully explored."
-        )
-    k = quality.get("pareto_k")
-    if k is not None and not k <= LARGEST_K:
-        found.append(
-            f"k-hat is {k:.2f}, above {LARGEST_K}: the posterior is not the Gaussian that was drawn from; "
-            "use --method nuts."
-        )
-    return found

@@ -58,7 +58,7 @@ def simulate(
     as_json: bool,
 ) -> None:
     """Simulate a volume and write it."""
-    study = build_study(load_model(model))
+    study = build_study(load_model(model), invariant=False)
     name = ifcs_name(study, ifcs)
     stem = f"{study.model.path.stem}_{name}" + ("" if engine == "exact" else f"_{engine}")
     target = output or Path(re.sub(r"[^\w.-]+", "_", f"{stem}.nc"))

@@ -11,6 +11,7 @@ from bayestds.config.values import (
     GridAxis,
     IFCName,
     Integer,
+    Invariance,
     Lattice,
     Miller,
     Noise,
@@ -65,10 +66,11 @@ class Crystal(Section):
 
 
 class ForceConstants(Section):
-    """How far the force constants reach."""
+    """How far the force constants reach, and what they obey beyond symmetry and the acoustic sum rule."""
 
     shells: Annotated[Integer, Field(gt=0)] = Field(description="a positive number of neighbour shells")
     shell_tolerance: Positive = Field(default=1e-3, description="a positive difference of distances in Å")
+    invariance: Invariance = Field(default="none", description="none, rotation, huang or both")
 
 
 class IFCSet(Section):

@@ -193,6 +193,13 @@ def posterior_tree(
     return tree
 
 
+def shells_of(tree: xr.DataTree) -> int:
+    """Number of neighbour shells of a result; with invariance the last may have no parameter left."""
+    fixed = tree["constant_data"].dataset
+    # Results without this number were written before there was any.
+    return int(fixed["n_shells"] if "n_shells" in fixed else tree[POINT_FIT].dataset["shell"].max())
+
+
 def chain_diagnostics(tree: xr.DataTree) -> dict[str, np.ndarray]:
     """R-hat, bulk and tail effective sample size of each constant, (n_irreducible,); empty without chains."""
     if "sample_stats" not in tree.children:
@@ -297,12 +304,14 @@ def _fixed(problem: Problem) -> xr.Dataset:
         "fractional_positions": crystal.fractional_positions,
         "masses": crystal.masses,
         "shell_tolerance": np.array(problem.irreducible.tolerance),
+        "n_shells": np.array(problem.irreducible.n_shells),
     }
     dims = {"lattice_vectors": ["vector", "axis"], "supercell_matrix": ["supercell_vector", "vector"]}
     dims |= {"primitive_vectors": ["primitive_vector", "axis"], "masses": ["atom"]}
     dims |= {"conventional_matrix": ["vector", "primitive_vector"]}
     dims |= {"fractional_positions": ["atom", "primitive_vector"]}
     fixed = _dataset(data, {}, dims, "Å, amu, K")
+    fixed = fixed.assign_attrs(invariance=problem.irreducible.invariance)
     return fixed.assign(species=("atom", list(crystal.species)))
 
 

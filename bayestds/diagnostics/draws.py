@@ -9,8 +9,9 @@ import xarray as xr
 
 from bayestds.crystal.structure import Crystal, restore_crystal
 from bayestds.crystal.supercell import Supercell, make_supercell
-from bayestds.diagnostics.dataset import IFCS, POINT_FIT, POSTERIOR
+from bayestds.diagnostics.dataset import IFCS, POINT_FIT, POSTERIOR, shells_of
 from bayestds.errors import ResultError
+from bayestds.force_constants.invariance import constrained
 from bayestds.force_constants.irreducible import IrreducibleForceConstants, irreducible_force_constants
 from bayestds.force_constants.linear_map import force_constant_blocks, force_constants, grid_positions
 from bayestds.lattice_dynamics.covariance import is_stable
@@ -76,9 +77,9 @@ def _irreducible(tree: xr.DataTree) -> IrreducibleForceConstants:
             "Fit the volume again.",
         )
     names = tuple(str(name) for name in fit["irreducible"].values)
-    found = irreducible_force_constants(
-        _crystal(fixed), int(fit["shell"].max()), float(fixed["shell_tolerance"])
-    )
+    tolerance = float(fixed["shell_tolerance"])
+    found = irreducible_force_constants(_crystal(fixed), shells_of(tree), tolerance)
+    found = constrained(found, fixed.attrs.get("invariance", "none"))
     if found.names != names:
         raise ResultError(
             "The force constants of the result are not those of its crystal.",

@@ -42,6 +42,11 @@ class IrreducibleForceConstants:
         self_coefficients: (n_self, n_irreducible), self terms = self_coefficients @ φ.
         sum_rules: the acoustic sum rule of each self term, as text.
         tolerance: distances closer than this are one shell, Å.
+        all_names: (n_all,) the names before any further condition was imposed, see
+            :mod:`bayestds.force_constants.invariance`; without one they are ``names``.
+        expansion: (n_all, n_irreducible), all of these constants = expansion @ φ.
+        invariance: the further condition; where there is one, ``orbit_matrices`` and ``sum_rules`` that
+            it changes are given to six digits.
     """
 
     crystal: Crystal
@@ -56,6 +61,9 @@ class IrreducibleForceConstants:
     self_coefficients: np.ndarray
     sum_rules: tuple[str, ...]
     tolerance: float
+    all_names: tuple[str, ...]
+    expansion: np.ndarray
+    invariance: str = "none"
 
     @property
     def n_irreducible(self) -> int:
@@ -112,6 +120,8 @@ def irreducible_force_constants(
         coefficients,
         rules,
         tolerance,
+        names,
+        np.eye(len(names)),
     )
 
 

@@ -46,7 +46,7 @@ def band_path(crystal: Crystal, names: list[str] | None = None) -> BandPath:
         names: of the points in order, such as ["Γ", "X", "W"]; the standard path of the lattice by default.
 
     Raises:
-        CrystalError: a name is not one of the special points.
+        CrystalError: a name is not one of the special points, or two that differ are not given.
     """
     points, standard = _found(crystal)
     if names is not None and (unknown := [name for name in names if name not in points]):
@@ -54,6 +54,12 @@ def band_path(crystal: Crystal, names: list[str] | None = None) -> BandPath:
             f"There is no special point {unknown[0]!r} in the Brillouin zone of this crystal.",
             f"It has {', '.join(points)}.",
             "Name some of these.",
+        )
+    if names is not None and (len(names) < 2 or any(start == end for start, end in pairwise(names))):
+        raise CrystalError(
+            f"{' '.join(names) or 'An empty list'} is no path.",
+            "A path goes from one special point to another.",
+            f"Name two points or more, each different from the one before: {', '.join(points)}.",
         )
     segments = list(pairwise(names)) if names is not None else standard
     q_points, distance, ticks, labels = [], [], [0.0], [segments[0][0]]

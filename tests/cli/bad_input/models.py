@@ -54,6 +54,13 @@ MODELS = [
     wrong("unstable crystal to simulate", 'ifcs = "truth"', 'ifcs = "repulsive"', "unstable", "'repulsive'"),
     wrong("missing force constant", ", c1 = 0.0}", "}", "'springs'", "missing: c1"),
     wrong("unknown force constant", "c1 = 0.0}", "c7 = 0.0}", "Unknown: c7; missing: c1"),
+    wrong(
+        "unknown invariance",
+        "shells = 2\n",
+        'shells = 2\ninvariance = "all"\n',
+        "force_constants.invariance",
+        "none, rotation, huang or both",
+    ),
     wrong("supercell of zero cells", "[3, 3, 3]", "[0, 3, 3]", "measurement.supercell", "at least 1"),
     wrong("singular supercell", "[3, 3, 3]", "[[1, 0, 0], [0, 1, 0], [1, 1, 0]]", "singular"),
     Case(

@@ -12,10 +12,12 @@ import xarray as xr
 from ase.build import bulk
 from ase.io import write
 
+from bayestds.diagnostics.dataset import write_result
 from bayestds.io import write_volume
 from tests.cli.bad_input.case import Case, nothing
 from tests.cli.bad_input.volumes import cut
 from tests.cli.tiny import MODEL, tiny_volume
+from tests.results import point_fit_result
 
 SIMULATE = "simulate tiny.toml --trajectory"
 
@@ -122,6 +124,12 @@ RESULTS = [
     result("volume for a result", lambda: write_volume(tiny_volume(), "bad.nc"), "not a result"),
     result("truncated result", cut_result, "cannot be read", "damaged"),
     result("result of 10^15 numbers declared", huge_result, "too large", "7,450,580.6 GiB"),
+    result(
+        "phonons of no result",
+        lambda: write_volume(tiny_volume(), "bad.nc"),
+        "not a result",
+        command="phonons bad.nc",
+    ),
     result("results to compare that are none", nothing, "does not exist", command="compare bad.nc worse.nc"),
 ]
 
@@ -143,6 +151,10 @@ def folder_sub() -> None:
 def folder_for_picture() -> None:
     good()
     os.mkdir("drawn.png")
+
+
+def made_up_result() -> None:
+    write_result(point_fit_result("fcc", n_shells=2), "r.nc")
 
 
 def bare() -> None:
@@ -196,6 +208,19 @@ ARGUMENTS = [
     ),
     argument(
         "set to plan with unknown", "plan tiny.toml --ifcs other", "'other'", "truth, springs, repulsive"
+    ),
+    argument("special point unknown", "phonons r.nc --path 'G Q'", "'Q'", "Γ, X, L", prepare=made_up_result),
+    argument("path of one point", "phonons r.nc --path X", "X is no path", "Γ, X, L", prepare=made_up_result),
+    argument("path of no points", "phonons r.nc --path ''", "no path", "Γ, X, L", prepare=made_up_result),
+    argument(
+        "folder for phonons missing", "phonons r.nc -o none/p.png", "none/p.png", prepare=made_up_result
+    ),
+    argument(
+        "result that its picture would overwrite",
+        "phonons r.nc -o r.nc",
+        "r.nc",
+        "input",
+        prepare=made_up_result,
     ),
     argument("volume to sample missing", "sample tiny.toml none.nxs", "none.nxs", "no such file"),
     argument("suffix of no volume", "convert good.nxs v.cif", "v.cif", ".nxs (nexus)"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.cli.bad_input.case import Case
 from tests.cli.bad_input.crystals import CRYSTALS
+from tests.cli.bad_input.exchange import EXCHANGE
 from tests.cli.bad_input.formats import FORMATS
 from tests.cli.bad_input.models import MODELS
 from tests.cli.bad_input.others import ARGUMENTS, RESULTS, TRAJECTORIES
@@ -18,6 +19,7 @@ SECTIONS = {
     "Volumes: what the reader of one format sees": FORMATS,
     "Trajectories": TRAJECTORIES,
     "Results": RESULTS,
+    "Force constants of other programs": EXCHANGE,
     "Arguments and options": ARGUMENTS,
 }
 CASES = [case for cases in SECTIONS.values() for case in cases]
@@ -53,7 +55,7 @@ def on_the_page(message: str, folder: Path) -> str:
 
 def _cell(line: str) -> str:
     line = re.sub(r"this computer has [\d,.]+ GiB", "this computer has 16.0 GiB", line)
-    line = re.sub(r"^((HDF5|ASE|The reader) says|\w+Error): .*", r"\1: …", line)
+    line = re.sub(r"^((HDF5|ASE|Phonopy|The reader) says|\w+Error): .*", r"\1: …", line)
     if len(line) > LONGEST:
         line = line[:LONGEST].rsplit(" ", 1)[0].rstrip(",;:") + " …"
     return line.replace("|", "\\|").replace("<", "&lt;")
