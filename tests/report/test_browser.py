@@ -37,7 +37,8 @@ FLAGS = (
 OVERFLOWING = """
     const wide = document.documentElement.clientWidth;
     return [...document.querySelectorAll("body *")]
-        .filter((e) => e.getBoundingClientRect().right > wide + 1 && !e.closest(".scroll, pre, .dispersion, svg"))
+        .filter((e) => e.getBoundingClientRect().right > wide + 1)
+        .filter((e) => !e.closest(".scroll, pre, .dispersion, svg"))
         .map((e) => e.tagName + "." + e.className);
 """
 
