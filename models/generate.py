@@ -162,7 +162,7 @@ def frequencies(irreducible, values: dict[str, float], q_points) -> np.ndarray:
 
 
 def check(name: str, supercell: list[int], irreducible, force_set: ForceConstantSet) -> None:
-    """Every mode of the supercell is stable, rigid translations aside."""
+    """Every mode of the supercell is stable, rigid translations aside, and so are long waves."""
     # Twice the conventional reciprocal cell holds a primitive one of every centring used here.
     axes = [np.arange(2 * n) / n for n in supercell]
     mesh = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
@@ -172,6 +172,10 @@ def check(name: str, supercell: list[int], irreducible, force_set: ForceConstant
     print(f"{name:13} {force_set.name:16} {softest:7.3f} to {modes.max():7.3f} THz")
     if softest < 0.1:
         raise ValueError(f"{name}: {force_set.name} is unstable")
+    directions = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3), axis=-1).reshape(-1, 3)
+    waves = 0.01 * directions[np.abs(directions).any(axis=1)]
+    if frequencies(irreducible, force_set.values, waves).min() < 0:
+        raise ValueError(f"{name}: {force_set.name} is unstable against strain")
 
 
 # ---- the sets of each model ----

@@ -82,7 +82,12 @@ MEASURED = {
         "fe_295", "neutron scattering at 295 K: Minkiewicz, Shirane, Nathans, Phys. Rev. 162 (1967) 528", 295
     ),
     "k_bcc": Table("k_9", "neutron scattering at 9 K: Dolling, Meyer, J. Phys. F 7 (1977) 775", 9),
-    "li_bcc": Table("li_293", "neutron scattering at 293 K: Beg, Nielsen, Phys. Rev. B 14 (1976) 4266", 293),
+    "li_bcc": Table(
+        "li_98",
+        "neutron scattering at 98 K: Smith, Dolling, Nicklow, Vijayaraghavan, Wilkinson, Neutron Inelastic "
+        "Scattering, IAEA, Vienna, vol. 1 (1968) 149",
+        98,
+    ),
     "mg_hcp": Table(
         "mg_290",
         "Singh, Prakash, Physica 50 (1970) 10, and DeWames, Wolfram, Lehman, Phys. Rev. 138 (1965) A717",

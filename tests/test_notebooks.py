@@ -123,3 +123,17 @@ def test_your_own_model():
     wrong = found["spoiled_fit"]
     pulls = (wrong.irreducible - found["truth"]) / np.sqrt(np.diag(wrong.covariance))
     assert np.abs(pulls).max() > 10
+
+
+@pytest.mark.slow
+def test_gallery():
+    """Every crystal is stable, patterns have the symmetry of their crystals, the fit finds the constants."""
+    found = run("gallery")
+    assert len(found["names"]) > 20
+    assert min(modes.min() for modes in found["bands"].values()) > -1e-3
+    for image in found["slices"].values():
+        finite = np.isfinite(image)
+        assert (finite == finite[::-1, ::-1]).all()
+        np.testing.assert_allclose(image[::-1, ::-1][finite], image[finite], atol=1e-6)
+        np.testing.assert_allclose(image.T[finite], image[finite], atol=1e-6)
+    assert np.abs(found["result"].irreducible - found["values"]["w_bcc"]).max() < 1e-5

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 ENTRIES = """
-ag_296 al_300 au_295 ce_295 cr_300 cu_296 fe_295 k_9 li_293 mg_290 na_90 nb_296 ni_298 pd_296 pt_90 rb_85
+ag_296 al_300 au_295 ce_295 cr_300 cu_296 fe_295 k_9 li_98 mg_290 na_90 nb_296 ni_298 pd_296 pt_90 rb_85
 sc_295 th_296 ti_295 v_296 w_298 y_295 zn_80 zr_295
 """
 KEPT = ("element", "lattice", "force_constants")
