@@ -179,8 +179,10 @@ def draw_slice(axes: Axes, specimen: Specimen) -> None:
     x, y = (h + k / 2, k * 3**0.5 / 2) if hexagonal else (h, k)
     low, high = np.nanpercentile(image[np.isfinite(image)], [1, 99.5])
     axes.pcolormesh(x, y, image, vmin=low, vmax=high, cmap="viridis", shading="nearest", rasterized=True)
-    edge = 3 if hexagonal else specimen.kind.reach
+    edge = 3 if hexagonal else int(specimen.kind.reach)
     axes.set(aspect="equal", xlim=(-edge, edge), ylim=(-edge, edge))
+    axes.set_xticks(range(-edge, edge + 1, 3 if hexagonal else 2))
+    axes.set_yticks(range(-edge, edge + 1, 3 if hexagonal else 2))
     axes.set_xlabel("along a* (r.l.u.)" if hexagonal else "h (r.l.u.)")
     axes.set_ylabel("across a* (r.l.u.)" if hexagonal else "k (r.l.u.)")
 
@@ -191,23 +193,21 @@ def line(specimen: Specimen) -> list[str]:
     shown = []
     for name in specimen.kind.points:
         modes = specimen.frequencies(points[name][None])[0]
-        shown.append(f"{name} " + ", ".join(f"{x:.2f}" for x in np.unique(modes[modes > 1e-2].round(2))))
-    source = study.model.ifcs[specimen.ifcs].source.split("; Landolt")[0].removeprefix("neutron scattering ")
-    formula = specimen.label.split(",")[0]
+        shown.append(f"{name}\u00a0" + ", ".join(f"{x:.2f}" for x in np.unique(modes[modes > 1e-2].round(2))))
+    source = study.model.ifcs[specimen.ifcs].source.split("; Landolt")[0].removeprefix("neutron scattering")
     return [
-        formula,
         f"`{specimen.name}`",
         f"{specimen.temperature:g}",
         str(study.irreducible.n_shells),
         str(study.irreducible.n_irreducible),
         "; ".join(shown),
-        source.removeprefix(f"at {specimen.temperature:g} K: ").removeprefix(": "),
+        source.removeprefix(f" at {specimen.temperature:g} K").removeprefix(": "),
     ]
 
 
 def page(images: Path) -> str:
     """The page; its pictures go into a folder."""
-    head = ["crystal", "model", "T (K)", "shells", "constants", "ν (THz)", "source"]
+    head = ["model", "T (K)", "shells", "constants", "ν (THz)", "source"]
     parts = [
         "# Gallery of crystals",
         "Every crystal here is a model file that ships with the package: `bayestds fit al_fcc` simulates a "
