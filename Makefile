@@ -6,7 +6,7 @@ CANDIDATES = $(PYTHON) python3.13 python3.12 python3.11
 SUITABLE = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 PIP_INSTALL = $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet
 
-.PHONY: help demo test coverage test-slow lint bench docs clean
+.PHONY: help demo test coverage test-slow test-browser lint bench docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ coverage: $(VENV)/.installed-test ## quick tests, with a report of the lines tha
 
 test-slow: $(VENV)/.installed-test ## the checks that take longer
 	$(VENV)/bin/pytest -n 2 -m slow
+
+test-browser: $(VENV)/.installed-browser ## the report page in Chromium, which must be installed
+	$(VENV)/bin/pytest -m browser
 
 lint: $(VENV)/.installed-test ## style, formatting and types
 	$(VENV)/bin/ruff check
@@ -62,3 +65,7 @@ $(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.installed-docs: pyproject.toml | $(VENV)/bin/python
 	$(PIP_INSTALL) -e '.[docs]'
 	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-browser: $(VENV)/.installed-test
+	$(PIP_INSTALL) -e '.[test,browser]'
+	@touch $@

@@ -360,3 +360,28 @@ def import_(
     from bayestds.cli.exchange import import_constants as run
 
     run(model, source, name, output, json)
+
+
+@app.command()
+def validate(
+    result: ResultFile,
+    potentials: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="POTENTIAL ...",
+            help="emt, module:function, an EAM file, a folder of phonopy or TDEP, or MODEL:SET.",
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FIGURE", help="Picture of the residuals (PNG).")
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Judge potentials by a result: which shells of neighbours they get wrong, and what volume they predict.
+
+    A potential is a calculator of ASE (emt; module:function, which returns one), a file that ASE's EAM
+    reads, force constants of phonopy or TDEP, or an IFC set of a model (ni_fcc_u3:meam).
+    """
+    from bayestds.cli.validate import validate as run
+
+    run(result, potentials, output, json)

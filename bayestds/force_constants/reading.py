@@ -1,5 +1,6 @@
 """Force constants of other programs: folders of phonopy and TDEP."""
 
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
@@ -62,16 +63,18 @@ def read_phonopy(folder: Path, cell: Path) -> ForeignConstants:
     """
     phonopy = import_phonopy()
     constants, forces = _first(folder, PHONOPY_CONSTANTS), _first(folder, (PHONOPY_FORCES,))
-    files = {"force_constants_filename": constants} if constants else {"force_sets_filename": forces}
+    files = {"force_constants_filename": constants.name} if constants else {}
     try:
-        phonon = phonopy.load(
-            cell, **files, is_nac=False, symmetrize_fc=False, is_symmetry=not constants, log_level=0
-        )
+        # Phonopy takes what else it needs from the current folder, whichever that is: let it be this one.
+        with chdir(folder):
+            phonon = phonopy.load(
+                cell.name, **files, is_nac=False, symmetrize_fc=False, is_symmetry=not constants, log_level=0
+            )
     except Exception as error:  # phonopy's readers raise anything from IndexError to AssertionError
         raise ForceConstantsError(
-            f"{constants or forces or cell} cannot be read with {cell.name}.",
-            f"Phonopy says: {type(error).__name__}: {error}".rstrip(": "),
-            "The file may be cut off or belong to another supercell: write it again with phonopy.",
+            f"{' with '.join(str(path) for path in (cell, constants or forces) if path)} cannot be read.",
+            f"Phonopy says: {type(error).__name__}: {' '.join(str(error).split())}".rstrip(": "),
+            "A file may be cut off, or they belong to different supercells: write them again with phonopy.",
         ) from error
     if phonon.force_constants is None:
         raise ForceConstantsError(

@@ -6,6 +6,7 @@ import numpy as np
 from markupsafe import Markup
 
 from bayestds.diagnostics.draws import ForceConstantDraws
+from bayestds.diagnostics.elastic import elastic_summary
 from bayestds.diagnostics.phonon_bands import (
     IMAGINARY,
     INNER_INTERVAL,
@@ -14,7 +15,7 @@ from bayestds.diagnostics.phonon_bands import (
     phonon_bands,
 )
 from bayestds.report.svg import Chart
-from bayestds.report.tables import Table
+from bayestds.report.tables import Table, interval
 from bayestds.report.words import decimals, error, fixed
 
 SPELT = {"SIGMA": "Σ", "DELTA": "Δ", "LAMBDA": "Λ", "GAMMA": "Γ"}
@@ -31,18 +32,19 @@ EQUAL = 1e-6
 
 def phonon_section(draws: ForceConstantDraws) -> dict[str, Any]:
     """Charts, tables and words on the phonons of a result."""
-    found = phonon_bands(draws)
+    found, elastic = phonon_bands(draws), elastic_summary(draws)
     n_draws, kelvin = len(draws.draws), draws.temperature
     return {
         "dispersion": dispersion_chart(found),
         "density": density_chart(found),
         "caption": f"Dispersion and density of states. Line: mean; shaded: {INNER_INTERVAL:.0%} and "
         f"{INTERVAL:.0%} intervals over {n_draws} draws of the force constants.",
-        "tables": [special_point_table(found)],
+        "tables": [special_point_table(found), elastic_table(elastic)],
         "words": [
             f"Frequencies are effective ones at {kelvin:g} K; their errors, like those of the constants, "
             "exclude the bias of anharmonicity.",
             *found.words,
+            *(sentence.replace("`", "") for sentence in elastic["elastic_words"]),
         ],
     }
 
@@ -101,6 +103,17 @@ def special_point_table(found: PhononBands) -> Table:
         rows.append([point_name(name), " ".join(fixed(round(x, 3), 3) for x in q), ", ".join(texts)])
     columns = ["point", "q (r.l.u.)", "ν ± sd (THz); × number of modes"]
     return Table("Frequencies at the special points", columns, rows, prose=(2,))
+
+
+def elastic_table(elastic: dict[str, Any]) -> Table:
+    """Elastic constants and Hill's moduli."""
+    rows = []
+    for name, one in elastic["elastic_GPa"].items():
+        places = decimals(one["sd"])
+        limits = interval(one["interval_low"], one["interval_high"], places)
+        rows.append([name, fixed(one["mean"], places), error(one["sd"]), limits])
+    columns = ["constant", "mean", "sd", f"{INTERVAL:.0%} interval"]
+    return Table("Elastic constants, and Hill's bulk and shear modulus, GPa", columns, rows)
 
 
 def _level(value: float, sd: float, n_modes: int, smallest: float) -> str:

@@ -21,14 +21,16 @@ def slices_figure(tree: xr.DataTree, title: str) -> Figure:
     """
     observed = tree["observed_data"].dataset
     # Near an axis through Γ every voxel is special; a second, general plane shows the rest.
-    levels = _two_planes(observed)
+    levels = two_planes(observed)
     figure = Figure(figsize=(12.5, 3.6 * len(levels) + 0.4), layout="compressed")
     FigureCanvasAgg(figure)
     figure.suptitle(title, parse_math=False)
     panels = figure.subplots(len(levels), 3, squeeze=False)
     for row, level in zip(panels, levels, strict=True):
         plane = observed["point_of_voxel"].isel(l=level)
-        maps = [_on_plane(observed[name], plane) for name in ("log_intensity", "fitted", "residual")]
+        maps = [
+            on_plane(observed[name].values, plane.values) for name in ("log_intensity", "fitted", "residual")
+        ]
         shared = np.nanpercentile(np.concatenate([maps[0].ravel(), maps[1].ravel()]), [0.5, 99.5])
         reach = max(float(np.nanpercentile(np.abs(maps[2]), 99.5)), 1e-12)
         limits = [tuple(shared), tuple(shared), (-reach, reach)]
@@ -43,7 +45,8 @@ def slices_figure(tree: xr.DataTree, title: str) -> Figure:
     return figure
 
 
-def _two_planes(observed: xr.Dataset) -> list[int]:
+def two_planes(observed: xr.Dataset) -> list[int]:
+    """Indices of the plane of constant l that is nearest to Γ and of a general one, where there is one."""
     used = (observed["point_of_voxel"].values >= 0).sum(axis=(0, 1))
     full = np.flatnonzero(used > 0.5 * used.max())
     centre = int(full[np.abs(observed["l"].values[full]).argmin()])
@@ -52,8 +55,9 @@ def _two_planes(observed: xr.Dataset) -> list[int]:
     return [centre] if other == centre else [centre, other]
 
 
-def _on_plane(values: xr.DataArray, plane: xr.DataArray) -> np.ndarray:
-    return np.where(plane.values >= 0, values.values[plane.values], np.nan)
+def on_plane(values: np.ndarray, plane: np.ndarray) -> np.ndarray:
+    """Values of points (n_points,) on a plane (n_h, n_k) of the indices of points, NaN where that is -1."""
+    return np.where(plane >= 0, values[plane], np.nan)
 
 
 def draw_plane(

@@ -120,3 +120,12 @@ def test_nothing_is_left_where_writing_fails(folder, shared, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         export(shared.result, folder / "out", "phonopy", 0, 0, False)
     assert [path.name for path in folder.iterdir()] == ["tiny.toml"]
+
+
+def test_phonopy_files_of_the_current_folder_are_left_alone(folder, shared):
+    """Phonopy itself would take them for a folder that has none."""
+    assert call("export", shared.result, "-o", "out").code == 0
+    (folder / "bare").mkdir()
+    (folder / "out" / "phonopy.yaml").rename(folder / "bare" / "phonopy.yaml")
+    (folder / "out" / "force_constants.hdf5").rename(folder / "force_constants.hdf5")
+    says(refused(folder, "import", "tiny.toml", "bare"), "bare holds no force constants")

@@ -1,7 +1,9 @@
 """Force constants of other programs: their crystal found in ours, their constants projected on ours."""
 
+import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import phonopy
@@ -10,14 +12,18 @@ from phonopy.file_IO import write_FORCE_CONSTANTS
 from phonopy.structure.atoms import PhonopyAtoms
 
 from bayestds.crystal.matching import match_crystal
+from bayestds.crystal.structure import build_crystal
 from bayestds.errors import CrystalError, ForceConstantsError
 from bayestds.force_constants.foreign import Responses, project, project_foreign
+from bayestds.force_constants.irreducible import irreducible_force_constants
 from bayestds.force_constants.reading import read_foreign
 from bayestds.lattice_dynamics.phonons import frequencies
 from bayestds.units import THZ
 from tests.brute_force import bonds_of, random_stable
 from tests.crystals import SAMPLES, default_supercell, make_crystal, make_irreducible
 from tests.tdep import other_cell, random_rotation, write_tdep
+
+DATA = Path(__file__).parents[1] / "data"
 
 SKEW = np.array([[1, 1, 0], [0, 1, -1], [1, 0, 0]])
 """Another basis of the same lattice, determinant -1."""
@@ -215,3 +221,26 @@ def test_strain_is_allowed_up_to_one_percent():
 def test_other_crystals_are_refused(lattice, positions, species, words):
     with pytest.raises(CrystalError, match=words):
         match_crystal(make_crystal("fcc"), lattice, np.array(positions, dtype=float), species, "it")
+
+
+def test_frequencies_of_alamode():
+    """BaTe: another program's frequencies of real force constants, all of whose pairs are in 12 shells."""
+    folder = DATA / "tdep_bate"
+    crystal = build_crystal(
+        (6.96964987, 6.96964987, 6.96964987, 90, 90, 90),
+        ["Ba", "Te"],
+        [(0.0, 0.0, 0.0), (0.5, 0.5, 0.5)],
+        None,
+        225,
+    )
+    irreducible = irreducible_force_constants(crystal, 12)
+    projection, match = project_foreign(irreducible, read_foreign(folder))
+    assert projection.beyond == 0
+    assert projection.within < 1e-12
+    expected = json.loads((folder / "expected.json").read_text())
+    lattice = np.loadtxt(folder / "infile.ucposcar", skiprows=2, max_rows=3)
+    q_cartesian = np.array(expected["q_points_frac"]) @ np.linalg.inv(lattice).T @ match.rotation
+    found = frequencies(irreducible, projection.irreducible, q_cartesian @ crystal.conventional_lattice.T)
+    theirs = np.sort(expected["expected_freqs_cminv"], axis=1)
+    # Other constants of nature, and masses with fewer digits: some 1e-6 of 115 cm⁻¹.
+    assert np.allclose(found * 1e12 / 2.99792458e10, theirs, rtol=0, atol=5e-4)

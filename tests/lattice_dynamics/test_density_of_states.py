@@ -20,9 +20,9 @@ MESHES = {
     "diamond": (10, 10, 10),
     "zincblende": (10, 10, 10),
     "hcp": (10, 10, 6),
-    "rhombohedral": (8, 8, 8),
+    "rhombohedral": (6, 6, 6),
     "quartz": (6, 6, 5),
-    "monoclinic": (5, 5, 6),
+    "monoclinic": (4, 4, 5),
 }
 
 
@@ -35,13 +35,13 @@ def test_phonopys_tetrahedra(name):
     """
     irreducible, values, mesh = make_irreducible(name), random_values(name), MESHES[name]
     top = 1.05 * frequencies(irreducible, values, make_tetrahedra(irreducible.crystal, mesh).q_points).max()
-    edges = np.linspace(-0.01, top, 41)
+    edges = np.linspace(-0.01, top, 21)
     found = density_of_states(irreducible, values, edges, mesh)
-    fine = (np.arange(2000) + 0.5) * (edges[1] - edges[0]) / 50 + edges[0]
+    fine = (np.arange(1000) + 0.5) * (edges[1] - edges[0]) / 50 + edges[0]
     phonon = make_phonopy(name)
     phonon.run_mesh(mesh, is_gamma_center=True, is_mesh_symmetry=False)
     phonon.run_total_dos(freq_min=fine[0], freq_max=fine[-1], freq_pitch=fine[1] - fine[0])
-    expected = phonon.total_dos.dos[:2000].reshape(40, 50).mean(axis=1)
+    expected = phonon.total_dos.dos[:1000].reshape(20, 50).mean(axis=1)
     width = edges[1] - edges[0]
     assert np.abs(found - expected).sum() * width < 0.01 * 3 * irreducible.crystal.n_atoms
 
@@ -72,7 +72,7 @@ def test_integral_and_second_moment(name):
     edges = np.linspace(0, 1.5 * THZ * np.sqrt(2 * squares.max()), 2001)
     found = density_of_states(irreducible, values, edges) * (edges[1] - edges[0])
     assert found.sum() == pytest.approx(3 * crystal.n_atoms, rel=1e-12)
-    # Linear interpolation is off by up to h² ν''/8; h is 0.12 Å⁻¹, a zone some 2 Å⁻¹.
+    # Linear interpolation is off by up to h² ν''/8; h is 0.15 Å⁻¹, a zone some 2 Å⁻¹.
     centres = (edges[1:] + edges[:-1]) / 2
     assert found @ centres**2 == pytest.approx(THZ**2 * squares.sum(), rel=0.01)
 

@@ -275,3 +275,25 @@ def test_without_rotational_invariance_a_polar_crystal_has_waves_that_are_no_sou
     assert waves.huang < 1e-9
     assert waves.rotation > 1e-3
     assert frequencies(irreducible, invariant + 0.002 * noise, q_points).min() < 0
+
+
+def test_brackets_of_constants_that_violate_rotation_are_those_of_the_pseudo_inverse():
+    """Quartz, written out atom by atom: forces that would move the whole crystal find no answer in (αγ,βλ)."""
+    irreducible = make_irreducible("quartz")
+    values = invariant_values("quartz", seed=3)
+    values = values + np.random.default_rng(9).normal(scale=0.02, size=len(values))
+    crystal, n = irreducible.crystal, irreducible.crystal.n_atoms
+    centre, forces = np.zeros((n, 3, n, 3)), np.zeros((n, 3, 3, 3))
+    blocks, bonds = irreducible.basis @ values, crystal.bond_vectors(irreducible.pairs)
+    for (first, second, *_), block, bond in zip(irreducible.pairs, blocks, bonds, strict=True):
+        centre[first, :, second] += block
+        forces[first] += np.multiply.outer(block, bond)
+    assert np.abs(forces.sum(axis=0)).max() > 0.1
+    answer = np.linalg.pinv(centre.reshape(3 * n, 3 * n), rtol=1e-10) @ forces.reshape(3 * n, 9)
+    expected = -GPA * forces.reshape(3 * n, 9).T @ answer / abs(np.linalg.det(crystal.lattice_vectors))
+    waves = long_waves(irreducible, values)
+    np.testing.assert_allclose(waves.round.reshape(9, 9), expected, atol=1e-8 * np.abs(expected).max())
+    # Symmetric in αβ and in γλ, as any matrix of waves A q q is, though the brackets are not.
+    np.testing.assert_allclose(waves.waves, waves.waves.transpose(0, 1, 3, 2), atol=1e-9)
+    np.testing.assert_allclose(waves.waves, waves.waves.transpose(1, 0, 2, 3), atol=1e-9)
+    assert np.abs(waves.round - waves.round.transpose(1, 0, 2, 3)).max() > 0.1

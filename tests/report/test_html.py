@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from bayestds.diagnostics.draws import force_constant_draws
+from bayestds.diagnostics.elastic import elastic_summary
 from bayestds.report.html import report_page, volume_nodes
 from tests.pages import HOSTILE, Page, full_posterior, joint_result
 from tests.results import point_fit_result
@@ -34,14 +36,19 @@ def hostile(tree: xr.DataTree) -> xr.DataTree:
 
 
 @pytest.fixture(scope="module")
-def pages() -> dict[str, Page]:
-    """A page of each kind of result."""
-    results = {
+def results() -> dict[str, xr.DataTree]:
+    """A result of each kind."""
+    return {
         "point fit": point_fit_result("fcc", n_shells=2),
         "posterior": full_posterior(),
         "joint": joint_result(),
         "hostile": hostile(joint_result()),
     }
+
+
+@pytest.fixture(scope="module")
+def pages(results) -> dict[str, Page]:
+    """The page of each."""
     return {name: Page(report_page(tree, n_draws=N_DRAWS)) for name, tree in results.items()}
 
 
@@ -169,8 +176,8 @@ def test_volumes_of_the_same_name_are_kept_apart():
     assert list(volume_nodes(tree)) == ["same.nxs", "same.nxs (2)"]
 
 
-def test_table_has_the_numbers(pages):
-    page, fit = pages["point fit"], point_fit_result("fcc", n_shells=2)["point_fit"].dataset
+def test_table_has_the_numbers(pages, results):
+    page, fit = pages["point fit"], results["point fit"]["point_fit"].dataset
     values, errors = fit["value"].values, fit["standard_error"].values
     rows = re.findall(r"<tr[^>]*><th scope=\"row\">(\w+)</th><td>(\d)</td><td>([−\d.]+)</td>", page.html)
     assert [row[0] for row in rows] == list(fit["irreducible"].values)
@@ -182,12 +189,20 @@ def test_table_has_the_numbers(pages):
         assert int(shell) == its_shell
 
 
-def test_what_it_takes_to_repeat_it(pages):
-    page = pages["posterior"]
-    cells = page.texts("td")
-    for key, value in full_posterior().attrs.items():
-        if key in ("command", "created", "method", "seed"):
-            assert str(value) in cells
+def test_what_it_takes_to_repeat_it(pages, results):
+    cells = pages["posterior"].texts("td")
+    for key in ("command", "created", "bayestds_version", "method", "seed"):
+        assert str(results["posterior"].attrs[key]) in cells
+
+
+def test_elastic_constants_are_those_of_the_draws(pages, results):
+    """Of `bayestds phonons`, which has its own tests."""
+    known = elastic_summary(force_constant_draws(results["point fit"], N_DRAWS))["elastic_GPa"]
+    rows = dict(re.findall(r'<th scope="row">(C\d\d|K|G)</th><td>([−\d.]+)</td>', pages["point fit"].html))
+    assert set(rows) == {"C11", "C12", "C44", "K", "G"} == set(known)
+    for name, written in rows.items():
+        one = known[name]
+        assert abs(float(written.replace("−", "-")) - one["mean"]) <= 0.06 * one["sd"]
 
 
 def test_failed_fit_has_a_page():

@@ -9,10 +9,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from bayestds.crystal.structure import build_crystal
+from bayestds.diagnostics.dataset import write_result
 from bayestds.force_constants.exchange import PHONOPY_FILES, PhonopyWriter
 from bayestds.force_constants.irreducible import irreducible_force_constants
 from tests.cli.bad_input.case import Case, nothing
 from tests.cli.tiny import LATTICE, TRUTH
+from tests.results import point_fit_result
 
 PHONOPY = "import tiny.toml phonopy"
 TDEP = "import tiny.toml tdep"
@@ -91,6 +93,21 @@ NOT_NUMBERS = "1 108\n1 1\n0 0 zero\n0 0 0\n0 0 0\n"
 def full_folder() -> None:
     Path("out").mkdir()
     Path("out/kept").touch()
+
+
+def nickel() -> None:
+    """A result of the tiny model's crystal."""
+    write_result(point_fit_result("fcc", n_shells=2), "r.nc")
+
+
+def iron() -> None:
+    """A result of bcc iron, which EMT does not know."""
+    write_result(point_fit_result("bcc", n_shells=2), "r.nc")
+
+
+def prose_eam() -> None:
+    nickel()
+    Path("Ni.eam").write_text("once upon a time\n" * 5)
 
 
 EXCHANGE = [
@@ -175,6 +192,26 @@ EXCHANGE = [
     Case(
         "TDEP: all force constants zero", tdep_folder(pairs=PAIRS.replace("-0.5", "0.0")), TDEP, ("all zero",)
     ),
+    Case(
+        "potential unknown",
+        nickel,
+        "validate r.nc emtt",
+        ("'emtt'", "emt, lj, morse", "module:function", "MODEL:SET"),
+    ),
+    Case("potential: EAM file missing", nickel, "validate r.nc Ni.eam", ("Ni.eam", "does not exist")),
+    Case("potential: EAM file is prose", prose_eam, "validate r.nc Ni.eam", ("Ni.eam", "cannot be made")),
+    Case("potential: module missing", nickel, "validate r.nc none:f", ("none:f", "'none'")),
+    Case("potential: no parameters for the element", iron, "validate r.nc emt", ("emt", "Fe", "fails")),
+    Case(
+        "potential: IFC set unknown", nickel, "validate r.nc tiny.toml:other", ("'other'", "truth, springs")
+    ),
+    Case(
+        "potential: IFC set of another crystal",
+        nickel,
+        "validate r.nc mg_hcp:bvk_290K",
+        ("mg_hcp:bvk_290K", "another crystal"),
+    ),
+    Case("potential: folder of something else", nickel, "validate r.nc .", ("phonopy.yaml",)),
     Case(
         "import: name of the set taken",
         tdep_folder(),

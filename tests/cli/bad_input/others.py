@@ -130,6 +130,14 @@ RESULTS = [
         "not a result",
         command="phonons bad.nc",
     ),
+    result("result to report missing", nothing, "does not exist", command="report bad.nc"),
+    result(
+        "volume to report",
+        lambda: write_volume(tiny_volume(), "bad.nc"),
+        "not a result",
+        command="report bad.nc",
+    ),
+    result("report in the place of its result", cut_result, "input", command="report bad.nc -o bad.nc"),
     result("results to compare that are none", nothing, "does not exist", command="compare bad.nc worse.nc"),
 ]
 
@@ -223,6 +231,8 @@ ARGUMENTS = [
         prepare=made_up_result,
     ),
     argument("volume to sample missing", "sample tiny.toml none.nxs", "none.nxs", "no such file"),
+    argument("folder for a report missing", "report r.nc -o none/r.html", "none/r.html", "existing folder"),
+    argument("folder in the place of a report", "report r.nc -o sub", "sub", prepare=folder_sub),
     argument("suffix of no volume", "convert good.nxs v.cif", "v.cif", ".nxs (nexus)"),
     argument("format unknown", "convert good.nxs v.nc --format vtk", "'vtk'", "mdhisto, discus, nexus, yell"),
     argument("folder for a converted volume missing", "convert good.nxs none/v.nc", "none/v.nc"),
