@@ -151,8 +151,17 @@ def reader_of_the_readme() -> None:
     shutil.copy("5.nc", "cu_posterior.nc")
 
 
+def result_to_exchange() -> None:
+    """Files with the names that the page gives in capitals."""
+    small_models("MODEL")()
+    run("fit", "MODEL", "-o", "result.nc")
+    shutil.copy("result.nc", "RESULT")
+    run("export", "RESULT", "-o", "SOURCE")
+
+
 STAND_INS: dict[str, Callable[[], None]] = {
     "README.md": reader_of_the_readme,
+    "docs/exchange.md": result_to_exchange,
     "docs/formats.md": measured_volume,
     "docs/howto_volume.md": measured_volume,
     "docs/planning.md": small_models("ni_fcc_paper"),
