@@ -21,6 +21,7 @@ from bayestds.config import load_model
 from bayestds.config.tables import Scattering
 from bayestds.crystal.supercell import make_supercell
 from bayestds.io.atomic import atomic_path
+from bayestds.lattice_dynamics.elasticity import elastic_stiffness, independent_elements
 from bayestds.lattice_dynamics.paths import band_path, special_points
 from bayestds.lattice_dynamics.phonons import frequencies
 from bayestds.scattering.simulation import simulate_volume
@@ -194,6 +195,8 @@ def line(specimen: Specimen) -> list[str]:
     for name in specimen.kind.points:
         modes = specimen.frequencies(points[name][None])[0]
         shown.append(f"{name}\u00a0" + ", ".join(f"{x:.2f}" for x in np.unique(modes[modes > 1e-2].round(2))))
+    stiffness = elastic_stiffness(study.irreducible, study.ifcs(specimen.ifcs))
+    elastic = [f"{name}\u00a0{stiffness[at]:.3g}" for name, at in independent_elements(study.crystal).items()]
     source = study.model.ifcs[specimen.ifcs].source.split("; Landolt")[0].removeprefix("neutron scattering")
     return [
         f"`{specimen.name}`",
@@ -201,13 +204,14 @@ def line(specimen: Specimen) -> list[str]:
         str(study.irreducible.n_shells),
         str(study.irreducible.n_irreducible),
         "; ".join(shown),
+        ", ".join(elastic),
         source.removeprefix(f" at {specimen.temperature:g} K").removeprefix(": "),
     ]
 
 
 def page(images: Path) -> str:
     """The page; its pictures go into a folder."""
-    head = ["model", "T (K)", "shells", "constants", "ν (THz)", "source"]
+    head = ["model", "T (K)", "shells", "constants", "ν (THz)", "C (GPa)", "source"]
     parts = [
         "# Gallery of crystals",
         "Every crystal here is a model file that ships with the package: `bayestds fit al_fcc` simulates a "
@@ -215,7 +219,9 @@ def page(images: Path) -> str:
         "your own data take its place with `bayestds fit al_fcc volume.nxs`. The constants of the metals "
         "are Born-von Karman fits to measured phonons, as collected in Landolt-Börnstein III/13a. Pictures "
         "of scattering show ln I in the plane l = 0 for X-rays at the temperature of the measurement, to all "
-        "phonon orders, with quantum statistics; each has its own scale of colours.",
+        "phonon orders, with quantum statistics; each has its own scale of colours. Frequencies and "
+        "elastic constants C of the tables follow from the force constants; not every fit was made to have the "
+        "elastic ones right.",
         "Which tables were corrected or left out, and why, is in [the list of models](../models/README.md). "
         "This page is made by `python benchmarks/gallery_page.py`; browse with `notebooks/gallery.ipynb`.",
     ]
