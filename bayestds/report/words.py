@@ -127,7 +127,7 @@ def _odd(tree: xr.DataTree) -> str:
     odd, rms = residuals.get("odd_rms"), residuals.get("rms")
     if odd is None or not rms or odd / rms < ODD or tree.attrs.get("noise") == "assumed":
         return ""
-    return f" Of that {percent(odd)} is odd about the Bragg points, the mark of cubic anharmonicity."
+    return f" Of that {percent(odd)} is odd about the Bragg points, the usual mark of cubic anharmonicity."
 
 
 def _volumes(tree: xr.DataTree) -> list[Statement]:
