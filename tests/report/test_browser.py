@@ -66,7 +66,8 @@ COLOURS = """
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory) -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="the extra `browser` is not installed")
+    from selenium import webdriver  # of the extra `browser`, which only these tests need
+
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or "chromium"
     for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
