@@ -6,7 +6,7 @@ CANDIDATES = $(PYTHON) python3.13 python3.12 python3.11
 SUITABLE = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 PIP_INSTALL = $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet
 
-.PHONY: help demo test coverage test-slow test-browser lint bench clean
+.PHONY: help demo test coverage test-slow test-browser lint bench docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ lint: $(VENV)/.installed-test ## style, formatting and types
 bench: $(VENV)/.installed-test ## timings on this machine
 	$(VENV)/bin/python benchmarks/run.py
 
+docs: $(VENV)/.installed-docs ## the site of the documentation, into build/site/
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+
 clean: ## remove the environment and everything generated
 	rm -rf $(VENV) demo build dist htmlcov .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find bayestds tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
@@ -57,6 +60,10 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
 	$(PIP_INSTALL) -e '.[test]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-docs: pyproject.toml | $(VENV)/bin/python
+	$(PIP_INSTALL) -e '.[docs]'
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-browser: $(VENV)/.installed-test

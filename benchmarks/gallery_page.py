@@ -21,6 +21,7 @@ from bayestds.config import load_model
 from bayestds.config.tables import Scattering
 from bayestds.crystal.supercell import make_supercell
 from bayestds.io.atomic import atomic_path
+from bayestds.lattice_dynamics.elasticity import elastic_stiffness, independent_elements
 from bayestds.lattice_dynamics.paths import band_path, special_points
 from bayestds.lattice_dynamics.phonons import frequencies
 from bayestds.scattering.simulation import simulate_volume
@@ -179,8 +180,10 @@ def draw_slice(axes: Axes, specimen: Specimen) -> None:
     x, y = (h + k / 2, k * 3**0.5 / 2) if hexagonal else (h, k)
     low, high = np.nanpercentile(image[np.isfinite(image)], [1, 99.5])
     axes.pcolormesh(x, y, image, vmin=low, vmax=high, cmap="viridis", shading="nearest", rasterized=True)
-    edge = 3 if hexagonal else specimen.kind.reach
+    edge = 3 if hexagonal else int(specimen.kind.reach)
     axes.set(aspect="equal", xlim=(-edge, edge), ylim=(-edge, edge))
+    axes.set_xticks(range(-edge, edge + 1, 3 if hexagonal else 2))
+    axes.set_yticks(range(-edge, edge + 1, 3 if hexagonal else 2))
     axes.set_xlabel("along a* (r.l.u.)" if hexagonal else "h (r.l.u.)")
     axes.set_ylabel("across a* (r.l.u.)" if hexagonal else "k (r.l.u.)")
 
@@ -191,23 +194,24 @@ def line(specimen: Specimen) -> list[str]:
     shown = []
     for name in specimen.kind.points:
         modes = specimen.frequencies(points[name][None])[0]
-        shown.append(f"{name} " + ", ".join(f"{x:.2f}" for x in np.unique(modes[modes > 1e-2].round(2))))
-    source = study.model.ifcs[specimen.ifcs].source.split("; Landolt")[0].removeprefix("neutron scattering ")
-    formula = specimen.label.split(",")[0]
+        shown.append(f"{name}\u00a0" + ", ".join(f"{x:.2f}" for x in np.unique(modes[modes > 1e-2].round(2))))
+    stiffness = elastic_stiffness(study.irreducible, study.ifcs(specimen.ifcs))
+    elastic = [f"{name}\u00a0{stiffness[at]:.3g}" for name, at in independent_elements(study.crystal).items()]
+    source = study.model.ifcs[specimen.ifcs].source.split("; Landolt")[0].removeprefix("neutron scattering")
     return [
-        formula,
         f"`{specimen.name}`",
         f"{specimen.temperature:g}",
         str(study.irreducible.n_shells),
         str(study.irreducible.n_irreducible),
         "; ".join(shown),
-        source.removeprefix(f"at {specimen.temperature:g} K: ").removeprefix(": "),
+        ", ".join(elastic),
+        source.removeprefix(f" at {specimen.temperature:g} K").removeprefix(": "),
     ]
 
 
 def page(images: Path) -> str:
     """The page; its pictures go into a folder."""
-    head = ["crystal", "model", "T (K)", "shells", "constants", "ν (THz)", "source"]
+    head = ["model", "T (K)", "shells", "constants", "ν (THz)", "C (GPa)", "source"]
     parts = [
         "# Gallery of crystals",
         "Every crystal here is a model file that ships with the package: `bayestds fit al_fcc` simulates a "
@@ -215,7 +219,9 @@ def page(images: Path) -> str:
         "your own data take its place with `bayestds fit al_fcc volume.nxs`. The constants of the metals "
         "are Born-von Karman fits to measured phonons, as collected in Landolt-Börnstein III/13a. Pictures "
         "of scattering show ln I in the plane l = 0 for X-rays at the temperature of the measurement, to all "
-        "phonon orders, with quantum statistics; each has its own scale of colours.",
+        "phonon orders, with quantum statistics; each has its own scale of colours. Frequencies and "
+        "elastic constants C of the tables follow from the force constants; not every fit was made to have the "
+        "elastic ones right.",
         "Which tables were corrected or left out, and why, is in [the list of models](../models/README.md). "
         "This page is made by `python benchmarks/gallery_page.py`; browse with `notebooks/gallery.ipynb`.",
     ]

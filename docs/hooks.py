@@ -98,7 +98,7 @@ def _metavar(parameter) -> str:
 
 def _default(option) -> str:
     value = option.default
-    if value is None or value is False or callable(value) or isinstance(value, (list, tuple)) and not value:
+    if value is None or value is False or callable(value) or (isinstance(value, (list, tuple)) and not value):
         return ""
     return f"`{getattr(value, 'value', value)}`"
 
