@@ -17,6 +17,8 @@ _HOME = {
     "make_supercell": "crystal.supercell",
     "irreducible_force_constants": "force_constants.irreducible",
     "frequencies": "lattice_dynamics.phonons",
+    "group_velocities": "lattice_dynamics.phonons",
+    "density_of_states": "lattice_dynamics.density_of_states",
     "simulate_volume": "scattering.simulation",
     "average": "scattering.grid",
     "Mask": "scattering.grid",

@@ -59,7 +59,7 @@ def run(*words: object) -> dict[str, Any]:
 def judge(folder: Path, fit: list[object], potentials: tuple[str, ...], picture: Path) -> dict[str, Any]:
     """Fit, and judge potentials that lie in a folder or have names."""
     with TemporaryDirectory() as name:
-        result = Path(name) / "result.nc"
+        result = Path(name) / f"{fit[0]}.nc"
         fitted = run("fit", *fit, "-o", result)
         with chdir(folder):
             found = run("validate", result, *potentials, "-o", Path(name) / "figure.png")

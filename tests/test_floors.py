@@ -32,6 +32,7 @@ DOORS = {
     "arviz_base": "bayestds.diagnostics.dataset",
     "arviz_stats": "bayestds.diagnostics.dataset",
     "arviz_plots": "bayestds.diagnostics.dataset",
+    "jinja2": "bayestds.report.html",
     "bayestds.config": "bayestds.cli",
 }
 """The one module, or the one package, that may import each of these."""

@@ -107,7 +107,7 @@ def print_phonons(title: str, record: dict[str, Any], found: PhononBands) -> Non
     special, rows = found.at_special, []
     for i, (name, q) in enumerate(found.special.items()):
         place = " ".join(f"{x:.3f}" for x in np.round(q, 3) + 0.0)
-        for level in _levels(special.value[i], special.value.max()):
+        for level in _levels(special.value[i], np.abs(special.value).max()):
             mode = level[0]
             value, low, high = (_rounded(x[i, mode]) for x in (special.value, special.low, special.high))
             shares = found.participation[i, mode]

@@ -48,7 +48,7 @@ def validate(result: Path, potentials: list[str], picture: Path | None, as_json:
             for name in ranking
             if name in predictions
         }
-        save_figure(residual_planes(observed, residuals, str(result)), picture)
+        save_figure(residual_planes(observed, residuals, result.name), picture)
     if as_json:
         only = records[ranking[0]] if len(records) == 1 else {"potentials": records, "ranking": ranking}
         print_json({**only, **common, "picture": picture and str(picture)})

@@ -105,14 +105,14 @@ def phonon_bands(draws: ForceConstantDraws, names: list[str] | None = None) -> P
 def _edges(found: np.ndarray) -> np.ndarray:
     """Bins (N_BINS + 1,) that hold all frequencies, THz; from 0 if none is imaginary."""
     low, high = found.min(), found.max()
-    start = low - MARGIN * (high - low) if low < -IMAGINARY * high else min(low, 0)
+    start = low - MARGIN * (high - low) if low < -IMAGINARY * np.abs(found).max() else min(low, 0)
     return np.linspace(start, high + MARGIN * (high - start), N_BINS + 1)
 
 
 def _words(crystal: Crystal, q_points: np.ndarray, found: np.ndarray) -> tuple[str, ...]:
     """What is to be said of frequencies (1 + n_draws, n_q, 3n), the first of them at the mean."""
     said = []
-    imaginary = found.min(axis=2) < -IMAGINARY * found.max()
+    imaginary = found.min(axis=2) < -IMAGINARY * np.abs(found).max()
     if imaginary[0].any():
         worst = int(found[0].min(axis=1).argmin())
         place = " ".join(f"{x:.3f}" for x in q_points[worst] + 0.0)

@@ -54,9 +54,9 @@ class LongWaves:
     def stiffness(self) -> np.ndarray:
         """(..., 6, 6) elastic constants C in GPa, in Voigt's notation.
 
-        C_αγβλ = A_αβγλ + A_βγαλ - A_βλαγ. That is an elastic tensor
-        only if A_αβγλ = A_γλαβ, which the Huang conditions and rotational invariance together ensure. Where
-        they do not hold, A is replaced by its mean with the exchanged one.
+        C_αγβλ = A_αβγλ + A_βγαλ - A_βλαγ. That is an elastic tensor only if A_αβγλ = A_γλαβ, which the Huang
+        conditions and rotational invariance together ensure. Where they do not hold, A is replaced by its
+        mean with the exchanged one.
         """
         waves = (self.waves + _exchanged(self.waves)) / 2
         full = np.einsum("...abcd->...acbd", waves)

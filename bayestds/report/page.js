@@ -86,7 +86,7 @@
     function layout(canvas) {
       const [a, b] = across();
       const width = canvas.parentElement.clientWidth;
-      const plot = { left: 40, top: 8, width: width - 52 };
+      const plot = { left: 48, top: 8, width: width - 60 };
       const ratio = (lengths[b] * step[b]) / (lengths[a] * step[a]);
       plot.height = plot.width * Math.min(1.6, Math.max(0.2, ratio));
       return { width, height: plot.top + plot.height + 88, plot };

@@ -10,8 +10,8 @@ from matplotlib import colormaps
 
 from bayestds.scattering.volume import AXES
 
-LARGEST_BYTES = 5_500_000
-"""Of all volumes of a page together, before their base 64 makes them a third longer."""
+LARGEST_BYTES = 5_000_000
+"""Of all volumes of a page together; base 64 makes them a third longer, so that a page stays below 8 MB."""
 
 NONE = 65535
 """Code of a value that there is not."""
@@ -50,10 +50,13 @@ def volume_slices(observed: xr.Dataset, largest: int = LARGEST_BYTES) -> Slices:
         observed: the group `observed_data` of a result or of one of its volumes.
         largest: bytes that the numbers may take.
     """
-    stride = 1
+    stride = 0
     while True:
+        stride += 1
         kept = {axis: _kept(observed[axis].values, stride) for axis in AXES}
         points = observed["point_of_voxel"].values[np.ix_(*kept.values())]
+        if 2 * points.size > largest and max(points.shape) > 1:
+            continue  # too large whatever its points are, and sorting them would take long
         used, place = np.unique(points, return_inverse=True)
         place = place.reshape(points.shape) - int(used[0] < 0)
         used = used[used >= 0]
@@ -61,7 +64,6 @@ def volume_slices(observed: xr.Dataset, largest: int = LARGEST_BYTES) -> Slices:
         n_bytes = place.size * (4 if wide else 2) + 2 * len(FIELDS) * len(used)
         if n_bytes <= largest or max(points.shape) == 1:
             break
-        stride += 1
     kind = "<u4" if wide else "<u2"
     unused = np.iinfo(kind).max
     payload = {

@@ -48,7 +48,9 @@ def constant_table(tree: xr.DataTree, record: dict[str, Any]) -> Table:
     fit, constants = tree[POINT_FIT].dataset, record["ifcs"]
     sampled = record["kind"] == "posterior"
     reference = fit["reference"].values if "reference" in fit else None
-    clustered = not sampled and any(np.isfinite(c["clustered_sd"]) for c in constants.values())
+    # Without noise nothing could be correlated.
+    clustered = not sampled and tree.attrs.get("noise") != "assumed"
+    clustered &= any(np.isfinite(c["clustered_sd"]) for c in constants.values())
     chains = any(c["r_hat"] is not None for c in constants.values())
     columns = ["IFC", "shell", "mean" if sampled else "value", "sd"]
     columns += ["clustered sd"] * clustered + ["95% interval"]

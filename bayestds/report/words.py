@@ -19,6 +19,11 @@ GOOD, NOTE, BAD = "good", "note", "bad"
 IMPLAUSIBLE = 1e-3
 """Probability below which a volume is said to disagree with the others of a joint fit."""
 
+NO_NOISE = (
+    "The volume was simulated without noise: standard errors are what an assumed relative noise of the "
+    "voxels would leave, not the accuracy of this fit."
+)
+
 ODD = 0.9
 """Odd part of the residual, as a share of its rms, that is worth a sentence; noise alone has 1/√2 = 0.71."""
 
@@ -61,9 +66,8 @@ def verdict(tree: xr.DataTree, record: dict[str, Any]) -> list[Statement]:
 
 
 def caution(tree: xr.DataTree) -> str:
-    """What the standard errors of a result leave out; "" for a fit to data without noise."""
-    noise = tree.attrs.get("noise")
-    return "" if noise == "assumed" else ENSEMBLE if noise == "ensemble" else ANHARMONIC
+    """What the standard errors of a result mean, and leave out."""
+    return {"assumed": NO_NOISE, "ensemble": ENSEMBLE}.get(str(tree.attrs.get("noise")), ANHARMONIC)
 
 
 def _shells(record: dict[str, Any]) -> Statement:
@@ -127,7 +131,7 @@ def _odd(tree: xr.DataTree) -> str:
     odd, rms = residuals.get("odd_rms"), residuals.get("rms")
     if odd is None or not rms or odd / rms < ODD or tree.attrs.get("noise") == "assumed":
         return ""
-    return f" Of that {percent(odd)} is odd about the Bragg points, the mark of cubic anharmonicity."
+    return f" Of that {percent(odd)} is odd about the Bragg points, the usual mark of cubic anharmonicity."
 
 
 def _volumes(tree: xr.DataTree) -> list[Statement]:

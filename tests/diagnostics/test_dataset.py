@@ -44,6 +44,8 @@ def parts() -> dict[str, Any]:
         irreducible=SimpleNamespace(
             names=NAMES,
             tolerance=1e-3,
+            n_shells=2,
+            invariance="none",
             shells=np.array([1, 1, 1, 2, 2]),
             crystal=make_crystal("fcc"),
             self_names=("a0",),

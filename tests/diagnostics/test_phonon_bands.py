@@ -1,5 +1,7 @@
 """Phonons of a result: error bars against linear propagation, instability in words."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -79,21 +81,21 @@ def test_no_more_is_known_than_the_constants_allow():
 def test_instability_is_said_in_words():
     stable = draws_of("fcc", 2, 20)
     draws = np.concatenate([np.tile(stable.draws, (3, 1)), -stable.draws])
-    some = phonon_bands(
-        ForceConstantDraws(
-            stable.irreducible, stable.mean, stable.covariance, draws, stable.supercell, stable.temperature
-        )
-    )
+    some = phonon_bands(replace(stable, draws=draws))
     assert len(some.words) == 1
     assert "Of the draws 25.0% have imaginary frequencies" in some.words[0]
     assert some.edges[0] < some.bands.low.min() < 0
     assert some.dos.value @ np.diff(some.edges) == pytest.approx(3)
-    none = phonon_bands(
-        ForceConstantDraws(
-            stable.irreducible, -stable.mean, stable.covariance, draws, stable.supercell, stable.temperature
-        )
-    )
+    none = phonon_bands(replace(stable, mean=-stable.mean, draws=draws))
     lowest = none.bands.value.min()
     assert "unstable crystal" in none.words[0]
     assert f"the lowest {min(lowest, none.at_special.value.min()):.1f}"[:-1] in none.words[0]
     assert none.dos.value @ np.diff(none.edges) == pytest.approx(3)
+
+
+def test_a_crystal_without_one_real_frequency():
+    stable = draws_of("fcc", 2, 20)
+    found = phonon_bands(replace(stable, mean=-stable.mean, draws=-stable.draws))
+    assert "unstable crystal" in found.words[0]
+    assert "Of the draws 100.0%" in found.words[1]
+    assert found.dos.value @ np.diff(found.edges) == pytest.approx(3)

@@ -1,10 +1,17 @@
 """Scores of potentials: closed forms, what chance does, and which shell is named."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from bayestds.diagnostics.validate import score, verdict, widened
 from bayestds.errors import ResultError
+
+ROOT = Path(__file__).parents[2]
 
 NAMES = ("b0", "b1", "c0", "d0", "d1", "d2")
 SHELLS = np.array([1, 1, 2, 3, 3, 3])
@@ -67,6 +74,13 @@ def test_the_wrong_shell_is_named(shell):
     assert verdict(found, 6).endswith(f"not told apart from the data: {right}.")
 
 
+@pytest.mark.parametrize(("z", "wrong"), [(2.90, False), (2.97, True)])
+def test_where_a_shell_becomes_wrong(z, wrong):
+    """One constant of three shells: a probability of 0.01 / 3 is at 2.935 standard errors."""
+    values = MEAN + z * np.sqrt(np.diag(covariance())) * (SHELLS == 2)
+    assert score(NAMES, SHELLS, MEAN, covariance(), values).shells[2].wrong is wrong
+
+
 def test_nothing_wrong_is_said_too():
     found = score(NAMES, SHELLS, MEAN, covariance(), MEAN)
     assert (found.chi_square, found.p_value, found.wrong_shells) == (0.0, 1.0, [])
@@ -88,3 +102,11 @@ def test_larger_errors_keep_correlations():
     assert np.allclose(np.sqrt(np.diag(wide)) / sd, [2, 1, 1, 1, 1, 3])
     assert np.allclose(wide / np.sqrt(np.outer(np.diag(wide), np.diag(wide))), c / np.outer(sd, sd))
     assert widened(c, np.full(6, np.nan)) is None
+
+
+def test_page_is_that_of_the_results(tmp_path):
+    page = tmp_path / "page.md"
+    command = [sys.executable, str(ROOT / "benchmarks" / "potentials_page.py"), "-o", str(page)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    assert page.read_text("utf-8") == (ROOT / "docs" / "potentials.md").read_text("utf-8")

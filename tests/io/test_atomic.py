@@ -3,7 +3,7 @@ import os
 import pytest
 
 from bayestds.errors import OutputError
-from bayestds.io.atomic import atomic_path
+from bayestds.io.atomic import atomic_folder, atomic_path
 
 
 def fail(path, error):
@@ -64,3 +64,38 @@ def test_a_target_that_cannot_be_written_is_named(tmp_path, name, reason):
         pass
     assert str(tmp_path / name) in caught.value.summary
     assert caught.value.fix
+
+
+def fill(path, error):
+    with atomic_folder(path) as temporary:
+        (temporary / "half").write_text("half")
+        if error is not None:
+            raise error
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_folder_appears_whole(tmp_path, empty):
+    if empty:
+        (tmp_path / "out").mkdir()
+    fill(tmp_path / "out", None)
+    assert os.listdir(tmp_path) == ["out"]
+    assert (tmp_path / "out" / "half").read_text() == "half"
+
+
+def test_failure_leaves_no_folder(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        fill(tmp_path / "out", KeyboardInterrupt)
+    assert os.listdir(tmp_path) == []
+
+
+def test_folders_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="It is a file"):
+        fill(tmp_path / "file", None)
+    with pytest.raises(OutputError, match=r"none: No such file"):
+        fill(tmp_path / "none" / "out", None)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "kept").touch()
+    with pytest.raises(OutputError, match="not empty"):
+        fill(tmp_path / "full", None)
+    assert os.listdir(tmp_path / "full") == ["kept"]

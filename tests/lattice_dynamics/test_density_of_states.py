@@ -16,10 +16,10 @@ from tests.lattice_dynamics.test_phonons import ALONG, MASS, simple_cubic
 from tests.phonopy_crystals import make_phonopy, random_values
 
 MESHES = {
-    "fcc": (12, 12, 12),
-    "diamond": (10, 10, 10),
-    "zincblende": (10, 10, 10),
-    "hcp": (10, 10, 6),
+    "fcc": (8, 8, 8),
+    "diamond": (7, 7, 7),
+    "zincblende": (7, 7, 7),
+    "hcp": (8, 8, 5),
     "rhombohedral": (6, 6, 6),
     "quartz": (6, 6, 5),
     "monoclinic": (4, 4, 5),

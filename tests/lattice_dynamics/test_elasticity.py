@@ -278,7 +278,7 @@ def test_without_rotational_invariance_a_polar_crystal_has_waves_that_are_no_sou
 
 
 def test_brackets_of_constants_that_violate_rotation_are_those_of_the_pseudo_inverse():
-    """Quartz, written out atom by atom: forces that would move the whole crystal find no answer in (αγ,βλ)."""
+    """Quartz, written out pair by pair: forces that would move the whole crystal find no answer."""
     irreducible = make_irreducible("quartz")
     values = invariant_values("quartz", seed=3)
     values = values + np.random.default_rng(9).normal(scale=0.02, size=len(values))

@@ -13,7 +13,7 @@ from bayestds.lattice_dynamics.phonons import (
     group_velocities,
     shell_participation,
 )
-from bayestds.units import BOLTZMANN, THZ
+from bayestds.units import THZ
 from tests.crystals import make_crystal, make_irreducible
 from tests.phonopy_crystals import make_phonopy, primitive_points, random_values
 
@@ -209,21 +209,26 @@ def test_shares_are_derivatives(name):
         )
 
 
-def test_shares_of_simple_springs():
-    """A chain with first and second neighbours K, K₂: K₂ has 4 K₂ cos²(qa/2) of K + 4 K₂ cos²(qa/2)."""
+def chains(second: float) -> tuple[IrreducibleForceConstants, np.ndarray]:
+    """Chains along the three axes: springs K to first neighbours, others to second ones."""
     crystal = build_crystal([LENGTH] * 3 + [90] * 3, ["Po"], [[0, 0, 0]], [MASS])
+    # Shell 4 is (200), twice as long as shell 1.
     irreducible = irreducible_force_constants(crystal, 4)
     values = np.zeros(irreducible.n_irreducible)
-    names = list(irreducible.names)
-    # Shell 4 is (200), twice as long as shell 1.
-    values[names.index("b0")], values[names.index("e0")] = -ALONG, -0.3
-    q = np.array([[0.2, 0.0, 0.0]])
-    second = 4 * 0.3 * np.cos(0.2 * np.pi) ** 2
-    found = shell_participation(irreducible, values, q)[0, -1]
+    values[irreducible.names.index("b0")], values[irreducible.names.index("e0")] = -ALONG, -second
+    return irreducible, values
+
+
+def test_shares_of_simple_springs():
+    """mω² = 2K (1 - cos qa) + 2K₂ (1 - cos 2qa), in which 1 - cos 2x = 4 cos²(x/2) (1 - cos x)."""
+    irreducible, values = chains(0.3)
+    second = 0.3 * 4 * np.cos(0.2 * np.pi) ** 2
+    found = shell_participation(irreducible, values, np.array([[0.2, 0.0, 0.0]]))[0, -1]
     np.testing.assert_allclose(found, np.array([ALONG, 0, 0, second]) / (ALONG + second), atol=1e-12)
 
 
-def test_units():
-    """1 eV/(Å² amu) is 15.633302 THz, as phonopy has it; independent of the package's constants."""
-    assert pytest.approx(15.633302, rel=1e-6) == THZ
-    assert BOLTZMANN > 0
+def test_modes_that_coincide_by_chance_have_their_mean():
+    """With K₂ = K the modes at qa = π, of K alone, and at qa = π/3, of K by one quarter, have equal ω."""
+    irreducible, values = chains(ALONG)
+    found = shell_participation(irreducible, values, np.array([[1 / 2, 1 / 6, 0.0]]))[0, 1:]
+    np.testing.assert_allclose(found, [[0.625, 0, 0, 0.375]] * 2, atol=1e-9)

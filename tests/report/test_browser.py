@@ -66,7 +66,8 @@ COLOURS = """
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory) -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="the extra `browser` is not installed")
+    from selenium import webdriver  # of the extra `browser`, which only these tests need
+
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or "chromium"
     for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
@@ -204,8 +205,8 @@ def test_pointing_shows_the_values(browser, pages):
     canvas = browser.find_element("css selector", "canvas")
     where = """
         const box = arguments[0].getBoundingClientRect();
-        const width = arguments[0].parentElement.clientWidth - 52;
-        const x = box.left + 40 + width / 2, y = box.top + 8 + width * (7 / 3) / (9 / 4) / 2;
+        const width = arguments[0].parentElement.clientWidth - 60;
+        const x = box.left + 48 + width / 2, y = box.top + 8 + width * (7 / 3) / (9 / 4) / 2;
         arguments[0].dispatchEvent(new PointerEvent("pointermove", { clientX: x, clientY: y }));
     """
     browser.execute_script(where, canvas)
