@@ -137,7 +137,7 @@ def measured_volume() -> None:
 
 
 def reader_of_the_readme() -> None:
-    small_models("ni_fcc_paper", "ni_fcc_u3", "cu_fcc")()
+    small_models("ni_fcc_paper", "ni_fcc_u3", "cu_fcc", "MODEL")()
     measured_volume()
     atoms = bulk("Ni", "fcc", a=3.52, cubic=True) * (3, 3, 3)
     rng = np.random.default_rng(0)
@@ -149,6 +149,7 @@ def reader_of_the_readme() -> None:
         sampled = ["--chains", "2", "--draws", "100", "--shells", str(shells)]
         run("sample", "small.toml", "volume.nxs", *sampled, "-o", name)
     shutil.copy("5.nc", "cu_posterior.nc")
+    shutil.copy("5.nc", "RESULT")
 
 
 def result_to_exchange() -> None:
