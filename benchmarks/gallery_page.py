@@ -220,8 +220,8 @@ def page(images: Path) -> str:
         "are Born-von Karman fits to measured phonons, as collected in Landolt-Börnstein III/13a. Pictures "
         "of scattering show ln I in the plane l = 0 for X-rays at the temperature of the measurement, to all "
         "phonon orders, with quantum statistics; each has its own scale of colours. Frequencies and "
-        "elastic constants C of the tables follow from the force constants; not every fit was made to get the "
-        "elastic ones right.",
+        "elastic constants C of the tables follow from the force constants; not every fit was made to get "
+        "the elastic ones right.",
         "Which tables were corrected or left out, and why, is in [the list of models](../models/README.md). "
         "This page is made by `python benchmarks/gallery_page.py`; browse with `notebooks/gallery.ipynb`.",
     ]
