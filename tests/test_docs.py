@@ -148,8 +148,8 @@ def reader_of_the_readme() -> None:
     for shells, name in zip((1, 2, 2), ("3.nc", "4.nc", "5.nc"), strict=True):
         sampled = ["--chains", "2", "--draws", "100", "--shells", str(shells)]
         run("sample", "small.toml", "volume.nxs", *sampled, "-o", name)
-    shutil.copy("5.nc", "cu_posterior.nc")
-    shutil.copy("5.nc", "RESULT")
+    for name in ("cu_posterior.nc", "RESULT"):
+        shutil.copy("5.nc", name)
 
 
 def result_to_exchange() -> None:
