@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayestds.crystal.supercell import Supercell
 from bayestds.diagnostics.dataset import POSTERIOR, point_fit_tree
 from bayestds.force_constants.invariance import Invariance, constrained
+from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.inference.point_fit import PointFit
 from bayestds.inference.problem import Problem
 from tests.brute_force import random_stable
@@ -24,20 +26,14 @@ def made_up(kind: type, **values: Any) -> Any:
     return found
 
 
-def point_fit_result(
-    name: str,
-    values: np.ndarray | None = None,
-    covariance: np.ndarray | None = None,
-    n_shells: int | None = None,
+def parts_of_a_result(
+    irreducible: IrreducibleForceConstants,
+    supercell: Supercell,
+    values: np.ndarray,
+    covariance: np.ndarray,
     temperature: float = 300.0,
-    invariance: Invariance = "none",
-) -> xr.DataTree:
-    """A point fit of a crystal of the tests, by default with random stable constants known to 1 %."""
-    irreducible = constrained(make_irreducible(name, n_shells or SAMPLES[name].n_shells), invariance)
-    supercell = default_supercell(name)
-    values = random_stable(irreducible, supercell, 0) if values is None else values
-    if covariance is None:
-        covariance = np.diag((0.01 * np.abs(values) + 1e-6) ** 2)
+) -> dict[str, Any]:
+    """Arguments of point_fit_tree, with random numbers for data and residuals."""
     rng, n = np.random.default_rng(0), len(values)
     problem = made_up(
         Problem,
@@ -69,7 +65,25 @@ def point_fit_result(
         history=rng.normal(size=(3, n + 1)),
     )
     columns = {"start": values, "clustered_standard_error": np.sqrt(np.diag(covariance))}
-    return point_fit_tree(problem, fit, AXES, columns, {"model": name, "model_text": "", "command": "fit"})
+    attributes = {"model": "made up", "model_text": "", "command": "fit"}
+    return {"problem": problem, "fit": fit, "axes": AXES, "columns": columns, "attributes": attributes}
+
+
+def point_fit_result(
+    name: str,
+    values: np.ndarray | None = None,
+    covariance: np.ndarray | None = None,
+    n_shells: int | None = None,
+    temperature: float = 300.0,
+    invariance: Invariance = "none",
+) -> xr.DataTree:
+    """A point fit of a crystal of the tests, by default with random stable constants known to 1 %."""
+    irreducible = constrained(make_irreducible(name, n_shells or SAMPLES[name].n_shells), invariance)
+    supercell = default_supercell(name)
+    values = random_stable(irreducible, supercell, 0) if values is None else values
+    if covariance is None:
+        covariance = np.diag((0.01 * np.abs(values) + 1e-6) ** 2)
+    return point_fit_tree(**parts_of_a_result(irreducible, supercell, values, covariance, temperature))
 
 
 def posterior_result(name: str, draws: np.ndarray, n_shells: int | None = None) -> xr.DataTree:

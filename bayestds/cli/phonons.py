@@ -10,15 +10,12 @@ from bayestds.cli.output import check_output, number, print_json, print_table, w
 from bayestds.diagnostics.dataset import POSTERIOR, read_result
 from bayestds.diagnostics.draws import ForceConstantDraws, force_constant_draws
 from bayestds.diagnostics.elastic import elastic_summary
-from bayestds.diagnostics.phonon_bands import INNER_INTERVAL, INTERVAL, PhononBands, phonon_bands
+from bayestds.diagnostics.phonon_bands import INNER_INTERVAL, INTERVAL, PhononBands, levels, phonon_bands
 from bayestds.report.phonon_plots import phonon_figure
 from bayestds.report.plots import save_figure
 
 ZONE_CENTRE = ("G", "g", "GAMMA", "Gamma", "gamma")
 """What may be typed for Γ."""
-
-EQUAL = 1e-6
-"""Frequencies that differ by less than this share of the highest are one level of the table."""
 
 
 def phonons(
@@ -107,7 +104,7 @@ def print_phonons(title: str, record: dict[str, Any], found: PhononBands) -> Non
     special, rows = found.at_special, []
     for i, (name, q) in enumerate(found.special.items()):
         place = " ".join(f"{x:.3f}" for x in np.round(q, 3) + 0.0)
-        for level in _levels(special.value[i], np.abs(special.value).max()):
+        for level in levels(special.value[i], np.abs(special.value).max()):
             mode = level[0]
             value, low, high = (_rounded(x[i, mode]) for x in (special.value, special.low, special.high))
             shares = found.participation[i, mode]
@@ -140,11 +137,6 @@ def print_elastic(record: dict[str, Any]) -> None:
     )
     for sentence in record["elastic_words"]:
         print(sentence)
-
-
-def _levels(values: np.ndarray, largest: float) -> list[np.ndarray]:
-    """Indices of modes of equal frequency, of ascending values (3 n_atoms,)."""
-    return np.split(np.arange(len(values)), np.flatnonzero(np.diff(values) > EQUAL * largest) + 1)
 
 
 def _rounded(value: float) -> str:

@@ -53,19 +53,34 @@ def force_constant_draws(tree: xr.DataTree, n_draws: int = 200, seed: int = 0) -
     Raises:
         ResultError: the result lacks its crystal, or has no covariance.
     """
-    fit, fixed = tree[POINT_FIT].dataset, tree["constant_data"].dataset
-    irreducible = _irreducible(tree)
+    fixed, irreducible = tree["constant_data"].dataset, _irreducible(tree)
     matrix = fixed["supercell_matrix"].values @ np.linalg.inv(irreducible.crystal.conventional_matrix)
     supercell = make_supercell(irreducible.crystal, np.rint(matrix).astype(int))
+    mean, covariance = mean_and_covariance(tree)
     if tree.attrs["kind"] == POSTERIOR:
-        every = tree[POSTERIOR].dataset[IFCS].values
-        every = every.reshape(-1, every.shape[-1])
-        mean, covariance = every.mean(axis=0), np.atleast_2d(np.cov(every.T))
+        every = posterior_draws(tree)
         draws = every[np.unique(np.linspace(0, len(every) - 1, n_draws).astype(int))]
     else:
-        mean, covariance = fit["value"].values, fit["covariance"].values
         draws = _stable_draws(irreducible, supercell, mean, covariance, n_draws, seed)
     return ForceConstantDraws(irreducible, mean, covariance, draws, supercell, float(fixed["temperature"]))
+
+
+def posterior_draws(tree: xr.DataTree) -> np.ndarray:
+    """All draws of a posterior, of one chain after the other, (n_draws, n_irreducible), eV/Å²."""
+    draws = tree[POSTERIOR].dataset[IFCS].values
+    return draws.reshape(-1, draws.shape[-1])
+
+
+def mean_and_covariance(tree: xr.DataTree) -> tuple[np.ndarray, np.ndarray]:
+    """Of the force constants, (n_irreducible,) eV/Å² and (n_irreducible, n_irreducible) eV²/Å⁴.
+
+    Those of the draws of a posterior; of a point fit its value, and the covariance of its errors.
+    """
+    if tree.attrs["kind"] == POSTERIOR:
+        draws = posterior_draws(tree)
+        return draws.mean(axis=0), np.atleast_2d(np.cov(draws.T))
+    fit = tree[POINT_FIT].dataset
+    return fit["value"].values, fit["covariance"].values
 
 
 def _irreducible(tree: xr.DataTree) -> IrreducibleForceConstants:

@@ -22,6 +22,9 @@ MARGIN = 0.03
 IMAGINARY = 1e-4
 """Imaginary frequencies below this share of the highest one are rounding errors of acoustic modes at Γ."""
 
+EQUAL = 1e-6
+"""Frequencies that differ by less than this share of the highest are one level."""
+
 POLAR = (
     "LO-TO splitting by long-range Coulomb forces is out of scope: if this crystal, which has more than one "
     "species, is an insulator, the frequencies of its optical modes near Γ lack it."
@@ -100,6 +103,11 @@ def phonon_bands(draws: ForceConstantDraws, names: list[str] | None = None) -> P
         _spread(mean_density(tetrahedra, on_mesh, edges)),
         _words(crystal, np.concatenate(wanted), found),
     )
+
+
+def levels(frequencies: np.ndarray, highest: float) -> list[np.ndarray]:
+    """Indices of the modes of each level, of ascending frequencies (3 n_atoms,) of a crystal, THz."""
+    return np.split(np.arange(len(frequencies)), np.flatnonzero(np.diff(frequencies) > EQUAL * highest) + 1)
 
 
 def _edges(found: np.ndarray) -> np.ndarray:

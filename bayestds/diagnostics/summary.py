@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayestds.diagnostics.dataset import IFCS, POINT_FIT, POSTERIOR, chain_diagnostics
+from bayestds.diagnostics.dataset import POINT_FIT, POSTERIOR, chain_diagnostics
+from bayestds.diagnostics.draws import mean_and_covariance, posterior_draws
 from bayestds.diagnostics.per_shell import (
     INNER_INTERVAL,
     INTERVAL,
@@ -87,13 +88,11 @@ def prior_deviations(tree: xr.DataTree) -> np.ndarray:
 def moments(tree: xr.DataTree) -> tuple[list[ConstantSummary], np.ndarray, np.ndarray]:
     """Summaries of the constants, their mean (eV/Å²) and their covariance (eV²/Å⁴)."""
     prior_sd = prior_deviations(tree)
+    mean, covariance = mean_and_covariance(tree)
     if tree.attrs["kind"] == POSTERIOR:
-        draws = tree[POSTERIOR].dataset[IFCS].values
-        flat = draws.reshape(-1, draws.shape[-1])
-        return summarise_draws(flat, prior_sd), flat.mean(axis=0), np.atleast_2d(np.cov(flat.T))
-    fit = tree[POINT_FIT].dataset
-    value, error = fit["value"].values, fit["standard_error"].values
-    return summarise_normal(value, error, prior_sd), value, fit["covariance"].values
+        return summarise_draws(posterior_draws(tree), prior_sd), mean, covariance
+    error = tree[POINT_FIT].dataset["standard_error"].values
+    return summarise_normal(mean, error, prior_sd), mean, covariance
 
 
 def _learned_noise(tree: xr.DataTree) -> dict[str, float] | None:

@@ -12,6 +12,7 @@ from bayestds.diagnostics.phonon_bands import (
     INNER_INTERVAL,
     INTERVAL,
     PhononBands,
+    levels,
     phonon_bands,
 )
 from bayestds.report.svg import Chart
@@ -25,9 +26,6 @@ SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 MOST_POINTS = 12_000
 """Of all branches together; of more, some q are left out, to keep the page small."""
-
-EQUAL = 1e-6
-"""Frequencies that differ by less than this share of the highest are one level of the table."""
 
 
 def phonon_section(draws: ForceConstantDraws) -> dict[str, Any]:
@@ -98,8 +96,10 @@ def special_point_table(found: PhononBands) -> Table:
     highest = float(special.value.max())
     for i, (name, q) in enumerate(found.special.items()):
         values, sd = special.value[i], special.sd[i]
-        levels = np.split(np.arange(len(values)), np.flatnonzero(np.diff(values) > EQUAL * highest) + 1)
-        texts = [_level(values[one[0]], sd[one[0]], len(one), IMAGINARY * highest) for one in levels]
+        texts = [
+            _level(values[one[0]], sd[one[0]], len(one), IMAGINARY * highest)
+            for one in levels(values, highest)
+        ]
         rows.append([point_name(name), " ".join(fixed(round(x, 3), 3) for x in q), ", ".join(texts)])
     columns = ["point", "q (r.l.u.)", "ν ± sd (THz); × number of modes"]
     return Table("Frequencies at the special points", columns, rows, prose=(2,))

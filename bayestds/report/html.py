@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from ase.geometry import cell_to_cellpar
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
@@ -65,8 +66,8 @@ def report_page(tree: xr.DataTree, source: str = "a result", n_draws: int = 200,
     crystal = None if draws is None else draws.irreducible.crystal
     volumes, payload = _volumes(nodes)
     chains, no_chains = chain_section(tree, record)
-    charts = {name: _residual_charts(tree, node, crystal) for name, node in nodes.items()}
-    reports = {name: _residual_report(tree, node, crystal) for name, node in nodes.items()}
+    charts = {name: _residual_charts(tree, node) for name, node in nodes.items()}
+    reports = {name: _residual_report(node, crystal) for name, node in nodes.items()}
     context = {
         **_assets(),
         "title": _title(tree),
@@ -160,16 +161,13 @@ def _draws(tree: xr.DataTree, n_draws: int, seed: int) -> tuple[ForceConstantDra
 def _facts(tree: xr.DataTree, nodes: dict[str, xr.DataTree]) -> list[tuple[str, str]]:
     fixed = tree["constant_data"].dataset
     lattice = fixed["lattice_vectors"].values
-    lengths = np.linalg.norm(lattice, axis=1)
-    cosines = [lattice[i] @ lattice[j] / lengths[i] / lengths[j] for i, j in ((1, 2), (0, 2), (0, 1))]
-    angles = np.degrees(np.arccos(np.clip(cosines, -1, 1)))
     created = str(tree.attrs.get("created", "–")).replace("T", " ").replace("+00:00", " UTC")
     facts = [("created", created), ("model", str(tree.attrs.get("model", "–")))]
     if "species" in fixed:
         kinds, counts = np.unique(fixed["species"].values.astype(str), return_counts=True)
         formula = " ".join(f"{kind}{n if n > 1 else ''}" for kind, n in zip(kinds, counts, strict=True))
         facts.append(("primitive cell", formula))
-    facts.append(("cell (Å, °)", " ".join(f"{x:.5g}" for x in (*lengths, *angles))))
+    facts.append(("cell (Å, °)", " ".join(f"{x:.5g}" for x in cell_to_cellpar(lattice))))
     n_cells = np.abs(np.linalg.det(fixed["supercell_matrix"].values))
     facts.append(("supercell", f"{n_cells:.0f} primitive cells"))
     kelvin = sorted({float(node["constant_data"].dataset["temperature"]) for node in nodes.values()})
@@ -266,7 +264,7 @@ def _volumes(nodes: dict[str, xr.DataTree]) -> tuple[list[dict[str, str]], list[
     return shown, payload
 
 
-def _residual_charts(tree: xr.DataTree, node: xr.DataTree, crystal: Crystal | None) -> list[Picture]:
+def _residual_charts(tree: xr.DataTree, node: xr.DataTree) -> list[Picture]:
     observed = node["observed_data"].dataset
     residual, weight, voxels = (observed[key].values for key in ("residual", "weight", "multiplicity"))
     use = np.isfinite(residual) & (weight > 0)
@@ -294,7 +292,7 @@ def _residual_charts(tree: xr.DataTree, node: xr.DataTree, crystal: Crystal | No
     return found
 
 
-def _residual_report(tree: xr.DataTree, node: xr.DataTree, crystal: Crystal | None) -> ResidualReport | None:
+def _residual_report(node: xr.DataTree, crystal: Crystal | None) -> ResidualReport | None:
     """Statistics of the residuals: those that the result holds, else from its numbers."""
     stored = tables.stored_residuals(node)
     observed = node["observed_data"].dataset

@@ -4,7 +4,6 @@ import re
 from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import h5netcdf
@@ -24,12 +23,10 @@ from bayestds.diagnostics.dataset import (
 )
 from bayestds.errors import OutputError, ResultError
 from bayestds.inference.nuts import STATISTICS, Draws
-from bayestds.inference.point_fit import PointFit
 from bayestds.inference.predictive import Predictions
 from bayestds.inference.priors import make_prior
-from bayestds.inference.problem import Problem
-from tests.crystals import make_crystal
-from tests.results import AXES, N_POINTS, made_up
+from tests.crystals import default_supercell, make_irreducible
+from tests.results import AXES, N_POINTS, parts_of_a_result
 
 NAMES = ("b0", "b1", "b2", "c0", "c1")
 
@@ -37,53 +34,13 @@ NAMES = ("b0", "b1", "b2", "c0", "c1")
 @pytest.fixture(scope="module")
 def parts() -> dict[str, Any]:
     """Arguments of point_fit_tree, full of random numbers."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(1)
     root = rng.normal(size=(5, 5))
-    problem = made_up(
-        Problem,
-        irreducible=SimpleNamespace(
-            names=NAMES,
-            tolerance=1e-3,
-            n_shells=2,
-            invariance="none",
-            shells=np.array([1, 1, 1, 2, 2]),
-            crystal=make_crystal("fcc"),
-            self_names=("a0",),
-            self_coefficients=np.array([[-8.0, -4.0, 0.0, -2.0, -4.0]]),
-        ),
-        supercell=SimpleNamespace(matrix=np.diag([3, 3, 3])),
-        temperature=300.0,
-        grid=SimpleNamespace(
-            multiplicity=rng.integers(1, 9, N_POINTS),
-            q_points=rng.normal(size=(N_POINTS, 3)),
-            point_of_voxel=rng.integers(-1, N_POINTS, (5, 4, 3)),
-        ),
-        data=SimpleNamespace(log_intensity=rng.normal(size=N_POINTS)),
-        instrument=None,
-        prior_scales=np.array([1, 1, 1, 0.4, 0.4]),
-    )
-    fit = made_up(
-        PointFit,
-        irreducible=rng.normal(size=5),
-        covariance=root @ root.T,
-        log_intensity=rng.normal(size=N_POINTS),
-        residual=rng.normal(size=N_POINTS),
-        weight=rng.uniform(1, 2, N_POINTS),
-        background=np.zeros(0),
-        log_scale=0.5,
-        noise_variance=4.0,
-        residual_rms=0.01,
-        converged=True,
-        message="Converged.",
-        history=rng.normal(size=(3, 6)),
-    )
-    return {
-        "problem": problem,
-        "fit": fit,
-        "axes": AXES,
-        "columns": {"start": rng.normal(size=5), "clustered_standard_error": rng.uniform(size=5)},
-        "attributes": {"model": "tiny", "model_text": 'title = "Å <b> [bold] \\frac"\n', "command": "fit"},
-    }
+    irreducible, supercell = make_irreducible("fcc", 2), default_supercell("fcc")
+    parts = parts_of_a_result(irreducible, supercell, rng.normal(size=5), root @ root.T)
+    parts["columns"] = {"start": rng.normal(size=5), "clustered_standard_error": rng.uniform(size=5)}
+    parts["attributes"] |= {"model_text": 'title = "Å <b> [bold] \\frac"\n'}
+    return parts
 
 
 @pytest.fixture(scope="module")
