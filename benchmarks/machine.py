@@ -25,8 +25,8 @@ def machine() -> dict[str, str | int | float]:
 def in_words(found: dict[str, str | int | float]) -> str:
     """One line of what :func:`machine` found."""
     return (
-        f"{found['cpu']}, {found['cores']} cores, {found['memory_GiB']} GiB; device {found['device']}; Python "
-        f"{found['python']}, jax {found['jax']}, numpy {found['numpy']}, bayestds {found['bayestds']}"
+        f"{found['cpu']}, {found['cores']} cores, {found['memory_GiB']} GiB; device {found['device']}; "
+        f"Python {found['python']}, jax {found['jax']}, numpy {found['numpy']}, bayestds {found['bayestds']}"
     )
 
 
