@@ -385,3 +385,24 @@ def validate(
     from bayestds.cli.validate import validate as run
 
     run(result, potentials, output, json)
+
+
+@app.command()
+def campaign(
+    file: Annotated[Path, typer.Argument(metavar="CAMPAIGN", help="TOML file that lists volumes.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder, instead of the file's.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler, instead of this computer.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes on this computer; by default as many as fit.")
+    ] = None,
+    status: Annotated[bool, typer.Option("--status", help="Only tell which runs are finished.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Fit or sample many volumes, such as a temperature ramp; the same command goes on where it was."""
+    from bayestds.cli.campaign import campaign as run
+
+    raise typer.Exit(run(file, output, scheduler, workers, status, json))
