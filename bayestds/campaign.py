@@ -58,7 +58,7 @@ def run_all(
             client.submit(task, job, key=f"{name}-{token}", pure=False): name for name, job in jobs.items()
         }
         try:
-            for future in distributed.as_completed(list(futures)):
+            for future in distributed.as_completed(list(futures), loop=client.loop):
                 name = futures[future]
                 yield name, future.result() if future.status == "finished" else _trouble(future)
         finally:
