@@ -3,7 +3,7 @@
 import importlib
 import logging
 import os
-import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import ModuleType
@@ -53,7 +53,7 @@ def run_all(
     distributed = _distributed()
     with _client(distributed, scheduler, workers) as client:
         client.subscribe_topic(TOPIC, lambda event: progress(*event[1]))
-        token = f"{time.time_ns():x}-{os.getpid()}"
+        token = uuid.uuid4().hex
         futures = {
             client.submit(task, job, key=f"{name}-{token}", pure=False): name for name, job in jobs.items()
         }

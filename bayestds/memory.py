@@ -23,7 +23,7 @@ def available_memory() -> float:
 
     Infinite where the system does not tell.
     """
-    return min(physical_memory(), _free(), _left_in_groups())
+    return float(min(physical_memory(), _free(), _left_in_groups()))
 
 
 def too_much(needed: float | int) -> str | None:
