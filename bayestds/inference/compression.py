@@ -4,8 +4,8 @@ Within a posterior, log I at all points is a smooth function of few parameters, 
 of few dimensions: log I ≈ f₀ + B c. A few points, as many as dimensions, tell the c, and the quadratic
 likelihood becomes a quadratic function of log I at these points alone (reduced-order quadrature; Canizares et
 al., Phys. Rev. D 87 (2013) 124005; the points as by Drmač and Gugercin, SIAM J. Sci. Comput. 38 (2016) A631).
-Nothing is linearised: at the points the forward model is the full one. The error is measured at draws that the
-basis has not seen, and again at those that are drawn.
+Nothing is linearised: at the points the forward model is the full one. The error is measured at draws that
+the basis has not seen, and again at those that are drawn.
 """
 
 from dataclasses import dataclass, replace
