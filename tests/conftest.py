@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-# One worker compiles for all, and for the commands that tests run as processes; not in the user's cache folder.
+# One worker compiles for all, and for the commands that tests run; not in the user's cache folder.
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir(), f"bayestds-tests-{os.getuid()}"))
 )
