@@ -154,7 +154,8 @@ def intensity(
     forms = jnp.concatenate([near, -damping(packed, kinds[:, 0], kinds[:, 1])])
 
     def evaluate(blocks: tuple[Any, ...]) -> Array:
-        return _intensity(*blocks, forms, engine.near_kinds)
+        vectors, structure, near_phases, fields, powers = blocks
+        return _intensity(vectors, structure, near_phases, fields, powers, forms, engine.near_kinds)
 
     arrays = (engine.vectors, engine.structure, engine.near_phases, fields, engine.powers)
     return in_groups(engine, evaluate, arrays)

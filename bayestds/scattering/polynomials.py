@@ -35,22 +35,13 @@ def exponents(n: int) -> tuple[tuple[int, int, int], ...]:
 
 def monomials(vectors: Float[Array, "*blocks 3 n_q"], order: int) -> Float[Array, "*blocks n_monomials n_q"]:
     """All products of Q components of degree 2, 4, ..., 2 * order."""
-    x, y, z = jnp.moveaxis(vectors, -2, 0)
-    products = (x * x, x * y, x * z, y * y, y * z, z * z)
-    rows, lower = list(products), list(products)
-    for n in range(2, order + 1):
-        parents, factors = _factors(n)
-        lower = [lower[parent] * products[factor] for parent, factor in zip(parents, factors, strict=True)]
-        rows += lower
-    return jnp.stack(rows, axis=-2)
-
-
-@cache
-def _factors(n: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Of each monomial of degree 2n, one of degree 2n-2 and one of degree 2 whose product it is."""
-    table = _lower(n)
-    factors = (table >= 0).argmax(axis=1)
-    return tuple(table[np.arange(len(table)), factors].tolist()), tuple(factors.tolist())
+    power = [jnp.ones_like(vectors)]
+    for _ in range(2 * order):
+        power.append(power[-1] * vectors)
+    # Rows of a table of powers; products of products, one after the other, are several times slower.
+    table = jnp.stack(power, axis=-3)
+    a, b, c = np.array([e for n in range(1, order + 1) for e in exponents(n)]).T
+    return table[..., a, 0, :] * table[..., b, 1, :] * table[..., c, 2, :]
 
 
 @cache
@@ -144,7 +135,10 @@ def _with_constant(first: Array, factor: Array, order: int) -> Array:
     terms = [jnp.broadcast_to(factor, first.shape[1:])[None]]
     for n in range(1, order + 1):
         padded, table = _padded(terms[-1]), _lower(n)
-        terms.append(jnp.stack([padded[table[:, j]] * (first[j] / n) for j in range(6)]).sum(axis=0))
+        term = padded[table[:, 0]] * (first[0] / n)
+        for j in range(1, 6):
+            term += padded[table[:, j]] * (first[j] / n)
+        terms.append(term)
     return jnp.concatenate(terms)
 
 
