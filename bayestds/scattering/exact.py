@@ -162,7 +162,7 @@ def intensity(
 
 
 def in_groups(
-    engine: ExactEngine, evaluate: Callable[..., Array], arrays: tuple[Array | None, ...]
+    engine: ExactEngine, evaluate: Callable[[Any], Array], arrays: tuple[Array | None, ...]
 ) -> Float[Array, " n_q"]:
     """What a function gives for all blocks, group by group, in the order of the Q points."""
     if engine.n_groups == 1:
