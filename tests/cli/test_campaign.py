@@ -108,7 +108,9 @@ def test_options_of_a_run(heating):
     assert tree["posterior"]["ifcs"].shape == (2, 30, 5)
     assert (tree.attrs["seed"], tree.attrs["warmup"], tree.attrs["method"]) == (3, 50, "nuts")
     run = heating[2]["runs"]["posterior"]
-    assert run["ifcs"]["b0"]["value"] == pytest.approx(tree["posterior"]["ifcs"].values[..., 0].mean(), rel=1e-12)
+    assert run["ifcs"]["b0"]["value"] == pytest.approx(
+        tree["posterior"]["ifcs"].values[..., 0].mean(), rel=1e-12
+    )
     assert any("not converged" in warning for warning in run["warnings"])
 
 
