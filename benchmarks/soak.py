@@ -1,8 +1,8 @@
 """Fifty fits in one process: does memory grow, is anything compiled again?
 
-Nickel with five shells on a coarse grid. Every volume has force constants of its own (the model's, each off by
-2 % at random) and a noise of its own (0.1 %), and every fit starts from other values (off by 5 %): arrays of
-equal shapes and different content, fitted, written and drawn as `bayestds fit` does, in one process, as a
+Nickel with five shells on a coarse grid. Every volume has force constants of its own (the model's, each off
+by 2 % at random) and a noise of its own (0.1 %), and every fit starts from other values (off by 5 %): arrays
+of equal shapes and different content, fitted, written and drawn as `bayestds fit` does, in one process, as a
 worker of `bayestds campaign` would.
 
 Usage: python benchmarks/soak.py [number of fits]
