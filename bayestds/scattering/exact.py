@@ -22,6 +22,7 @@ from jaxtyping import Float, Int
 
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import VolumeError
+from bayestds.memory import too_much
 
 AnyArray = TypeVar("AnyArray", Array, np.ndarray)
 
@@ -275,7 +276,7 @@ def make_engine(
         window: (n_cells,) factors of the cells in the lattice sum, as finite resolution gives; 1 by default.
 
     Raises:
-        VolumeError: a Q point is not commensurate with the supercell.
+        VolumeError: a Q point is not commensurate with the supercell, or the engine does not fit into memory.
     """
     k_index = supercell.k_index(q_points)
     if (k_index < 0).any():
@@ -287,6 +288,7 @@ def make_engine(
     pairs = pair_table(supercell)
     n_near = len(pairs.cells) if n_near is None else n_near
     layout, place, k_of_block, n_groups = _block_layout(k_index, n_near + n_monomials(max(order, 1)))
+    _check_memory(supercell, layout, n_near)
     used = layout >= 0
     points = np.asarray(q_points, dtype=float)[layout] * used[..., None]
     vectors = supercell.crystal.scattering_vectors(points.reshape(-1, 3)).reshape(points.shape)
@@ -316,6 +318,19 @@ def make_engine(
         supercell.grid_shape,
         n_groups,
     )
+
+
+def _check_memory(supercell: Supercell, layout: np.ndarray, n_near: int) -> None:
+    """Refuse an engine of near phases, structure factors and kinds of pairs that does not fit into memory."""
+    n_kinds = supercell.crystal.n_atoms * (supercell.crystal.n_atoms + 1) // 2
+    # Each as complex numbers, as pairs of real ones, and as JAX's.
+    n_points = np.count_nonzero(layout >= 0)
+    if reason := too_much(3 * 16 * (len(layout) * n_near + layout.size * n_kinds) + 16 * n_near * n_kinds):
+        raise VolumeError(
+            f"The intensity is wanted at {n_points:,} points, with {n_near:,} pairs of atoms each.",
+            reason,
+            "Use a smaller supercell or fewer points: a coarser grid, or q_max and other limits in [mask].",
+        )
 
 
 def _far_mask(
