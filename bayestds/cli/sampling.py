@@ -148,7 +148,7 @@ def _target(study: Study, fitted: Fitted) -> Target:
 
 def _draws(
     target: Target, problem: Problem, choices: Choices, checkpoint: Path, tell: Tell
-) -> tuple[Draws, dict[str, float]]:
+) -> tuple[Draws, dict[str, float | int]]:
     """Draws, and what is known of their quality."""
     if choices.method == "nuts":
         tell("compression of the likelihood")
@@ -198,7 +198,12 @@ def _chains(target: Target, choices: Choices, checkpoint: Path, tell: Tell) -> D
 
 
 def _tree(
-    study: Study, fitted: Fitted, target: Target, draws: Draws, choices: Choices, quality: dict[str, float]
+    study: Study,
+    fitted: Fitted,
+    target: Target,
+    draws: Draws,
+    choices: Choices,
+    quality: dict[str, float | int],
 ) -> xr.DataTree:
     stars = star_labels(study.supercell(), fitted.problem.grid.q_points)
     predictions = make_predictions(target, draws, stars, choices.sampling.seed)

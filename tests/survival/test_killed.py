@@ -1,4 +1,4 @@
-"""kill -9 at chosen moments of real processes: no half file, and the same command ends as if nothing had been."""
+"""kill -9 at chosen moments of real processes: no half file, and the same command again ends as ever."""
 
 import json
 import os
@@ -103,6 +103,11 @@ def children(process: int) -> list[int]:
     return [one for child in found for one in (int(child), *children(int(child)))]
 
 
+def spoken(process: int) -> str:
+    """The command line of a process."""
+    return Path(f"/proc/{process}/cmdline").read_text()
+
+
 def wait_for(done, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + 1500
     while not done():
@@ -123,9 +128,7 @@ def test_campaign(desk, whole):
     process = start(desk, *words)
     wait_for(checkpoint.exists, process, desk / "log")
     assert (results / "x.nc").exists()
-    (worker,) = [
-        one for one in children(process.pid) if "spawn_main" in Path(f"/proc/{one}/cmdline").read_text()
-    ]
+    (worker,) = [one for one in children(process.pid) if "spawn_main" in spoken(one)]
     os.kill(worker, signal.SIGKILL)
     before = checkpoint.read_bytes()
     wait_for(lambda: checkpoint.read_bytes() != before, process, desk / "log")
