@@ -29,6 +29,12 @@ from bayestds.scattering.simulation import simulate_volume
 NOISE_FREE_SIGMA = 1e-3
 """Relative noise assumed of each voxel of a volume that was simulated without noise."""
 
+BYTES_PER_VOXEL = 130
+"""Of simulating a volume and of averaging it; 4.6 GiB were taken by one of 321 x 321 x 321 voxels."""
+
+COPIES_OF_DERIVATIVES = 6
+"""Arrays of the size of ∂ ln I/∂φ that a fit has at a time."""
+
 
 @dataclass(frozen=True, eq=False)
 class Study:
@@ -83,7 +89,7 @@ class Study:
             )
         grid = measurement.grid
         points = [axis.points for axis in (grid.h, grid.k, grid.l)]
-        if reason := too_much(8 * math.prod(points)):
+        if reason := too_much(BYTES_PER_VOXEL * math.prod(points)):
             what = f"The [measurement.grid] of {self.model.path} has {' x '.join(map(str, points))} points."
             raise ModelError(what, reason, "Use fewer points.")
         h, k, l_ = (np.linspace(axis.first, axis.last, axis.points) for axis in (grid.h, grid.k, grid.l))
@@ -244,6 +250,14 @@ class Study:
                 f"{name} has only {n_points} irreducible points inside the mask.",
                 f"{wanted} and a scale are to be found from them.",
                 "Use a larger volume, widen the mask, or fit fewer shells.",
+            )
+        n_derivatives = n_points * (self.irreducible.n_irreducible + n_terms)
+        if reason := too_much(COPIES_OF_DERIVATIVES * 8 * n_derivatives):
+            raise VolumeError(
+                f"{name} has {n_points:,} irreducible points inside the mask, and the model "
+                f"{self.irreducible.n_irreducible} force constants.",
+                reason,
+                "Use fewer points: a coarser grid, or q_max and other limits in [mask]; or fit fewer shells.",
             )
         grid = observations.grid
         try:

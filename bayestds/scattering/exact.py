@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import VolumeError
+from bayestds.memory import too_much
 from bayestds.scattering import polynomials
 from bayestds.scattering.blocks import make_blocks
 from bayestds.scattering.polynomials import monomials, n_monomials
@@ -285,7 +286,7 @@ def make_engine(
         memory: bytes for what is evaluated at once; the points are taken in as many groups as that needs.
 
     Raises:
-        VolumeError: a Q point is not commensurate with the supercell.
+        VolumeError: a Q point is not commensurate with the supercell, or the engine does not fit into memory.
     """
     k_index = supercell.k_index(q_points)
     if (k_index < 0).any():
@@ -299,6 +300,7 @@ def make_engine(
     kinds = np.array(list(combinations_with_replacement(range(supercell.crystal.n_atoms), 2)))
     # Exponentials, their products with weights and with the derivative of exponents; and the monomials.
     blocks = make_blocks(k_index, 8 * (3 * (n_near + len(kinds)) + n_monomials(order)), memory)
+    _check_memory(supercell, blocks.points, n_near)
     used = blocks.points >= 0
     points = np.asarray(q_points, dtype=float)[blocks.points] * used[..., None]
     vectors = supercell.crystal.scattering_vectors(points.reshape(-1, 3)).reshape(points.shape)
@@ -339,6 +341,19 @@ def _waves(supercell: Supercell, k_points: np.ndarray) -> Float[Array, "2 n_cell
     """Cosine and sine of k·R."""
     phases = supercell.phases(k_points, np.arange(supercell.n_cells)).T
     return jnp.asarray(np.stack([phases.real, phases.imag]))
+
+
+def _check_memory(supercell: Supercell, layout: np.ndarray, n_near: int) -> None:
+    """Refuse an engine of near phases, structure factors and kinds of pairs that does not fit into memory."""
+    n_kinds = supercell.crystal.n_atoms * (supercell.crystal.n_atoms + 1) // 2
+    # Each as complex numbers, as pairs of real ones, and as JAX's.
+    n_points = np.count_nonzero(layout >= 0)
+    if reason := too_much(3 * 16 * (len(layout) * n_near + layout.size * n_kinds) + 16 * n_near * n_kinds):
+        raise VolumeError(
+            f"The intensity is wanted at {n_points:,} points, with {n_near:,} pairs of atoms each.",
+            reason,
+            "Use a smaller supercell or fewer points: a coarser grid, or q_max and other limits in [mask].",
+        )
 
 
 def _far_mask(
