@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import xarray as xr
 
 from bayestds.errors import VolumeError
 from bayestds.io import hdf5
+from bayestds.scattering.slabs import Place, Stored
 from bayestds.scattering.volume import AXES, COMPANIONS, make_volume
 
 VARIABLES = ("intensity", *COMPANIONS, "mask", *AXES)
@@ -34,7 +36,7 @@ def read(file: h5py.File) -> xr.Dataset:
     name = file.filename
     present = [key for key in VARIABLES if hdf5.has(file, key)]
     for key in present:
-        variable = hdf5.real_dataset(file, key)
+        variable = hdf5.real_dataset(file, key, hdf5.WHOLE if key in AXES else hdf5.IN_SLABS)
         hdf5.check_miller_indices(variable, file)
         # h5netcdf would give them the names of any others.
         if key not in AXES and not all(len(dimension) for dimension in variable.dims):
@@ -45,22 +47,32 @@ def read(file: h5py.File) -> xr.Dataset:
             )
     # A coordinate is loaded as soon as xarray opens the file, however large, and whatever it is for.
     others = [key for key in file if key not in VARIABLES]
-    with xr.open_dataset(name, engine="h5netcdf", drop_variables=others) as opened:
-        dataset = opened[present].load()
-    arrays = {str(key): array for key, array in dataset.data_vars.items() if key not in AXES}
-    for key, array in arrays.items():
-        if sorted(map(str, array.dims)) != list(AXES):
-            raise VolumeError(
-                f"{name}: {key} has the dimensions {array.dims}.",
-                f"They must be {AXES}, in any order.",
-                "Write the file again with these names.",
-            )
-    axes = {axis: dataset[axis].values for axis in AXES}
-    values: dict[str, Any] = {key: array.transpose(*AXES).values for key, array in arrays.items()}
-    attributes = {key: value for key, value in dataset.attrs.items() if key not in RESERVED}
+    with xr.open_dataset(name, engine="h5netcdf", drop_variables=others, cache=False) as opened:
+        axes = {axis: opened[axis].values for axis in AXES}
+        variables = {key: opened[key].variable for key in present if key not in AXES}
+        attributes = {str(key): value for key, value in opened.attrs.items() if key not in RESERVED}
+    values: dict[str, Any] = {key: _stored(name, key, array, others) for key, array in variables.items()}
     volume = make_volume(name=name, **axes | values | attributes)
     volume.encoding["ignored"] = ", ".join(sorted(key for key in others if _is_data(file, key)))
-    return hdf5.with_order(volume, tuple(map(str, arrays["intensity"].dims)))
+    return hdf5.with_order(volume, tuple(map(str, variables["intensity"].dims)))
+
+
+def _stored(name: str, key: str, variable: xr.Variable, others: list[str]) -> Stored:
+    """A variable over h, k, l, to be read part by part as xarray decodes it."""
+    if sorted(map(str, variable.dims)) != list(AXES):
+        raise VolumeError(
+            f"{name}: {key} has the dimensions {variable.dims}.",
+            f"They must be {AXES}, in any order.",
+            "Write the file again with these names.",
+        )
+    others = [*others, *(other for other in VARIABLES if other != key)]
+
+    def read(path: Path, place: Place) -> np.ndarray:
+        with xr.open_dataset(path, engine="h5netcdf", drop_variables=others, cache=False) as opened:
+            return np.asarray(opened[key].variable[place].values)
+
+    where = hdf5.reopened(name, read, f"{name}: '{key}'")
+    return Stored(where, variable.shape, variable.dtype).turned([variable.dims.index(axis) for axis in AXES])
 
 
 def write(volume: xr.Dataset, path: Path) -> None:
