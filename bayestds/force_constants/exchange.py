@@ -126,6 +126,8 @@ class PhonopyWriter:
         blocks = supercell_blocks(
             self.irreducible, values, self.supercell, np.array(phonon.supercell.positions), rows
         )
+        # With them, phonopy writes their unit, which Euphonic asks for.
+        phonon.force_constants = blocks
         write_force_constants_to_hdf5(
             blocks, str(folder / PHONOPY_FILES[1]), p2s_map=rows, physical_unit="eV/angstrom^2"
         )

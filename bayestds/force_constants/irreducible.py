@@ -145,11 +145,11 @@ class _Algebra:
 
     @classmethod
     def of(cls, crystal: Crystal) -> "_Algebra":
-        rational, surd = _split(2 * crystal.cartesian_rotations)
+        rational, surd = split_surds(2 * crystal.cartesian_rotations)
         return cls(
             _kron(rational, rational) + 3 * _kron(surd, surd),
             _kron(rational, surd) + _kron(surd, rational),
-            QQ.algebraic_field(sqrt(3)) if surd.any() else QQ,
+            _domain(surd),
         )
 
     def matrix(self, rational: np.ndarray, surd: np.ndarray) -> DomainMatrix:
@@ -220,13 +220,42 @@ class _Algebra:
         return text or "0"
 
 
+def null_space(
+    rational: np.ndarray, surd: np.ndarray, names: tuple[str, ...], order: list[int]
+) -> tuple[np.ndarray, list[int], tuple[str, ...]]:
+    """Exact null space of the integer matrix rational + √3 surd, free variables early in ``order``.
+
+    Args:
+        rational: (m, n) int.
+        surd: (m, n) int.
+        names: (n,) of the variables.
+        order: of the variables, the most wanted as free ones first.
+
+    Returns:
+        its basis (n, n_free), the free variables, and every variable as a text in terms of these.
+    """
+    algebra = _Algebra(rational, surd, _domain(surd))
+    null = _null_space(algebra.matrix(rational, surd), order)
+    free_names = tuple(names[i] for i in null.free)
+    texts = tuple(algebra.expression(row, free_names) for row in null.basis.to_list())
+    return algebra.numeric(null.basis), null.free, texts
+
+
+def _domain(surd: np.ndarray) -> Domain:
+    return QQ.algebraic_field(sqrt(3)) if surd.any() else QQ
+
+
 def _kron(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Kronecker products (n_ops, 9, 9) of matrices (n_ops, 3, 3)."""
     return np.einsum("oij,okl->oikjl", left, right).reshape(-1, 9, 9)
 
 
-def _split(doubled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Integers (a, b) with doubled = a + b √3."""
+def split_surds(doubled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Integers (a, b) with doubled = a + b √3.
+
+    Raises:
+        CrystalError: there are none, because the crystal is not in a standard orientation.
+    """
     surd = np.rint(doubled / np.sqrt(3)) * (np.abs(np.abs(doubled) - np.sqrt(3)) < 1e-3)
     rational = np.rint(doubled - surd * np.sqrt(3))
     if np.abs(rational + surd * np.sqrt(3) - doubled).max() > 1e-3:

@@ -23,24 +23,32 @@ def grid_positions(
     """Index of each pair in the flattened (n_cells, n_atoms, n_atoms) array of a supercell.
 
     Raises:
-        CrystalError: a shell reaches beyond half the supercell, where a pair and its periodic images
-            cannot be told apart.
+        CrystalError: a shell reaches beyond half the supercell.
     """
     pairs = irreducible.pairs
-    lengths = np.linalg.norm(irreducible.crystal.bond_vectors(pairs), axis=1)
+    check_reach(pairs, irreducible.n_shells, supercell)
+    n_atoms = irreducible.crystal.n_atoms
+    cells = supercell.cell_index(pairs[:, 2:])
+    return (cells * n_atoms + pairs[:, 0]) * n_atoms + pairs[:, 1]
+
+
+def check_reach(pairs: Int[np.ndarray, "n_pairs 5"], n_shells: int, supercell: Supercell) -> None:
+    """Refuse pairs (κ, κ', R) of n_shells shells that cannot be told from their own periodic images.
+
+    Raises:
+        CrystalError: a shell reaches beyond half the supercell.
+    """
+    lengths = np.linalg.norm(supercell.crystal.bond_vectors(pairs), axis=1)
     shortest, n_images = supercell.nearest_images(pairs)
     beyond = (shortest < lengths - 1e-4) | (n_images > 1)
     if beyond.any():
         reach = float(lengths[beyond].min())
         raise CrystalError(
             f"Neighbour pairs at {reach:.3f} Å reach half the supercell or beyond it.",
-            f"{irreducible.n_shells} shells extend to {lengths.max():.3f} Å, and in this supercell such a "
+            f"{n_shells} shells extend to {lengths.max():.3f} Å, and in this supercell such a "
             "pair is, or ties with, its own periodic image.",
             "Use fewer shells or a larger supercell.",
         )
-    n_atoms = irreducible.crystal.n_atoms
-    cells = supercell.cell_index(pairs[:, 2:])
-    return (cells * n_atoms + pairs[:, 0]) * n_atoms + pairs[:, 1]
 
 
 def force_constant_blocks(

@@ -71,7 +71,7 @@ def clustered_covariance(
 
 def block_derivatives(forward: ForwardModel) -> Complex[Array, "n_irreducible n_k three_n three_n"]:
     """∂Φ(k)/∂φ of every irreducible force constant; Φ(k) is linear in them."""
-    return jax.lax.map(lambda phi: blocks(forward, phi), jnp.eye(forward.basis.shape[-1]))
+    return jax.lax.map(lambda phi: blocks(forward, phi), jnp.eye(forward.n_irreducible))
 
 
 @jax.jit

@@ -8,10 +8,11 @@ taken at k = Q modulo the reciprocal lattice, so that the cost per Q does not gr
 The direct form is the one in which every pair is near.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import combinations_with_replacement
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -117,6 +118,19 @@ def log_intensity(
         engine: from :func:`make_engine`.
         covariance: C_κκ'(R), Å², from ``covariance_in_real_space``.
     """
+    return logarithm(intensity(engine, covariance))
+
+
+def logarithm(intensity: Float[Array, " n_q"]) -> Float[Array, " n_q"]:
+    """Logarithm, finite and with a finite gradient also where the intensity is negative."""
+    positive = intensity > SMALLEST_INTENSITY
+    return jnp.log(jnp.where(positive, intensity, SMALLEST_INTENSITY))
+
+
+def intensity(
+    engine: ExactEngine, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]
+) -> Float[Array, " n_q"]:
+    """Diffuse intensity per primitive cell at the engine's Q points."""
     kinds = engine.kinds
     packed = packed_covariance(covariance)
     cell, first, second = engine.near_pairs.T
@@ -129,15 +143,20 @@ def log_intensity(
         return _intensity(*block, *constants, engine.order)
 
     evaluate = jax.vmap(one_block)
+    return in_groups(engine, evaluate, arrays)
+
+
+def in_groups(
+    engine: ExactEngine, evaluate: Callable[[Any], Array], arrays: tuple[Array, ...]
+) -> Float[Array, " n_q"]:
+    """What a function gives for all blocks, group by group, in the order of the Q points."""
     if engine.n_groups == 1:
-        intensity = evaluate(arrays)
+        found = evaluate(arrays)
     else:
         grouped = (engine.n_groups, len(engine.k_index) // engine.n_groups)
         groups = jax.tree.map(lambda array: array.reshape(*grouped, *array.shape[1:]), arrays)
-        intensity = jax.lax.map(jax.checkpoint(evaluate), groups)
-    intensity = intensity.reshape(-1)[engine.place]
-    positive = intensity > SMALLEST_INTENSITY
-    return jnp.log(jnp.where(positive, intensity, SMALLEST_INTENSITY))
+        found = jax.lax.map(jax.checkpoint(evaluate), groups)
+    return found.reshape(-1)[engine.place]
 
 
 def _intensity(

@@ -9,16 +9,20 @@ from jax import Array
 from jaxtyping import Bool, Complex, Float, Int
 
 from bayestds.crystal.supercell import Supercell
+from bayestds.errors import ModelError
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.force_constants.linear_map import force_constant_blocks, force_constants, grid_positions
+from bayestds.force_constants.third_order import ThirdOrderForceConstants
 from bayestds.lattice_dynamics.covariance import (
     classical_covariance,
     covariance_in_real_space,
     is_stable,
     quantum_covariance,
 )
+from bayestds.lattice_dynamics.third_cumulant import CubicTerm, make_cubic_term
 from bayestds.precision import require_x64
 from bayestds.scattering import exact, points
+from bayestds.scattering.cubic import cubic_intensity
 from bayestds.scattering.instrument import Instrument, measured_log_intensity
 from bayestds.units import BOLTZMANN
 
@@ -64,6 +68,8 @@ class ForwardModel:
         background_slope: (n_terms, n_irreducible) by which a posterior's coordinates of the strengths follow
             the constants; the intensity does not depend on it.
         masses: (n_atoms,) amu, with which atoms move by quantum statistics; None for classical ones.
+        cubic: third-order force constants, whose values γ follow φ in the parameters; None for a harmonic
+            crystal.
     """
 
     basis: Float[Array, "n_pairs 3 3 n_irreducible"]
@@ -76,6 +82,22 @@ class ForwardModel:
     masses: Float[Array, " n_atoms"] | None = None
     instrument: Instrument | None = None
     background_slope: Float[Array, "n_terms n_irreducible"] | None = None
+    cubic: CubicTerm | None = None
+
+    @property
+    def n_irreducible(self) -> int:
+        """Number of irreducible force constants φ, the first of the parameters."""
+        return self.basis.shape[-1]
+
+    @property
+    def n_cubic(self) -> int:
+        """Number of third-order force constants γ, which follow φ."""
+        return 0 if self.cubic is None else self.cubic.basis.shape[-1]
+
+    @property
+    def n_constants(self) -> int:
+        """Number of force constants of both orders; strengths of a background follow these."""
+        return self.n_irreducible + self.n_cubic
 
     def with_engine(self, engine: Engine) -> "ForwardModel":
         """The same crystal with another engine."""
@@ -88,14 +110,24 @@ def make_forward_model(
     temperature: float,
     engine: Engine | None = None,
     statistics: Statistics = "classical",
+    third_order: ThirdOrderForceConstants | None = None,
 ) -> ForwardModel:
     """Forward model of a crystal at a temperature (K), which may be zero in quantum statistics.
 
+    With third-order force constants their values γ, eV/Å³, follow the irreducible ones in the parameters.
+
     Raises:
         CrystalError: the shells reach beyond half the supercell.
+        ModelError: third-order force constants in quantum statistics.
         PrecisionError: JAX runs in 32 bits.
     """
     require_x64()
+    if third_order is not None and statistics == "quantum":
+        raise ModelError(
+            "Third-order force constants are asked for in quantum statistics.",
+            "The scattering that they add is known here for classical motion only.",
+            'Set statistics = "classical", or leave the third order out.',
+        )
     return ForwardModel(
         jnp.asarray(irreducible.basis),
         jnp.asarray(grid_positions(irreducible, supercell)),
@@ -104,6 +136,7 @@ def make_forward_model(
         supercell.grid_shape,
         irreducible.crystal.n_atoms,
         masses=jnp.asarray(irreducible.crystal.masses) if statistics == "quantum" else None,
+        cubic=None if third_order is None else make_cubic_term(third_order, supercell),
     )
 
 
@@ -119,8 +152,8 @@ def blocks(
 def _constants(
     forward: ForwardModel, parameters: Float[Array, " n_parameters"]
 ) -> Float[Array, "n_pairs 3 3"]:
-    """Force constants of all pairs, eV/Å²; any strengths of a background that follow φ are left out."""
-    return force_constants(forward.basis, parameters[: forward.basis.shape[-1]])
+    """Force constants of all pairs, eV/Å²; what follows φ in the parameters is left out."""
+    return force_constants(forward.basis, parameters[: forward.n_irreducible])
 
 
 def displacement_covariance(
@@ -163,19 +196,19 @@ def scattered(
 
     Args:
         forward: the crystal, its engine, and what else is in the intensity.
-        parameters: φ in eV/Å², followed by the strengths of the instrument's background.
+        parameters: φ in eV/Å², followed by γ in eV/Å³ and the strengths of the instrument's background.
         phi_blocks: from :func:`blocks` of the same.
     """
     diffuse = _diffuse(forward, parameters, phi_blocks)
     if forward.instrument is None:
         return diffuse
-    strengths = parameters[forward.basis.shape[-1] :]
+    strengths = parameters[forward.n_constants :]
     return measured_log_intensity(forward.instrument, diffuse, strengths)
 
 
 def _diffuse(
     forward: ForwardModel,
-    irreducible: Float[Array, " n_parameters"],
+    parameters: Float[Array, " n_parameters"],
     phi_blocks: Complex[Array, "n_k three_n three_n"],
 ) -> Float[Array, " n_q"]:
     """Logarithm of the diffuse intensity, where the sample deviates from the crystal with its deviation."""
@@ -183,15 +216,35 @@ def _diffuse(
     assert engine is not None
     covariance = real_space_covariance(forward, phi_blocks)
     if isinstance(engine, points.PointEngine):
-        at_points = points.point_blocks(engine, _constants(forward, irreducible))
+        if forward.cubic is not None:
+            raise ModelError(
+                "Third-order force constants are asked for at Q points that do not fit the supercell.",
+                "The scattering that they add is known here at wave vectors of the supercell only.",
+                "Set commensurate = true with a supercell that fits, or leave the third order out.",
+            )
+        at_points = points.point_blocks(engine, _constants(forward, parameters))
         # The first block is the one that is treated as k = 0.
         everywhere = displacement_covariance(forward, jnp.concatenate([phi_blocks[:1], at_points]))
         return points.log_intensity(engine, covariance, everywhere[1:])
     if forward.deviation is None:
-        return exact.log_intensity(engine, covariance)
+        return _on_grid(forward, engine, parameters, covariance)
     moved = covariance + forward.deviation.shifts
-    parts = jax.lax.map(lambda c: exact.log_intensity(engine, c), moved)
+    parts = jax.lax.map(lambda c: _on_grid(forward, engine, parameters, c), moved)
     return jax.nn.logsumexp(parts.T + forward.deviation.log_shares, axis=1)
+
+
+def _on_grid(
+    forward: ForwardModel,
+    engine: exact.ExactEngine,
+    parameters: Float[Array, " n_parameters"],
+    covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"],
+) -> Float[Array, " n_q"]:
+    """Logarithm of the diffuse intensity of atoms with this covariance, third-order constants included."""
+    if forward.cubic is None:
+        return exact.log_intensity(engine, covariance)
+    cubic = parameters[forward.n_irreducible : forward.n_constants]
+    more = cubic_intensity(engine, forward.cubic, cubic, covariance, forward.thermal_energy)
+    return exact.logarithm(exact.intensity(engine, covariance) + more)
 
 
 @jax.jit
