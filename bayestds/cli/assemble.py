@@ -21,8 +21,9 @@ from bayestds.inference.priors import Prior, make_prior
 from bayestds.inference.problem import Problem
 from bayestds.io import read_volume
 from bayestds.memory import too_much
+from bayestds.scattering.averaging import Observations, average
 from bayestds.scattering.forward import Statistics, make_forward_model, stable
-from bayestds.scattering.grid import Mask, Observations, average
+from bayestds.scattering.grid import Mask
 from bayestds.scattering.sampled import SampledEngine, make_sampled_engine
 from bayestds.scattering.simulation import simulate_volume
 

@@ -12,6 +12,7 @@ counts: the signal may be normalised, or its bins filled by symmetry. What Manti
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -86,7 +87,7 @@ def write(volume: xr.Dataset, path: Path) -> None:
         for key, long_name, axis in zip(DIMENSIONS, LONG_NAMES, AXES, strict=True):
             data[key] = _edges(volume[axis].values)
             data[key].attrs.update({"units": "r.l.u.", "long_name": long_name, "frame": "HKL"})
-        arrays = {
+        arrays: dict[str, str | Callable[[xr.Dataset], np.ndarray]] = {
             "signal": "intensity",
             "errors_squared": _variance,
             "num_events": _measured,

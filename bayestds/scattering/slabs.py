@@ -71,8 +71,7 @@ class Stored(BackendArray):
 
     def variable(self) -> xr.Variable:
         """The array over h, k, l for a Dataset; reading all of it keeps it, as `xarray.open_dataset` does."""
-        lazy = indexing.CopyOnWriteArray(indexing.LazilyIndexedArray(self))
-        return xr.Variable(AXES, indexing.MemoryCachedArray(lazy))
+        return xr.Variable(AXES, indexing.MemoryCachedArray(indexing.LazilyIndexedArray(self)))
 
 
 def stored(array: xr.DataArray | np.ndarray) -> Stored:

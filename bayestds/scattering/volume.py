@@ -18,6 +18,9 @@ from bayestds.scattering.slabs import AXES, COPYING, SLAB_BYTES, Place, Stored, 
 # ArrayLike alone refuses lists and tuples where annotations are checked at run time.
 Numbers = ArrayLike | Sequence[Any] | Stored
 COMPANIONS = ("sigma", "counts", "transmission")
+SMALL = 4
+"""A volume is in memory as a whole if a slab could take so many of it."""
+
 UNIFORMITY = 1e-3
 """Largest deviation of an axis step from the mean step, relative; wide enough for float32 axes."""
 
@@ -66,21 +69,11 @@ def make_volume(
     axes = {axis: _axis(values, axis, name) for axis, values in zip(AXES, (h, k, l), strict=True)}
     shape = tuple(values.size for values in axes.values())
     numbers = {"intensity": intensity, "sigma": sigma, "counts": counts, "transmission": transmission}
-    arrays = {
-        key: _of_shape(_numbers(array, key, name), shape, key, name)
-        for key, array in numbers.items()
-        if array is not None
-    }
-    if mask is not None:
-        arrays["mask"] = _of_shape(_booleans(mask, name), shape, "mask", name)
-
+    arrays = _arrays(numbers | {"mask": mask}, shape, name)
     given = {"lattice": lattice, "temperature": temperature} | attrs
     attributes = {key: _plain(value) for key, value in given.items() if value is not None}
     dataset = xr.Dataset(
-        {
-            key: values.variable() if isinstance(values, Stored) else (AXES, values)
-            for key, values in arrays.items()
-        },
+        {key: v.variable() if isinstance(v, Stored) else (AXES, v) for key, v in arrays.items()},
         coords={axis: (axis, values, {"units": "r.l.u."}) for axis, values in axes.items()},
         attrs={"intensity_units": "arbitrary"} | attributes,
     )
@@ -89,6 +82,18 @@ def make_volume(
     if not any(isinstance(values, Stored) for values in arrays.values()):
         _check_values(dataset, name)
     return dataset
+
+
+def _arrays(
+    given: dict[str, Numbers | None], shape: tuple[int, ...], name: str
+) -> dict[str, np.ndarray | Stored]:
+    """The arrays of a volume of this shape, of the types that they should have."""
+    arrays = {
+        key: _booleans(array, name) if key == "mask" else _numbers(array, key, name)
+        for key, array in given.items()
+        if array is not None
+    }
+    return {key: _of_shape(array, shape, key, name) for key, array in arrays.items()}
 
 
 def check_volume(dataset: xr.Dataset, name: str = "volume") -> None:
@@ -101,7 +106,7 @@ def check_volume(dataset: xr.Dataset, name: str = "volume") -> None:
 
 
 def settled(volume: xr.Dataset, slab_bytes: int | None = None) -> xr.Dataset:
-    """A volume of Stored arrays ready for use: checked, and in memory where it is no larger than a slab.
+    """A volume of Stored arrays ready for use: checked, and in memory where it is small beside a slab.
 
     Args:
         volume: from `make_volume`.
@@ -112,7 +117,7 @@ def settled(volume: xr.Dataset, slab_bytes: int | None = None) -> xr.Dataset:
     """
     if slab_bytes is not None:
         volume.encoding["slab_bytes"] = slab_bytes
-    if volume.nbytes <= volume.encoding.get("slab_bytes", SLAB_BYTES):
+    if SMALL * volume.nbytes <= volume.encoding.get("slab_bytes", SLAB_BYTES):
         volume.load()
     _check_values(volume, volume.encoding["source"])
     return volume
@@ -140,7 +145,7 @@ def spacing(axis: np.ndarray) -> float:
 
 
 def _axis(values: Numbers, axis: str, name: str) -> np.ndarray:
-    array = _numbers(values, axis, name)
+    array = np.asarray(_numbers(values, axis, name))
     if array.ndim != 1:
         raise VolumeError(
             f"{name}: axis {axis} has {array.ndim} dimensions.",
