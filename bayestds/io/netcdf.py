@@ -3,14 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import h5netcdf
 import h5py
 import numpy as np
 import xarray as xr
 
 from bayestds.errors import VolumeError
 from bayestds.io import hdf5
-from bayestds.scattering.slabs import Place, Stored
-from bayestds.scattering.volume import AXES, COMPANIONS, make_volume
+from bayestds.scattering.slabs import AXES, COPYING, Place, Stored, slabs
+from bayestds.scattering.volume import COMPANIONS, make_volume
 
 VARIABLES = ("intensity", *COMPANIONS, "mask", *AXES)
 RESERVED = {"name", *VARIABLES}
@@ -76,5 +77,16 @@ def _stored(name: str, key: str, variable: xr.Variable, others: list[str]) -> St
 
 
 def write(volume: xr.Dataset, path: Path) -> None:
-    """Write netCDF-4 with all variables and attributes."""
-    volume.to_netcdf(path, engine="h5netcdf")
+    """Write netCDF-4 with all variables and attributes; arrays over h, k, l go slab by slab."""
+    arrays = {str(key): array for key, array in volume.data_vars.items() if array.dims == AXES}
+    volume.drop_vars(list(arrays)).to_netcdf(path, engine="h5netcdf")
+    with h5netcdf.File(path, "a") as file:
+        for key, array in arrays.items():
+            # As xarray would: netCDF has no booleans, and a missing number is NaN.
+            masks = array.dtype == bool
+            fill = np.nan if array.dtype.kind == "f" else None
+            made = file.create_variable(key, AXES, "i1" if masks else array.dtype, fillvalue=fill)
+            made.attrs.update(array.attrs | ({"dtype": "bool"} if masks else {}))
+        for place, part in slabs(volume, COPYING):
+            for key in arrays:
+                file[key][place] = part[key].values
