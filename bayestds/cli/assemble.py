@@ -26,6 +26,7 @@ from bayestds.scattering.forward import Statistics, make_forward_model, stable
 from bayestds.scattering.grid import Mask
 from bayestds.scattering.sampled import SampledEngine, make_sampled_engine
 from bayestds.scattering.simulation import simulate_volume
+from bayestds.scattering.slabs import SLAB_BYTES
 
 NOISE_FREE_SIGMA = 1e-3
 """Relative noise assumed of each voxel of a volume that was simulated without noise."""
@@ -204,7 +205,7 @@ class Study:
         """The model's own measurement: its data file, or a simulation."""
         measurement = self._measurement()
         if measurement.file is not None:
-            return read_volume(self.model.resolve(measurement.file))
+            return self.read(self.model.resolve(measurement.file))
         if measurement.ifcs is None:
             raise ModelError(
                 f"The model file {self.model.path} names no data.",
@@ -213,6 +214,12 @@ class Study:
             )
         # The data know all shells of the model, however few or many are fitted, and every constant of them.
         return build_study(self.model, invariant=False).simulated(measurement.ifcs)
+
+    def read(self, path: Path) -> xr.Dataset:
+        """The volume in a data file, in slabs as large as the model allows."""
+        measurement = self.model.measurement
+        slab_bytes = int(measurement.slab_memory * 2**20) if measurement else SLAB_BYTES
+        return read_volume(path, slab_bytes)
 
     @property
     def inputs(self) -> list[Path]:

@@ -118,7 +118,7 @@ class _Sum:
 
 
 def _inverted(slab: Axes, axes: Axes, crystal: Crystal) -> np.ndarray:
-    """Flat index (n_voxels,) in a grid of the voxel at 2G - Q, G the nearest Bragg point of Q; -1 off the grid.
+    """Flat index (n_voxels,) in a grid of the voxel at 2G - Q, G the Bragg point nearest Q; -1 off it.
 
     Args:
         slab: h, k, l of the voxels Q.

@@ -17,6 +17,9 @@ VARIABLES = ("intensity", *COMPANIONS, "mask", *AXES)
 RESERVED = {"name", *VARIABLES}
 """Names of arguments of make_volume, under which a foreign file may have attributes of its own."""
 
+CODED = {"scale_factor", "add_offset", "missing_value", "_Unsigned", "units"}
+"""Attributes that a variable has in the file and not any more when xarray has decoded it with them."""
+
 
 def recognises(file: h5py.File) -> bool:
     """True for files with an intensity and its three axes in the root."""
@@ -52,28 +55,32 @@ def read(file: h5py.File) -> xr.Dataset:
         axes = {axis: opened[axis].values for axis in AXES}
         variables = {key: opened[key].variable for key in present if key not in AXES}
         attributes = {str(key): value for key, value in opened.attrs.items() if key not in RESERVED}
-    values: dict[str, Any] = {key: _stored(name, key, array, others) for key, array in variables.items()}
+    values: dict[str, Any] = {key: _stored(file, key, array, others) for key, array in variables.items()}
     volume = make_volume(name=name, **axes | values | attributes)
     volume.encoding["ignored"] = ", ".join(sorted(key for key in others if _is_data(file, key)))
     return hdf5.with_order(volume, tuple(map(str, variables["intensity"].dims)))
 
 
-def _stored(name: str, key: str, variable: xr.Variable, others: list[str]) -> Stored:
-    """A variable over h, k, l, to be read part by part as xarray decodes it."""
+def _stored(file: h5py.File, key: str, variable: xr.Variable, others: list[str]) -> Stored:
+    """A variable over h, k, l, to be read part by part; as xarray decodes it (slower) if need be."""
+    name = file.filename
     if sorted(map(str, variable.dims)) != list(AXES):
         raise VolumeError(
             f"{name}: {key} has the dimensions {variable.dims}.",
             f"They must be {AXES}, in any order.",
             "Write the file again with these names.",
         )
+    order = [variable.dims.index(axis) for axis in AXES]
+    if CODED.isdisjoint(variable.encoding) and np.isnan(variable.encoding.get("_FillValue", np.nan)):
+        return hdf5.stored_numbers(file, key).turned(order)
     others = [*others, *(other for other in VARIABLES if other != key)]
 
     def read(path: Path, place: Place) -> np.ndarray:
         with xr.open_dataset(path, engine="h5netcdf", drop_variables=others, cache=False) as opened:
             return np.asarray(opened[key].variable[place].values)
 
-    where = hdf5.reopened(name, read, f"{name}: '{key}'")
-    return Stored(where, variable.shape, variable.dtype).turned([variable.dims.index(axis) for axis in AXES])
+    part = hdf5.reopened(name, read, f"{name}: '{key}'")
+    return Stored(part, variable.shape, variable.dtype).turned(order)
 
 
 def write(volume: xr.Dataset, path: Path) -> None:

@@ -59,8 +59,8 @@ def read_volume(path: str | os.PathLike[str], slab_bytes: int = SLAB_BYTES) -> x
             for name, volume_format in FORMATS.items():
                 if volume_format.recognises(file):
                     volume = volume_format.read(file)
-                    volume.encoding["format"] = name
-                    return settled(volume, slab_bytes)
+                    volume.encoding |= {"format": name, "slab_bytes": slab_bytes}
+                    return settled(volume)
             found = ", ".join(sorted(file)) or "nothing"
         except VolumeError:
             raise

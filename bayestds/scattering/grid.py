@@ -11,7 +11,7 @@ import xarray as xr
 from bayestds.crystal.structure import Crystal
 from bayestds.crystal.supercell import Supercell, on_grid
 from bayestds.errors import VolumeError
-from bayestds.scattering.slabs import AXES, COPYING, WORKING, places, slabs
+from bayestds.scattering.slabs import AXES, COPYING, WORKING, places, slab_bytes, slabs
 from bayestds.scattering.volume import Bad, spacing
 
 FEWEST_POINTS = 10
@@ -133,7 +133,7 @@ def reduce_grid(
     """
     axes = [volume[name].values for name in AXES]
     if commensurate:
-        _check_commensurate(axes, supercell, used)
+        _check_commensurate(axes, supercell, used, slab_bytes(volume))
     group = supercell.crystal.laue_group if friedel else supercell.crystal.point_group
     images = [_Images.of(axes, rotation) for rotation in group]
     point_of_voxel, first = _orbits(used, images)
@@ -148,7 +148,7 @@ def reduce_grid(
     order = np.argsort(key)
     number = np.empty(len(first), dtype=point_of_voxel.dtype)
     number[order] = np.arange(len(first))
-    multiplicity = _numbered(point_of_voxel, first, number)
+    multiplicity = _numbered(point_of_voxel, first, number, slab_bytes(volume))
     index = np.unravel_index(key[order] % used.size, used.shape)
     q_points = np.stack([axis[i] for axis, i in zip(axes, index, strict=True)], axis=-1)
     h, k, l_ = axes
@@ -156,10 +156,10 @@ def reduce_grid(
     return IrreducibleGrid(q_points, multiplicity, point_of_voxel, (h, k, l_))
 
 
-def _check_commensurate(axes: list[np.ndarray], supercell: Supercell, used: np.ndarray) -> None:
+def _check_commensurate(axes: list[np.ndarray], supercell: Supercell, used: np.ndarray, limit: int) -> None:
     """VolumeError unless all voxels ``used`` are wave vectors of the supercell."""
     strays = Bad()
-    for place in places(used.shape, 0, WORKING):
+    for place in places(used.shape, 0, WORKING, limit):
         k_index = supercell.k_index_of_grid([axis[part] for axis, part in zip(axes, place, strict=True)])
         strays.add((k_index < 0) & used[place], k_index, place)
     if not strays.count:
@@ -272,7 +272,7 @@ def _smallest_keys(
     return smallest
 
 
-def _numbered(first: np.ndarray, orbits: np.ndarray, number: np.ndarray) -> np.ndarray:
+def _numbered(first: np.ndarray, orbits: np.ndarray, number: np.ndarray, limit: int) -> np.ndarray:
     """Put the number of its orbit at each voxel, in place of the first voxel of the orbit.
 
     The array serves as its own table: the first voxel of each orbit holds the number, as a negative one,
@@ -282,6 +282,7 @@ def _numbered(first: np.ndarray, orbits: np.ndarray, number: np.ndarray) -> np.n
         first: (n_h, n_k, n_l) flat index, -1 where not used; changed.
         orbits: (n_q,) flat index of the first voxel of each orbit.
         number: (n_q,) of the orbits.
+        limit: bytes that the voxels of a slab may take.
 
     Returns:
         (n_q,) the number of voxels of each.
@@ -290,7 +291,7 @@ def _numbered(first: np.ndarray, orbits: np.ndarray, number: np.ndarray) -> np.n
     used = flat[orbits] >= 0
     flat[orbits] = -2 - number
     multiplicity = np.bincount(number[used], minlength=len(number))
-    for place in places(first.shape, 0, COPYING):
+    for place in places(first.shape, 0, COPYING, limit):
         part = first[place]
         rows = part >= 0
         part[rows] = found = -2 - flat[part[rows]]

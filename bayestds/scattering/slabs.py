@@ -96,6 +96,11 @@ def places(shape: Sequence[int], axis: int, bytes_a_voxel: int, slab_bytes: int 
             for cut in cuts]  # fmt: skip
 
 
+def slab_bytes(volume: xr.Dataset) -> int:
+    """Memory that a slab of a volume may take."""
+    return int(volume.encoding.get("slab_bytes", SLAB_BYTES))
+
+
 def slabs(volume: xr.Dataset, bytes_a_voxel: int = WORKING) -> Iterator[tuple[Place, xr.Dataset]]:
     """The slabs of a volume in turn, and where each lies in the whole.
 
@@ -103,9 +108,8 @@ def slabs(volume: xr.Dataset, bytes_a_voxel: int = WORKING) -> Iterator[tuple[Pl
     are as thick as its `encoding` allows: `order` of the axes and `slab_bytes`.
     """
     axis = AXES.index(volume.encoding.get("order", "h")[0])
-    size = volume.encoding.get("slab_bytes", SLAB_BYTES)
     shape = [volume.sizes[name] for name in AXES]
-    for place in places(shape, axis, bytes_a_voxel, size):
+    for place in places(shape, axis, bytes_a_voxel, slab_bytes(volume)):
         yield place, volume.isel(dict(zip(AXES, place, strict=True)))
 
 

@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayestds.errors import VolumeError
-from bayestds.scattering.slabs import AXES, COPYING, SLAB_BYTES, Place, Stored, shifted, slabs
+from bayestds.scattering.slabs import AXES, COPYING, Place, Stored, shifted, slab_bytes, slabs
 
 # ArrayLike alone refuses lists and tuples where annotations are checked at run time.
 Numbers = ArrayLike | Sequence[Any] | Stored
@@ -105,19 +105,13 @@ def check_volume(dataset: xr.Dataset, name: str = "volume") -> None:
     _check_values(dataset, name)
 
 
-def settled(volume: xr.Dataset, slab_bytes: int | None = None) -> xr.Dataset:
+def settled(volume: xr.Dataset) -> xr.Dataset:
     """A volume of Stored arrays ready for use: checked, and in memory where it is small beside a slab.
-
-    Args:
-        volume: from `make_volume`.
-        slab_bytes: what a slab may take, in this volume from now on.
 
     Raises:
         VolumeError: values are not as `make_volume` describes them, or cannot be read.
     """
-    if slab_bytes is not None:
-        volume.encoding["slab_bytes"] = slab_bytes
-    if SMALL * volume.nbytes <= volume.encoding.get("slab_bytes", SLAB_BYTES):
+    if SMALL * volume.nbytes <= slab_bytes(volume):
         volume.load()
     _check_values(volume, volume.encoding["source"])
     return volume
