@@ -21,10 +21,12 @@ from bayestds.inference.priors import Prior, make_prior
 from bayestds.inference.problem import Problem
 from bayestds.io import read_volume
 from bayestds.memory import too_much
+from bayestds.scattering.averaging import Observations, average
 from bayestds.scattering.forward import Statistics, make_forward_model, stable
-from bayestds.scattering.grid import Mask, Observations, average
+from bayestds.scattering.grid import Mask
 from bayestds.scattering.sampled import SampledEngine, make_sampled_engine
 from bayestds.scattering.simulation import simulate_volume
+from bayestds.scattering.slabs import SLAB_BYTES
 
 NOISE_FREE_SIGMA = 1e-3
 """Relative noise assumed of each voxel of a volume that was simulated without noise."""
@@ -209,7 +211,7 @@ class Study:
         """The model's own measurement: its data file, or a simulation."""
         measurement = self._measurement()
         if measurement.file is not None:
-            return read_volume(self.model.resolve(measurement.file))
+            return self.read(self.model.resolve(measurement.file))
         if measurement.ifcs is None:
             raise ModelError(
                 f"The model file {self.model.path} names no data.",
@@ -218,6 +220,12 @@ class Study:
             )
         # The data know all shells of the model, however few or many are fitted, and every constant of them.
         return build_study(self.model, invariant=False).simulated(measurement.ifcs)
+
+    def read(self, path: Path) -> xr.Dataset:
+        """The volume in a data file, in slabs as large as the model allows."""
+        measurement = self.model.measurement
+        slab_bytes = int(measurement.slab_memory * 2**20) if measurement else SLAB_BYTES
+        return read_volume(path, slab_bytes)
 
     @property
     def inputs(self) -> list[Path]:
