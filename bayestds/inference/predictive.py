@@ -112,6 +112,9 @@ def prior_sites(target: Target, n_draws: int, seed: int) -> Sites:
     rng = np.random.default_rng(seed)
     sites = {"irreducible": prior_draws(target.prior, target.forward, n_draws, seed)}
     n_found = len(sites["irreducible"])
+    if target.prior.cubic_scales is not None:
+        scales = np.asarray(target.prior.cubic_scales)
+        sites["cubic"] = rng.normal(0.0, scales, (n_found, len(scales)))
     if "log_relative_noise" in target.coordinates:
         sites["log_relative_noise"] = rng.normal(*LOG_NOISE, n_found)
     if "scale_offset" in target.coordinates:
@@ -195,10 +198,9 @@ def _expected(arguments: tuple, sites: dict[str, Array], keys: Array) -> Float[A
 
 
 def _parameters(values: dict[str, Array]) -> Float[Array, " n_parameters"]:
-    """Force constants, followed by the strengths of a background if there is one."""
-    if "background" not in values:
-        return values["irreducible"]
-    return jnp.append(values["irreducible"], values["background"])
+    """Force constants of both orders, followed by the strengths of a background, as far as there are any."""
+    found = [values[name] for name in ("irreducible", "cubic", "background") if name in values]
+    return jnp.concatenate(found)
 
 
 def _density(arguments: tuple, values: dict[str, Array], key: Array) -> dist.Distribution:
