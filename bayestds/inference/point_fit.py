@@ -111,6 +111,11 @@ class PointFit:
     forward: ForwardModel
 
     @property
+    def irreducible_precision(self) -> np.ndarray:
+        """Precision (n_irreducible, n_irreducible) of φ alone, where γ is marginalised as well, Å⁴/eV²."""
+        return marginal_precision(self.precision, len(self.irreducible))
+
+    @property
     def background_standard_error(self) -> np.ndarray:
         """Of the strengths (n_terms,); NaN where the crystal is unstable."""
         n = len(self.precision)
@@ -264,6 +269,11 @@ def slope_of_rest(precision: np.ndarray, n: int) -> np.ndarray:
     return -np.linalg.solve(precision[n:, n:], precision[n:, :n])
 
 
+def marginal_precision(precision: np.ndarray, n: int) -> np.ndarray:
+    """Precision (n, n) of the first parameters, whatever the others are: what is left where these follow."""
+    return precision[:n, :n] + precision[:n, n:] @ slope_of_rest(precision, n)
+
+
 def result_at(
     forward: ForwardModel,
     problem: Problem,
@@ -289,8 +299,7 @@ def result_at(
     n, first = forward.n_constants, forward.n_irreducible
     total = np.asarray(here.newton.precision)
     follow = slope_of_rest(total, n)
-    # What is left of H where the strengths follow is the marginal precision.
-    precision = total[:n, :n] + total[:n, n:] @ follow
+    precision = marginal_precision(total, n)
     covariance = np.linalg.inv(precision) if is_stable else np.full_like(precision, np.nan)
     derivative = np.asarray(here.derivative)
     return PointFit(

@@ -82,16 +82,12 @@ def constant_coordinates(fit: PointFit) -> Coordinates:
 
     With those of :func:`following`, they whiten both orders together: a block of a Cholesky factor each.
     """
-    n = len(fit.irreducible)
-    if not len(fit.cubic):
-        return {"irreducible": (jnp.asarray(fit.irreducible), standard_unit(fit.precision))}
-    slope = slope_of_rest(fit.precision, n)
-    marginal = fit.precision[:n, :n] + fit.precision[:n, n:] @ slope
-    location = fit.cubic - slope @ fit.irreducible
-    return {
-        "irreducible": (jnp.asarray(fit.irreducible), standard_unit(marginal)),
-        "cubic_offset": (jnp.asarray(location), standard_unit(fit.precision[n:, n:])),
-    }
+    found = {"irreducible": (jnp.asarray(fit.irreducible), standard_unit(fit.irreducible_precision))}
+    if len(fit.cubic):
+        n = len(fit.irreducible)
+        location = fit.cubic - slope_of_rest(fit.precision, n) @ fit.irreducible
+        found["cubic_offset"] = (jnp.asarray(location), standard_unit(fit.precision[n:, n:]))
+    return found
 
 
 def background_coordinates(fit: PointFit) -> Coordinates:

@@ -52,6 +52,7 @@ class Predictions:
         likelihood_draws: (m,) the draws that these belong to.
         prior: (n_prior, n_irreducible) draws from the prior within the stable region, eV/Å².
         prior_replicated: (n, n_q) log intensities of some of them.
+        prior_cubic: (n_prior, n_cubic) third-order constants of the same draws, eV/Å³; None without any.
     """
 
     stars: np.ndarray
@@ -61,6 +62,7 @@ class Predictions:
     likelihood_draws: np.ndarray
     prior: np.ndarray
     prior_replicated: np.ndarray
+    prior_cubic: np.ndarray | None = None
 
 
 def make_predictions(target: Target, draws: Draws, stars: np.ndarray, seed: int) -> Predictions:
@@ -84,6 +86,7 @@ def make_predictions(target: Target, draws: Draws, stars: np.ndarray, seed: int)
         many,
         prior["irreducible"],
         replicated_data(target, some, seed + 1).astype(np.float32),
+        prior.get("cubic"),
     )
 
 

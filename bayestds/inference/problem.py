@@ -149,9 +149,14 @@ def truncation_at(forward: ForwardModel, problem: Problem, location: Array) -> T
         covariance(forward, location),
         problem.scattering_factors,
     )
+    diffuse = log_intensity(replace(forward, instrument=None), location)
+    if forward.cubic is not None and found.offset.any():
+        # Where the direct form is affordable, it gives the error of the third-order term as well.
+        bare = replace(forward.with_engine(direct_engine(problem, np.arange(len(diffuse)))), instrument=None)
+        difference = np.asarray(log_intensity(bare, location) - diffuse)
+        found = Truncation(difference, difference)
     if forward.instrument is None:
         return found
-    diffuse = log_intensity(replace(forward, instrument=None), location)
     strengths = location[forward.n_constants :]
     direct, ours = (
         measured_log_intensity(forward.instrument, value, strengths)
