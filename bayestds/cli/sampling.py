@@ -19,9 +19,11 @@ from bayestds.config import load_model
 from bayestds.diagnostics.dataset import pareto_shape, posterior_tree, write_result
 from bayestds.diagnostics.summary import chain_warnings, summary_record
 from bayestds.errors import InstabilityError, ModelError, ResultError
+from bayestds.inference.compression import ACCEPTED, compress, compression_error
 from bayestds.inference.nuts import Draws, Sampling
 from bayestds.inference.posterior import Target, make_target, sample_posterior
 from bayestds.inference.predictive import make_predictions, star_labels
+from bayestds.inference.problem import Problem
 from bayestds.inference.variational import approximate_posterior
 from bayestds.io.checkpoint import checkpoint_path
 
@@ -109,7 +111,7 @@ def sample_to_file(
     check_output(output, inputs=[volume, *study.inputs])
     fitted = run_fit(study, volume, start, tell, data)
     target = _target(study, fitted)
-    draws, quality = _draws(target, choices, checkpoint, tell)
+    draws, quality = _draws(target, fitted.problem, choices, checkpoint, tell)
     tell("predictions")
     warnings = fit_warnings(study, fitted, expect_temperature=data is None)
     fitted.tree.attrs |= account(fitted, warnings) | dict(attributes)
@@ -142,19 +144,34 @@ def _target(study: Study, fitted: Fitted) -> Target:
     return make_target(fitted.problem, fitted.result, study.prior, noise)
 
 
-def _draws(target: Target, choices: Choices, checkpoint: Path, tell: Tell) -> tuple[Draws, dict[str, float]]:
+def _draws(
+    target: Target, problem: Problem, choices: Choices, checkpoint: Path, tell: Tell
+) -> tuple[Draws, dict[str, float]]:
     """Draws, and what is known of their quality."""
     if choices.method == "nuts":
-        try:
-            return sample_posterior(target, choices.sampling, checkpoint, choices.resume, tell), {}
-        except ResultError:
-            if choices.insist:
-                raise
-            tell("the checkpoint is of another run; beginning anew")
-            return sample_posterior(target, choices.sampling, checkpoint, False, tell), {}
+        tell("compression of the likelihood")
+        if compressed := compress(target, problem):
+            draws = _chains(compressed.target, choices, checkpoint, tell)
+            error = compression_error(target, compressed, draws)
+            if error <= ACCEPTED:
+                return draws, {"likelihood_points": compressed.n_points, "likelihood_error": error}
+            tell("the compressed likelihood is not good enough; beginning anew with the whole one")
+            checkpoint.unlink(missing_ok=True)
+        return _chains(target, choices, checkpoint, tell), {}
     tell(f"{choices.method} approximation")
     found = approximate_posterior(target, choices.method, choices.sampling)
     return found.draws, {"pareto_k": pareto_shape(found.log_ratios)}
+
+
+def _chains(target: Target, choices: Choices, checkpoint: Path, tell: Tell) -> Draws:
+    """Draws by NUTS."""
+    try:
+        return sample_posterior(target, choices.sampling, checkpoint, choices.resume, tell)
+    except ResultError:
+        if choices.insist:
+            raise
+        tell("the checkpoint is of another run; beginning anew")
+        return sample_posterior(target, choices.sampling, checkpoint, False, tell)
 
 
 def _tree(

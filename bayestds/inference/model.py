@@ -14,7 +14,7 @@ from jax import Array
 from jaxtyping import Bool, Complex, Float
 from numpyro.infer.reparam import Reparam
 
-from bayestds.inference.noise import FitData, best_log_scale, log_likelihood
+from bayestds.inference.noise import Compression, FitData, best_log_scale, log_likelihood
 from bayestds.inference.priors import Prior, sample_irreducible
 from bayestds.lattice_dynamics.covariance import instability, is_stable
 from bayestds.scattering.forward import ForwardModel, blocks, scattered
@@ -209,6 +209,8 @@ def log_normaliser(data: FitData) -> Float[Array, ""]:
 
     It matters only where the noise level is not known.
     """
+    if data.compression is not None:
+        return data.compression.log_weights
     return 0.5 * (jnp.log(data.weight).sum() - jnp.log(data.weight.sum()))
 
 
@@ -225,8 +227,19 @@ def with_noise_level(data: FitData, level: Float[Array, ""]) -> FitData:
         level: relative noise of one voxel if the noise is learned, else the floor, that of one point.
     """
     if data.learned:
-        return replace(data, weight=data.weight / level**2, learned=False)
+        compression = None if data.compression is None else _scaled(data.compression, level)
+        return replace(data, weight=data.weight / level**2, learned=False, compression=compression)
     return replace(data, weight=1 / (1 / data.weight + level**2))
+
+
+def _scaled(compression: Compression, level: Float[Array, ""]) -> Compression:
+    """The same for errors that are larger by a factor ``level``."""
+    return replace(
+        compression,
+        factor=compression.factor / level,
+        remainder=compression.remainder / level**2,
+        log_weights=compression.log_weights - (compression.n_points - 1) * jnp.log(level),
+    )
 
 
 class Whiten(Reparam):

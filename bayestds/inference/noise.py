@@ -29,6 +29,24 @@ class Counts:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
+class Compression:
+    """What few points, n, say of many, N, at the best scale; a pytree. See `inference/compression.py`.
+
+    Attributes:
+        factor: (n, n) A; χ² of all points is |A (observed - log_intensity)|² + remainder.
+        remainder: what is left of χ² at its least.
+        log_weights: what :func:`log_normaliser` is for all points.
+        n_points: N.
+    """
+
+    factor: Float[Array, "n_q n_q"]
+    remainder: Float[Array, ""]
+    log_weights: Float[Array, ""]
+    n_points: Float[Array, ""]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
 class FitData:
     """Log intensities with their weights, or counts; a pytree.
 
@@ -38,6 +56,7 @@ class FitData:
         learned: whether one common noise level is estimated along with the scale.
         correlation: of the noise, if points are not independent; it holds their variances too.
         counts: from which the log intensities were made, where it is they that are fitted; else None.
+        compression: of the data of many points, for which these few stand; else None.
     """
 
     log_intensity: Float[Array, " n_q"]
@@ -45,6 +64,7 @@ class FitData:
     learned: bool = field(metadata={"static": True})
     correlation: Correlation | None = None
     counts: Counts | None = None
+    compression: Compression | None = None
 
 
 def make_fit_data(observations: Observations, noise: float | None) -> FitData:
@@ -127,6 +147,8 @@ def precision_times(data: FitData, values: Float[Array, "n_q *columns"]) -> Floa
 
 def chi_square(data: FitData, misfit: Float[Array | np.ndarray, " n_q"]) -> Float[Array, ""]:
     """Squared length of a residual in the metric of the inverse covariance."""
+    if data.compression is not None:
+        return ((data.compression.factor @ misfit) ** 2).sum() + data.compression.remainder
     if data.correlation is not None:
         return correlated.chi_square(data.correlation, jnp.asarray(misfit))
     return (data.weight * misfit**2).sum()
@@ -148,7 +170,8 @@ def weighted_mean(data: FitData, values: Float[Array, "n_q *columns"]) -> Float[
 
 def residual(data: FitData, log_intensity: Float[Array, " n_q"]) -> Float[Array, " n_q"]:
     """Observed minus fitted log intensity at the best scale."""
-    return centred(data, data.log_intensity - log_intensity)
+    misfit = data.log_intensity - log_intensity
+    return misfit if data.compression is not None else centred(data, misfit)
 
 
 def log_likelihood(data: FitData, log_intensity: Float[Array, " n_q"]) -> Float[Array, ""]:

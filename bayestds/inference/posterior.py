@@ -146,12 +146,12 @@ def sample_posterior(
     return run_nuts(whitened_posterior, target.arguments, positions, sampling, checkpoint, resume, progress)
 
 
-def starting_points(target: Target, n_points: int, seed: int) -> dict[str, np.ndarray]:
-    """Positions (n_points, ...) of each site, spread as widely as the posterior, within the stable region."""
+def starting_points(target: Target, n_points: int, seed: int, spread: float = 1.0) -> dict[str, np.ndarray]:
+    """Positions (n_points, ...) of each site where it is stable, ``spread`` times the posterior wide."""
     rng = np.random.default_rng(seed)
     shapes = {f"{name}_whitened": location.shape for name, (location, _) in target.coordinates.items()}
     shapes |= shrinkage_shapes(target.prior)
-    positions = {name: rng.normal(size=(n_points, *shape)) for name, shape in shapes.items()}
+    positions = {name: spread * rng.normal(size=(n_points, *shape)) for name, shape in shapes.items()}
     location, unit = target.coordinates["irreducible"]
     z = positions["irreducible_whitened"]
     is_stable = jax.vmap(lambda row: stable(target.forward, location + unit @ row))
