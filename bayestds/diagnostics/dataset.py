@@ -176,7 +176,7 @@ def posterior_tree(
     sites = {
         IFCS if name == "irreducible" else name: values
         for name, values in draws.sites.items()
-        if not name.endswith("_offset") or name == "scale_offset"
+        if name not in ("background_offset", "cubic_offset")
     }
     prior_sites = {IFCS: predictions.prior[None]}
     if predictions.prior_cubic is not None:
