@@ -161,8 +161,8 @@ def _at_rows(
     )
     part = problem.some_rows(rows)
     exact = part.forward_model(direct_engine(part, rows))
-    slopes = {"background_slope": target.forward.background_slope, "cubic_slope": target.forward.cubic_slope}
-    exact = replace(exact, **slopes)
+    given = target.forward
+    exact = replace(exact, background_slope=given.background_slope, cubic_slope=given.cubic_slope)
     # What the engines of both differ by at the fit is nothing that the data say.
     here = log_intensity(exact, jnp.asarray(location))
     observed = FitData(here + basis[rows] @ best, data.weight[rows], data.learned, compression=compression)
