@@ -60,7 +60,7 @@ configurations are refused.
 {errors}
 
 The constants are those of pairs of atoms. Energies of three different atoms are left out, and what these
-scatter is taken up by the constants of pairs.
+scatter is taken up by the constants of pairs as far as they can.
 
 ## Copper, from molecular dynamics
 
@@ -135,8 +135,8 @@ def moved(second: dict[str, Any]) -> str:
     number = len(second["constants"]["copper_harmonic.nc"])
     return (
         f"Their rms distance from those of the potential at rest is {words} eV/Å²; with third order of the "
-        f"first shell {len(closer)} of {number} come closer ({', '.join(closer) or 'none'}). Those at rest are "
-        "not the truth here: what a fit finds are effective constants at 300 K."
+        f"first shell {len(closer)} of {number} come closer ({', '.join(closer) or 'none'}). Those at rest "
+        "are not the truth here: what a fit finds are effective constants at 300 K."
     )
 
 
@@ -152,10 +152,10 @@ def posterior(found: dict[str, Any]) -> str:
     noise = {name: found["posterior"][name]["learned_noise"]["value"] for name in list(FITS)[:2]}
     before, after = noise.values()
     return (
-        f"Leaving out each of {compared['n_stars']} stars of k in turn, the harmonic posterior predicts worse "
-        f"by {behind['behind']:.0f} ± {behind['behind_se']:.0f} nats{doubt}. The relative noise of a voxel, "
-        f"which both learn, falls from {before:.3f} to {after:.3f}: most of what a harmonic model must take for "
-        "noise is not."
+        f"Leaving out each of {compared['n_stars']} stars of k in turn, the harmonic posterior predicts "
+        f"worse by {behind['behind']:.0f} ± {behind['behind_se']:.0f} nats{doubt}. The relative noise of a "
+        f"voxel, which both learn, falls from {before:.3f} to {after:.3f}: most of what a harmonic model must "
+        "take for noise is not."
     )
 
 

@@ -16,6 +16,7 @@ from bayestds.crystal.supercell import Supercell, make_supercell
 from bayestds.errors import CrystalError, InstabilityError, ModelError, VolumeError
 from bayestds.force_constants.invariance import constrained
 from bayestds.force_constants.irreducible import IrreducibleForceConstants, irreducible_force_constants
+from bayestds.force_constants.linear_map import check_reach
 from bayestds.force_constants.third_order import ThirdOrderForceConstants, third_order_force_constants
 from bayestds.inference.model import Noise
 from bayestds.inference.noise import make_fit_data
@@ -249,6 +250,8 @@ class Study:
         """The fit of this model to a volume called ``name``."""
         check_lattice(volume, self.crystal, name)
         supercell, beamline = self.supercell(), make_beamline(self.model, self.crystal)
+        if self.third_order is not None:
+            check_reach(self.third_order.bonds, self.third_order.n_shells, supercell)
         try:
             observations = average(volume, supercell, self.mask, beamline.on_mesh, beamline.friedel)
         except VolumeError as error:
