@@ -154,8 +154,8 @@ def posterior(found: dict[str, Any]) -> str:
     return (
         f"Leaving out each of {compared['n_stars']} stars of k in turn, the harmonic posterior predicts "
         f"worse by {behind['behind']:.0f} ± {behind['behind_se']:.0f} nats{doubt}. The relative noise of a "
-        f"voxel, which both learn, falls from {before:.3f} to {after:.3f}: most of what a harmonic model must "
-        "take for noise is not."
+        f"voxel, which both learn, falls from {before:.3f} to {after:.3f}: most of what a harmonic model "
+        "must take for noise is not."
     )
 
 

@@ -9,11 +9,12 @@ import numpy as np
 import xarray as xr
 
 from bayestds.cli.beam import constant_factors, make_beamline, refuse_instrument, scattering_factors
+from bayestds.cli.crystal import check_lattice, model_crystal
 from bayestds.cli.cubic import check_cubic
 from bayestds.config import Model
-from bayestds.crystal.structure import Crystal, build_crystal, read_crystal
+from bayestds.crystal.structure import Crystal
 from bayestds.crystal.supercell import Supercell, make_supercell
-from bayestds.errors import CrystalError, InstabilityError, ModelError, VolumeError
+from bayestds.errors import InstabilityError, ModelError, VolumeError
 from bayestds.force_constants.invariance import constrained
 from bayestds.force_constants.irreducible import IrreducibleForceConstants, irreducible_force_constants
 from bayestds.force_constants.linear_map import check_reach
@@ -348,7 +349,7 @@ def build_study(
         invariant: whether the constants are to obey the invariance that the model asks for.
         cubic: another number of shells with third-order constants.
     """
-    crystal = _crystal(model)
+    crystal = model_crystal(model)
     settings = model.force_constants
     constants = irreducible_force_constants(crystal, shells or settings.shells, settings.shell_tolerance)
     wanted = settings.cubic_shells if cubic is None else cubic
@@ -356,43 +357,3 @@ def build_study(
     return Study(
         model, crystal, constrained(constants, settings.invariance) if invariant else constants, third
     )
-
-
-def _crystal(model: Model) -> Crystal:
-    given = model.crystal
-    if given.file is not None:
-        return read_crystal(model.resolve(given.file))
-    assert given.lattice is not None
-    try:
-        return build_crystal(
-            np.array(given.lattice),
-            [site.species for site in given.sites],
-            np.array([site.position for site in given.sites]),
-            [site.mass for site in given.sites],
-            given.space_group,
-        )
-    except CrystalError as error:
-        raise CrystalError(f"Model file {model.path}: {error.summary}", error.reason, error.fix) from error
-
-
-def check_lattice(volume: xr.Dataset, crystal: Crystal, name: str | Path) -> None:
-    """Refuse a volume that was indexed in another lattice than the crystal's (1 %, 1 degree).
-
-    Raises:
-        VolumeError: the lattices differ.
-    """
-    if "lattice" not in volume.attrs:
-        return
-    found, expected = np.array(volume.attrs["lattice"]), crystal.cell_parameters
-    off = np.abs(found - expected) > np.append(0.01 * expected[:3], [1.0] * 3)
-    if off.any():
-        raise VolumeError(
-            f"{name} does not match the crystal.",
-            f"It was indexed with a, b, c, α, β, γ = {_cell(found)}, the crystal has {_cell(expected)}.",
-            "Use the model of this crystal, or index the data in its conventional cell.",
-        )
-
-
-def _cell(parameters: np.ndarray) -> str:
-    lengths, angles = (" ".join(f"{x:.4g}" for x in part) for part in (parameters[:3], parameters[3:]))
-    return f"{lengths} Å, {angles}°"
