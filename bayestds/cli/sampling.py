@@ -52,12 +52,13 @@ def sample(
     output: Path | None,
     start: str | None,
     shells: int | None,
+    cubic: int | None,
     choices: Choices,
     as_json: bool,
 ) -> None:
     """Fit a model to a volume, draw from the posterior around the fit, and summarise the draws."""
     began = time.perf_counter()
-    study = build_study(load_model(model), shells)
+    study = build_study(load_model(model), shells, cubic=cubic)
     output = output or Path(f"{study.model.path.stem}_posterior.nc")
     with progress_bar(study.model.path.stem) as tell:
         try:

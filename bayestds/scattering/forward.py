@@ -65,11 +65,12 @@ class ForwardModel:
         instrument: what the measured intensity has beyond the crystal's, None for nothing. Strengths of its
             background terms follow the irreducible constants, wherever these are given. The engine may have
             several points for each of its Q points.
-        background_slope: (n_terms, n_irreducible) by which a posterior's coordinates of the strengths follow
+        background_slope: (n_terms, n_constants) by which a posterior's coordinates of the strengths follow
             the constants; the intensity does not depend on it.
         masses: (n_atoms,) amu, with which atoms move by quantum statistics; None for classical ones.
         cubic: third-order force constants, whose values γ follow φ in the parameters; None for a harmonic
             crystal.
+        cubic_slope: (n_cubic, n_irreducible) by which a posterior's coordinates of γ follow φ, likewise.
     """
 
     basis: Float[Array, "n_pairs 3 3 n_irreducible"]
@@ -81,8 +82,9 @@ class ForwardModel:
     deviation: Deviation | None = None
     masses: Float[Array, " n_atoms"] | None = None
     instrument: Instrument | None = None
-    background_slope: Float[Array, "n_terms n_irreducible"] | None = None
+    background_slope: Float[Array, "n_terms n_constants"] | None = None
     cubic: CubicTerm | None = None
+    cubic_slope: Float[Array, "n_cubic n_irreducible"] | None = None
 
     @property
     def n_irreducible(self) -> int:
