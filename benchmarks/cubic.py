@@ -65,8 +65,9 @@ def cost() -> None:
     )
     whole = np.asarray(jax.jit(intensity)(direct, displacement))
     print(
-        f"order {engine.order}, {len(engine.near_pairs)} near pairs: ΔI/I up to {np.abs(exact / whole).max():.2f}, "
-        f"error of ΔI/I at most {np.abs((found - exact) / whole).max():.1e}"
+        f"order {engine.order}, {len(engine.near_pairs)} near pairs: ΔI/I up to "
+        f"{np.abs(exact / whole).max():.2f}, error of ΔI/I at most "
+        f"{np.abs((found - exact) / whole).max():.1e}"
     )
 
 
