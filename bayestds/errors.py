@@ -49,3 +49,7 @@ class MissingPackageError(BayesTDSError):
 
 class ForceConstantsError(BayesTDSError):
     """Force constants of another program, or of a potential, cannot be had or are of another crystal."""
+
+
+class CampaignError(BayesTDSError):
+    """Runs of a campaign failed, or there is nobody to do them."""

@@ -1,11 +1,11 @@
-"""Speed on this machine: value and gradient on the grid of arXiv:2603.28683, and a fit from process start.
+"""Speed on this machine: the grid of arXiv:2603.28683, and a fit and a posterior from process start.
+
+The figures are printed and written to results/speed.json with the machine and the versions.
 
 Usage: python benchmarks/run.py
 """
 
 import json
-import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -13,13 +13,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
+from machine import in_words, machine
 
-from bayestds.cli.assemble import build_study
+from bayestds.cli.assemble import Study, build_study
 from bayestds.config import load_model
 from bayestds.inference.model import constrained_log_likelihood
 from bayestds.inference.point_fit import point_fit
@@ -29,7 +30,12 @@ from bayestds.scattering.exact import log_intensity, make_engine
 from bayestds.scattering.expansion import choose_engine
 from bayestds.scattering.forward import ForwardModel, covariance, make_forward_model
 
+RESULT = Path(__file__).parent / "results" / "speed.json"
+
 REPEATS = 50
+
+CHAINS = 4
+"""Points that are evaluated at once, as vectorised chains do."""
 
 EPOCHS = 4
 """Epochs of the paper's algorithm that are timed together."""
@@ -49,7 +55,7 @@ def milliseconds(function: Callable[..., object], *arguments: object) -> tuple[f
     return statistics.median(times), min(times)
 
 
-def paper_grid() -> None:
+def paper_grid() -> dict[str, Any]:
     """Value and gradient of the log-likelihood on 12,286 irreducible points, and the accuracy it has."""
     study = build_study(load_model("ni_fcc_paper"))
     problem = study.problem(study.own_volume(), "paper grid")
@@ -62,23 +68,31 @@ def paper_grid() -> None:
     }
     exact = np.asarray(jax.jit(log_intensity)(engines["direct"], displacement))
 
-    @jax.jit
     def value_and_gradient(phi: jax.Array, forward: ForwardModel) -> object:
         return jax.value_and_grad(lambda p: constrained_log_likelihood(forward, problem.data, p))(phi)
 
+    one, several = jax.jit(value_and_gradient), jax.jit(jax.vmap(value_and_gradient, (0, None)))
+    chains = phi * (1 + 1e-3 * jax.random.normal(jax.random.key(0), (CHAINS, len(phi))))
+    figures = {}
     for name, engine in engines.items():
-        error = np.abs(np.asarray(jax.jit(log_intensity)(engine, displacement)) - exact).max()
-        median, smallest = milliseconds(value_and_gradient, phi, bare.with_engine(engine))
-        print(
-            f"value and gradient, {len(exact)} points, {name:8s}: median {median:.1f} ms, "
-            f"least {smallest:.1f} ms (order {engine.order}, {len(engine.near_pairs)} near pairs, "
-            f"error in ln I {error:.1e})"
-        )
+        forward = bare.with_engine(engine)
+        median, smallest = milliseconds(one, phi, forward)
+        together, least = (x / CHAINS for x in milliseconds(several, chains, forward))
+        figures[name] = {
+            "order": engine.order,
+            "near pairs": len(engine.near_pairs),
+            "error in ln I": float(
+                np.abs(np.asarray(jax.jit(log_intensity)(engine, displacement)) - exact).max()
+            ),
+            "ms": {"median": median, "least": smallest},
+            "ms per chain of four": {"median": together, "least": least},
+        }
+        print(f"value and gradient, {len(exact)} points, {name}: {json.dumps(figures[name])}")
+    return figures
 
 
-def paper_algorithm() -> None:
-    """The algorithm of arXiv:2603.28683 (dense Cholesky, 15 configurations) beside the exact engine."""
-    study = build_study(load_model("ni_fcc_paper"))
+def paper_epoch(study: Study) -> float:
+    """Seconds per epoch of the algorithm of arXiv:2603.28683: dense Cholesky, 15 configurations."""
     volume, supercell = study.own_volume(), study.supercell()
     intensity = volume["intensity"].values
     used = np.isfinite(intensity)
@@ -95,59 +109,58 @@ def paper_algorithm() -> None:
     for _ in train(training, target, start, before, EPOCHS * 3, chunk=EPOCHS):
         seconds.append((time.perf_counter() - began) / EPOCHS)
         began = time.perf_counter()
-    epoch = min(seconds)  # the first chunk is compiled
+    return min(seconds)  # the first chunk is compiled
 
-    problem = study.problem(volume, "paper grid")
-    point_fit(problem, start)
+
+def paper_algorithm(step: float) -> dict[str, Any]:
+    """The algorithm of arXiv:2603.28683 beside the exact engine, whose step takes ``step`` ms."""
+    study = build_study(load_model("ni_fcc_paper"))
+    epoch = paper_epoch(study)
+    problem = study.problem(study.own_volume(), "paper grid")
+    point_fit(problem, study.ifcs("meam_paper"))
     began = time.perf_counter()
-    fit = point_fit(problem, start)
-    exact_seconds = time.perf_counter() - began
-    bare = make_forward_model(study.irreducible, supercell, study.model_temperature)
-    forward = bare.with_engine(
-        choose_engine(supercell, problem.grid.q_points, covariance(bare, jax.numpy.asarray(fit.irreducible)))
-    )
-    step, _ = milliseconds(
-        jax.jit(jax.value_and_grad(lambda p, f: constrained_log_likelihood(f, problem.data, p))),
-        jax.numpy.asarray(fit.irreducible),
-        forward,
-    )
-    print(
-        f"the paper's algorithm here: {epoch:.2f} s per epoch; exact engine: {step:.1f} ms per step; "
-        f"ratio {1e3 * epoch / step:.0f}"
-    )
-    recorded = json.loads(TRAINING.read_text("utf-8"))
-    epochs = recorded["epochs to the rms error of the paper"]
-    if epochs is None:
-        print(f"the paper's errors were not reached in the {recorded['epochs']} epochs of {TRAINING.name}")
-        return
-    print(
-        f"to the rms error of the paper's Table 1: {epochs} epochs (recorded in {TRAINING.name}) of "
-        f"{epoch:.2f} s are {epochs * epoch / 60:.0f} min; the exact fit, once compiled, takes "
-        f"{exact_seconds:.1f} s to its end; ratio {epochs * epoch / exact_seconds:.0f}"
-    )
+    point_fit(problem, study.ifcs("meam_paper"))
+    fit = time.perf_counter() - began
+    epochs = json.loads(TRAINING.read_text("utf-8"))["epochs to the rms error of the paper"]
+    figures = {
+        "seconds per epoch": epoch,
+        "epoch over a step of the exact engine": 1e3 * epoch / step,
+        "seconds of the exact fit, compiled": fit,
+        "epochs to the rms error of the paper's Table 1": epochs,
+        "minutes of these epochs": None if epochs is None else epochs * epoch / 60,
+        "these over the exact fit": None if epochs is None else epochs * epoch / fit,
+    }
+    print(f"the paper's algorithm: {json.dumps(figures)}")
+    return figures
 
 
-def whole_fit() -> None:
-    """`bayestds fit ni_fcc_paper` as a user runs it, imports and compilation included."""
+def from_process_start(*arguments: str) -> dict[str, float]:
+    """A command as a user runs it, imports and compilation included: seconds, and peak memory in GiB."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "bayestds", "fit", "ni_fcc_paper", "-o", str(Path(folder, "fit.nc"))]
+        command = [sys.executable, "-m", "bayestds", *arguments, "-o", str(Path(folder, "result.nc"))]
         began = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    print(f"bayestds fit ni_fcc_paper from process start: {seconds:.1f} s, peak memory {peak:.2f} GiB")
+    figures = {"seconds": seconds, "peak memory so far, GiB": peak}
+    print(f"bayestds {' '.join(arguments)}: {json.dumps(figures)}")
+    return figures
 
 
 def main() -> None:
-    """Print every figure."""
+    """Print every figure, and write them."""
     jax.config.update("jax_enable_x64", True)
-    print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python "
-        f"{platform.python_version()}, jax {version('jax')}, bayestds {version('bayestds')}"
-    )
-    whole_fit()
-    paper_grid()
-    paper_algorithm()
+    found = machine()
+    print(in_words(found))
+    figures: dict[str, Any] = {
+        "machine": found,
+        "fit": from_process_start("fit", "ni_fcc_paper"),
+        "sample": from_process_start("sample", "ni_fcc_paper", "--chains", "4", "--draws", "1000"),
+        "value and gradient": paper_grid(),
+    }
+    step = figures["value and gradient"]["near/far"]["ms"]["median"]
+    figures["paper's algorithm"] = paper_algorithm(step)
+    RESULT.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

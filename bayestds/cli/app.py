@@ -1,75 +1,30 @@
 """The commands and their options. Each imports what it runs when it runs, so that --help is quick."""
 
 import io
-import math
-import re
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from bayestds.cli.options import (
+    AsJson,
+    Engine,
+    Method,
+    ModelName,
+    Program,
+    ResultFile,
+    Sampler,
+    Shells,
+    VolumeFile,
+    all_positive,
+    normals,
+    positive,
+)
+
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
 )
-
-ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="TOML file, or the name of a shipped model.")]
-VolumeFile = Annotated[Path, typer.Argument(metavar="VOLUME", help="A scattering volume, of any format.")]
-ResultFile = Annotated[
-    Path, typer.Argument(metavar="RESULT", help="A file that `bayestds fit` or `sample` wrote.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, words on stderr.")]
-Shells = Annotated[int | None, typer.Option(min=1, help="Neighbour shells, instead of the model's.")]
-
-
-def _positive(value: float | None) -> float | None:
-    if value is not None and not (math.isfinite(value) and value > 0):
-        raise typer.BadParameter(f"{value:g} is not a positive number.")
-    return value
-
-
-def _all_positive(values: list[float] | None) -> list[float] | None:
-    for value in values or []:
-        _positive(value)
-    return values
-
-
-def _normals(texts: list[str] | None) -> list[str] | None:
-    for text in texts or []:
-        if not re.fullmatch(r"[+-]?\d+( [+-]?\d+){2}", text) or not re.search("[1-9]", text):
-            raise typer.BadParameter(f"{text!r} is no normal: give three integers, such as '1 1 0'.")
-    return texts
-
-
-class Engine(StrEnum):
-    """How an intensity is computed."""
-
-    exact = "exact"
-    sampled = "sampled"
-    one_phonon = "one-phonon"
-
-
-class Sampler(StrEnum):
-    """How random displacements are drawn."""
-
-    block = "block"
-    dense = "dense"
-
-
-class Method(StrEnum):
-    """How a posterior is drawn from."""
-
-    nuts = "nuts"
-    laplace = "laplace"
-    normal = "normal"
-
-
-class Program(StrEnum):
-    """For which force constants are written."""
-
-    phonopy = "phonopy"
-    ase = "ase"
 
 
 @app.callback()
@@ -115,10 +70,10 @@ def simulate(
         Path | None,
         typer.Option(help="Mean over the frames of this file: anything ASE reads, or .npz.", metavar="FILE"),
     ] = None,
-    scale: Annotated[float, typer.Option(help="Overall factor of the intensity.", callback=_positive)] = 1.0,
+    scale: Annotated[float, typer.Option(help="Overall factor of the intensity.", callback=positive)] = 1.0,
     counts: Annotated[
         float | None,
-        typer.Option(help="Poisson counts, so many a voxel in the mean.", callback=_positive),
+        typer.Option(help="Poisson counts, so many a voxel in the mean.", callback=positive),
     ] = None,
     json: AsJson = False,
 ) -> None:
@@ -291,27 +246,27 @@ def plan(
     ] = None,
     shells: Shells = None,
     counts: Annotated[
-        float, typer.Option(help="Mean counts of a voxel of the whole grid as planned.", callback=_positive)
+        float, typer.Option(help="Mean counts of a voxel of the whole grid as planned.", callback=positive)
     ] = 100.0,
     wedge: Annotated[
         list[float] | None,
-        typer.Option(help="Elevation above the plane, degrees.", max=90, callback=_all_positive),
+        typer.Option(help="Elevation above the plane, degrees.", max=90, callback=all_positive),
     ] = None,
     plane: Annotated[
         list[str] | None,
-        typer.Option(help="Normal of a plane through the origin: '1 1 0'.", callback=_normals),
+        typer.Option(help="Normal of a plane through the origin: '1 1 0'.", callback=normals),
     ] = None,
     q_max: Annotated[
-        list[float] | None, typer.Option(help="Largest |Q|, 1/Å.", callback=_all_positive)
+        list[float] | None, typer.Option(help="Largest |Q|, 1/Å.", callback=all_positive)
     ] = None,
     q_min: Annotated[
-        list[float] | None, typer.Option(help="Smallest |Q|, 1/Å.", callback=_all_positive)
+        list[float] | None, typer.Option(help="Smallest |Q|, 1/Å.", callback=all_positive)
     ] = None,
     temperature: Annotated[
-        list[float] | None, typer.Option(help="Temperature, K.", callback=_all_positive)
+        list[float] | None, typer.Option(help="Temperature, K.", callback=all_positive)
     ] = None,
     time: Annotated[
-        list[float] | None, typer.Option(help="Exposure, times the planned one.", callback=_all_positive)
+        list[float] | None, typer.Option(help="Exposure, times the planned one.", callback=all_positive)
     ] = None,
     json: AsJson = False,
 ) -> None:
@@ -385,3 +340,24 @@ def validate(
     from bayestds.cli.validate import validate as run
 
     run(result, potentials, output, json)
+
+
+@app.command()
+def campaign(
+    file: Annotated[Path, typer.Argument(metavar="CAMPAIGN", help="TOML file that lists volumes.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder, instead of the file's.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler, instead of this computer.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes on this computer; by default as many as fit.")
+    ] = None,
+    status: Annotated[bool, typer.Option("--status", help="Only tell which runs are finished.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Fit or sample many volumes, such as a temperature ramp; the same command goes on where it was."""
+    from bayestds.cli.campaign import campaign as run
+
+    raise typer.Exit(run(file, output, scheduler, workers, status, json))

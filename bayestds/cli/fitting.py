@@ -2,16 +2,20 @@
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 
 from bayestds.cli.assemble import NOISE_FREE_SIGMA, Study, build_study
 from bayestds.cli.fitted import Fitted, run_fit
 from bayestds.cli.output import (
+    Tell,
     check_output,
     number,
     print_background,
@@ -46,29 +50,55 @@ def fit(
     model: str, volume: Path | None, output: Path | None, start: str | None, shells: int | None, as_json: bool
 ) -> None:
     """Fit a model to a volume, print the table, write the result and the picture."""
-    began = time.perf_counter()
     study = build_study(load_model(model), shells)
-    refuse_trend(study)
     target = output or Path(f"{study.model.path.stem}_fit.nc")
-    picture = picture_path(target)
-    check_output(target, picture, inputs=[volume, *study.inputs])
     with progress_bar(study.model.path.stem) as tell:
-        fitted = run_fit(study, volume, start, tell)
-        warnings = fit_warnings(study, fitted)
-        fitted.tree.attrs |= account(fitted, warnings)
-        write_result(fitted.tree, target)
-        save_figure(slices_figure(fitted.tree, study.model.title), picture)
-    record = _record(study, fitted)
-    record |= {"seconds": time.perf_counter() - began, "output": str(target), "picture": str(picture)}
-    record["warnings"] = warnings
+        record, exact = fit_to_file(study, volume, target, start, tell)
     if as_json:
         note = ENSEMBLE if record["noise"] == "ensemble" else ANHARMONIC
-        print_json(record | ({} if fitted.exact else {"note": note}))
+        print_json(record | ({} if exact else {"note": note}))
     else:
-        _print(record, fitted.exact)
+        _print(record, exact)
     for warning in record["warnings"]:
         words.print(f"Warning: {warning}", markup=False)
-    words.print(f"Wrote {target} and {picture}.", markup=False)
+    words.print(f"Wrote {target} and {record['picture']}.", markup=False)
+
+
+def fit_to_file(
+    study: Study,
+    volume: Path | None,
+    target: Path,
+    start: str | None,
+    tell: Tell,
+    data: xr.Dataset | None = None,
+    attributes: Mapping[str, Any] = MappingProxyType({}),
+) -> tuple[dict[str, Any], bool]:
+    """Fit a study to a volume, and write the result and the picture.
+
+    Args:
+        study: crystal, force constants and priors.
+        volume: the data file; None for the model's own measurement.
+        target: of the result.
+        start: named IFC set to start from.
+        tell: called with what is going on.
+        data: what the file holds, where it was read before; its temperature is then one of several.
+        attributes: of the result, beyond its own.
+
+    Returns:
+        the record of the JSON output, and whether the volume is free of noise.
+    """
+    began = time.perf_counter()
+    refuse_trend(study)
+    picture = picture_path(target)
+    check_output(target, picture, inputs=[volume, *study.inputs])
+    fitted = run_fit(study, volume, start, tell, data)
+    warnings = fit_warnings(study, fitted, expect_temperature=data is None)
+    fitted.tree.attrs |= account(fitted, warnings) | dict(attributes)
+    write_result(fitted.tree, target)
+    save_figure(slices_figure(fitted.tree, study.model.title), picture)
+    record = _record(study, fitted)
+    record |= {"seconds": time.perf_counter() - began, "output": str(target), "picture": str(picture)}
+    return record | {"warnings": warnings}, fitted.exact
 
 
 def account(fitted: Fitted, warnings: list[str]) -> dict[str, Any]:
@@ -80,12 +110,12 @@ def account(fitted: Fitted, warnings: list[str]) -> dict[str, Any]:
     }
 
 
-def fit_warnings(study: Study, fitted: Fitted) -> list[str]:
-    """What a reader of the table should know about this fit."""
+def fit_warnings(study: Study, fitted: Fitted, expect_temperature: bool = True) -> list[str]:
+    """What a reader of the table should know about this fit; see :func:`volume_warnings`."""
     problem, result = fitted.problem, fitted.result
     information = result.precision - np.diag(problem.prior_scales**-2.0)
     return [
-        *volume_warnings(study, fitted, expect_temperature=True),
+        *volume_warnings(study, fitted, expect_temperature),
         *stiffness_warnings(result.irreducible, information),
     ]
 

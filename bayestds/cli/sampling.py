@@ -1,8 +1,11 @@
 """The command that samples a posterior."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -15,7 +18,7 @@ from bayestds.cli.summary import print_summary
 from bayestds.config import load_model
 from bayestds.diagnostics.dataset import pareto_shape, posterior_tree, write_result
 from bayestds.diagnostics.summary import chain_warnings, summary_record
-from bayestds.errors import InstabilityError, ModelError
+from bayestds.errors import InstabilityError, ModelError, ResultError
 from bayestds.inference.nuts import Draws, Sampling
 from bayestds.inference.posterior import Target, make_target, sample_posterior
 from bayestds.inference.predictive import make_predictions, star_labels
@@ -31,11 +34,13 @@ class Choices:
         sampling: chains, draws, warm-up and seed.
         method: nuts, laplace or normal.
         resume: whether to go on from the checkpoint.
+        insist: whether a checkpoint that is damaged or of another run is refused, rather than begun anew.
     """
 
     sampling: Sampling
     method: str
     resume: bool
+    insist: bool = True
 
 
 def sample(
@@ -50,27 +55,17 @@ def sample(
     """Fit a model to a volume, draw from the posterior around the fit, and summarise the draws."""
     began = time.perf_counter()
     study = build_study(load_model(model), shells)
-    refuse_trend(study)
     output = output or Path(f"{study.model.path.stem}_posterior.nc")
-    checkpoint = checkpoint_path(output)
-    check_output(output, inputs=[volume, *study.inputs])
     with progress_bar(study.model.path.stem) as tell:
-        fitted = run_fit(study, volume, start, tell)
-        target = _target(study, fitted)
         try:
-            draws, quality = _draws(target, choices, checkpoint, tell)
+            tree, warnings = sample_to_file(study, volume, output, start, choices, tell)
         except KeyboardInterrupt:
+            checkpoint = checkpoint_path(output)
             if checkpoint.exists():
                 words.print(
                     f"The draws so far are in {checkpoint}; --resume goes on from them.", markup=False
                 )
             raise
-        tell("predictions")
-        warnings = fit_warnings(study, fitted)
-        fitted.tree.attrs |= account(fitted, warnings)
-        tree = _tree(study, fitted, target, draws, choices, quality)
-        write_result(tree, output)
-        checkpoint.unlink(missing_ok=True)
     record = summary_record(tree)
     record |= {"seconds": time.perf_counter() - began, "output": str(output)}
     record["warnings"] = warnings + chain_warnings(record)
@@ -81,6 +76,46 @@ def sample(
     for warning in record["warnings"]:
         words.print(f"Warning: {warning}", markup=False)
     words.print(f"Wrote {output} in {record['seconds']:.0f} s.", markup=False)
+
+
+def sample_to_file(
+    study: Study,
+    volume: Path | None,
+    output: Path,
+    start: str | None,
+    choices: Choices,
+    tell: Tell,
+    data: xr.Dataset | None = None,
+    attributes: Mapping[str, Any] = MappingProxyType({}),
+) -> tuple[xr.DataTree, list[str]]:
+    """Fit a study to a volume, draw from the posterior around the fit, and write the result.
+
+    Args:
+        study: crystal, force constants and priors.
+        volume: the data file; None for the model's own measurement.
+        output: of the result.
+        start: named IFC set to start from.
+        choices: what is sampled, and how.
+        tell: called with what is going on.
+        data: what the file holds, where it was read before; its temperature is then one of several.
+        attributes: of the result, beyond its own.
+
+    Returns:
+        the result and the warnings of the fit.
+    """
+    refuse_trend(study)
+    checkpoint = checkpoint_path(output)
+    check_output(output, inputs=[volume, *study.inputs])
+    fitted = run_fit(study, volume, start, tell, data)
+    target = _target(study, fitted)
+    draws, quality = _draws(target, choices, checkpoint, tell)
+    tell("predictions")
+    warnings = fit_warnings(study, fitted, expect_temperature=data is None)
+    fitted.tree.attrs |= account(fitted, warnings) | dict(attributes)
+    tree = _tree(study, fitted, target, draws, choices, quality)
+    write_result(tree, output)
+    checkpoint.unlink(missing_ok=True)
+    return tree, warnings
 
 
 def _target(study: Study, fitted: Fitted) -> Target:
@@ -109,7 +144,13 @@ def _target(study: Study, fitted: Fitted) -> Target:
 def _draws(target: Target, choices: Choices, checkpoint: Path, tell: Tell) -> tuple[Draws, dict[str, float]]:
     """Draws, and what is known of their quality."""
     if choices.method == "nuts":
-        return sample_posterior(target, choices.sampling, checkpoint, choices.resume, tell), {}
+        try:
+            return sample_posterior(target, choices.sampling, checkpoint, choices.resume, tell), {}
+        except ResultError:
+            if choices.insist:
+                raise
+            tell("the checkpoint is of another run; beginning anew")
+            return sample_posterior(target, choices.sampling, checkpoint, False, tell), {}
     tell(f"{choices.method} approximation")
     found = approximate_posterior(target, choices.method, choices.sampling)
     return found.draws, {"pareto_k": pareto_shape(found.log_ratios)}

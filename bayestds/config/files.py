@@ -4,8 +4,9 @@ import difflib
 import os.path
 import tomllib
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from bayestds.config.messages import describe
 from bayestds.config.tables import Model, ModelFile
@@ -13,6 +14,8 @@ from bayestds.config.values import listed
 from bayestds.errors import ModelError
 from bayestds.scattering.atoms import element_of
 from bayestds.units import KILOVOLT_ANGSTROMS
+
+Checked = TypeVar("Checked", bound=BaseModel)
 
 SAME_WAVELENGTH = 0.01
 """Relative difference up to which a wavelength is that of a photon energy."""
@@ -36,40 +39,56 @@ def load_model(name_or_path: str | Path) -> Model:
         ModelError: the file is missing, unreadable, or says something that cannot be meant.
     """
     path = _find(name_or_path)
+    return parse_model(read_text(path), path)
+
+
+def read_text(path: Path, kind: str = "model file") -> str:
+    """The text of a TOML file; ``kind`` is what messages call it.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ModelError(
-            f"The model file {path} is not UTF-8 text.",
+            f"The {kind} {path} is not UTF-8 text.",
             f"Byte {error.start} cannot be decoded; TOML files are UTF-8.",
-            "Save the file as UTF-8, or check that it is a model file at all.",
+            f"Save the file as UTF-8, or check that it is a {kind} at all.",
         ) from None
     except OSError as error:
         raise ModelError(
-            f"The model file {path} cannot be read.",
+            f"The {kind} {path} cannot be read.",
             f"The system says: {error.strerror}.",
-            "Check the permissions of the file.",
+            "Check the name and the permissions of the file.",
         ) from None
-    return parse_model(text, path)
 
 
-def parse_model(text: str, path: Path) -> Model:
-    """Check the text of a model file; `path` places the files it names and appears in messages."""
+def checked(text: str, path: Path, table: type[Checked], kind: str = "model file") -> Checked:
+    """The text of a TOML file as the table that it is to be; ``kind`` is what messages call the file.
+
+    Raises:
+        ModelError: it is not TOML, or says something that cannot be meant.
+    """
     try:
         data = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ModelError(
-            f"The model file {path} is not valid TOML.",
+            f"The {kind} {path} is not valid TOML.",
             f"{error}.",
             "Correct this line; texts need quotes, tables a header such as [crystal].",
         ) from None
     try:
-        checked = ModelFile.model_validate(data)
+        return table.model_validate(data)
     except ValidationError as error:
-        raise _model_error(path, [describe(detail) for detail in error.errors()]) from None
-    model = Model.model_construct(**dict(checked), path=path, text=text)
+        raise _file_error(path, [describe(detail, table) for detail in error.errors()], kind) from None
+
+
+def parse_model(text: str, path: Path) -> Model:
+    """Check the text of a model file; `path` places the files it names and appears in messages."""
+    model = Model.model_construct(**dict(checked(text, path, ModelFile)), path=path, text=text)
     if problems := _inconsistencies(model):
-        raise _model_error(path, problems)
+        raise _file_error(path, problems)
     return model
 
 
@@ -90,11 +109,12 @@ def _find(name_or_path: str | Path) -> Path:
     )
 
 
-def _model_error(path: Path, problems: list[str]) -> ModelError:
+def _file_error(path: Path, problems: list[str], kind: str = "model file") -> ModelError:
+    example = "docs/howto_campaign.md has" if kind == "campaign file" else "the shipped model ni_fcc_paper is"
     return ModelError(
-        f"The model file {path} has {len(problems)} problem{'s' if len(problems) > 1 else ''}.",
+        f"The {kind} {path} has {len(problems)} problem{'s' if len(problems) > 1 else ''}.",
         "\n".join(problems),
-        "Correct the file; the shipped model ni_fcc_paper is a complete example.",
+        f"Correct the file; {example} a complete example.",
     )
 
 

@@ -1,4 +1,4 @@
-"""One line of plain words for each mistake that pydantic finds in a model file."""
+"""One line of plain words for each mistake that pydantic finds in a TOML file."""
 
 import difflib
 from typing import Any, get_args
@@ -6,14 +6,16 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from bayestds.config.tables import ModelFile
 from bayestds.config.values import listed
 
 
-def describe(detail: ErrorDetails) -> str:
-    """One line for one error of pydantic: the key, what was expected, what was found."""
+def describe(detail: ErrorDetails, table: type[BaseModel]) -> str:
+    """One line for one error of pydantic in a file that is such a table: key, what was expected and found."""
     location = [part for part in detail["loc"] if part != "[key]"]
-    section: type[BaseModel] | None = ModelFile
+    why = detail["msg"].removeprefix("Value error, ")
+    if not location:
+        return why
+    section: type[BaseModel] | None = table
     expected = "a table"
     for part in location[:-1]:
         section, expected = _step(section, part, expected)
@@ -26,7 +28,6 @@ def describe(detail: ErrorDetails) -> str:
         return f"{key}: unknown key; {hint}"
     if detail["type"] == "missing":
         return f"{key}: missing; expected {expected}"
-    why = detail["msg"].removeprefix("Value error, ")
     if isinstance(detail["input"], dict) and detail["type"] == "value_error":
         return f"{key}: {why}"
     reason = f" ({why})" if detail["type"] == "value_error" else ""

@@ -331,7 +331,7 @@ def write_result(tree: xr.DataTree, path: str | os.PathLike[str]) -> None:
     """Write a result file; it appears whole or not at all."""
     packed = {"point_of_voxel": {"zlib": True, "complevel": 1}}
     observed = [node.path for node in tree.subtree if "point_of_voxel" in node.dataset]
-    with atomic_path(path) as temporary:
+    with atomic_path(path, tree.nbytes) as temporary:
         tree.to_netcdf(temporary, engine="h5netcdf", encoding=dict.fromkeys(observed, packed))
 
 

@@ -1,5 +1,6 @@
 """Files that appear whole or not at all."""
 
+import errno
 import os
 import shutil
 import uuid
@@ -9,16 +10,27 @@ from pathlib import Path
 
 from bayestds.errors import OutputError
 
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+"""What the system says where it cannot take what is written: a full disk, a quota, a limit, a broken disk."""
+
+OVERHEAD = 2**20
+"""Bytes of a file beyond its numbers, and a tenth of those."""
+
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str], size: int = 0) -> Iterator[Path]:
     """A temporary file beside `path`, with the same suffix, that replaces `path` when the block succeeds.
 
     The temporary file exists and is empty on entry. If the block raises, it is removed, an existing
     `path` stays as it was, and the exception goes on.
 
+    Args:
+        path: the file.
+        size: bytes of numbers that HDF5 is going to write, for which there must be room: where a disk is full
+            in the middle, HDF5 ends the process with a segmentation fault.
+
     Raises:
-        OutputError: the folder is missing or not writable, or `path` is a folder.
+        OutputError: the folder is missing or not writable, `path` is a folder, or the disk is full.
     """
     # Through a symbolic link the file it points to is replaced, not the link.
     target = Path(os.path.realpath(path))
@@ -35,12 +47,43 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             "Choose an existing folder that you may write to.",
         ) from error
     try:
-        yield temporary
-        with open(temporary, "rb+") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, target)
+        with _room_or_error(path):
+            if size:
+                _check_room(temporary, size + size // 10 + OVERHEAD)
+            yield temporary
+            with open(temporary, "rb+") as written:
+                os.fsync(written.fileno())
+            os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _check_room(file: Path, size: int) -> None:
+    """Take so many bytes of the disk for a moment; a quota and other limits are felt as well.
+
+    Raises:
+        OSError: they cannot be had.
+    """
+    with open(file, "rb+") as opened:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(opened.fileno(), 0, size)
+        elif shutil.disk_usage(file.parent).free < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        opened.truncate(0)
+
+
+@contextmanager
+def _room_or_error(path: str | os.PathLike[str]) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise OutputError(
+            f"Cannot write {path}.",
+            f"The system says: {os.strerror(error.errno)}.",
+            "Free some space there, or choose another place; what was there before has been kept.",
+        ) from error
 
 
 @contextmanager
@@ -64,8 +107,9 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             "Choose an existing folder that you may write to.",
         ) from error
     try:
-        yield temporary
-        os.replace(temporary, target)
+        with _room_or_error(path):
+            yield temporary
+            os.replace(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -93,7 +93,7 @@ def write_volume(dataset: xr.Dataset, path: str | os.PathLike[str], format: str 
             "Drop them, or write netCDF.",
         )
     chosen = FORMATS[name]
-    with atomic_path(path) as temporary:
+    with atomic_path(path, dataset.nbytes) as temporary:
         try:
             chosen.write(dataset, temporary)
         except VolumeError as error:

@@ -1,9 +1,12 @@
+import errno
 import os
+from contextlib import suppress
 
 import pytest
 
 from bayestds.errors import OutputError
 from bayestds.io.atomic import atomic_folder, atomic_path
+from tests.survival.faults import file_size_limit
 
 
 def fail(path, error):
@@ -99,3 +102,35 @@ def test_folders_that_cannot_be_made(tmp_path):
     with pytest.raises(OutputError, match="not empty"):
         fill(tmp_path / "full", None)
     assert os.listdir(tmp_path / "full") == ["kept"]
+
+
+def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path):
+    (tmp_path / "result.nc").write_text("old")
+    with pytest.raises(OutputError, match="No space left on device") as caught:
+        fail(tmp_path / "result.nc", OSError(errno.ENOSPC, "full"))
+    assert str(tmp_path / "result.nc") in caught.value.summary
+    assert (tmp_path / "result.nc").read_text() == "old"
+    assert os.listdir(tmp_path) == ["result.nc"]
+
+
+def test_room_is_asked_for_before_the_block(tmp_path):
+    """A limit of 2 MiB for files, within which 0.8 MB fit with what comes on top, and 1 MB do not."""
+    begun = []
+    with file_size_limit(2 * 2**20):
+        for size in (800_000, 1_000_000):
+            with suppress(OutputError), atomic_path(tmp_path / "r", size) as temporary:
+                assert temporary.stat().st_size == 0
+                begun.append(size)
+    assert begun == [800_000]
+    assert os.listdir(tmp_path) == ["r"]
+
+
+def test_another_error_of_the_system_goes_on(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        fail(tmp_path / "r", FileNotFoundError(errno.ENOENT, "an input"))
+
+
+def test_a_full_disk_leaves_no_folder(tmp_path):
+    with pytest.raises(OutputError, match="No space left"):
+        fill(tmp_path / "out", OSError(errno.ENOSPC, "full"))
+    assert os.listdir(tmp_path) == []
