@@ -15,10 +15,10 @@ from bayestds.scattering.exact import (
     damping,
     log_intensity,
     make_engine,
-    n_monomials,
     packed_covariance,
-    pair_table,
 )
+from bayestds.scattering.pairs import pair_table
+from bayestds.scattering.polynomials import n_monomials
 
 HIGHEST_ORDER = 6
 """Highest phonon order that is tried."""

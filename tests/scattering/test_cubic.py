@@ -13,9 +13,10 @@ from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.force_constants.third_order import ThirdOrderForceConstants, third_order_force_constants
 from bayestds.lattice_dynamics.third_cumulant import make_cubic_term
 from bayestds.scattering.cubic import cubic_intensity
-from bayestds.scattering.exact import make_engine, pair_table
+from bayestds.scattering.exact import make_engine
 from bayestds.scattering.forward import covariance, log_intensity, make_forward_model
 from bayestds.scattering.instrument import Instrument
+from bayestds.scattering.pairs import pair_table
 from bayestds.scattering.points import make_point_engine
 from tests.brute_force import bonds_of, dense_covariance, dense_hessian, periodic_atoms, random_stable
 from tests.crystals import commensurate_points, make_crystal, make_irreducible
