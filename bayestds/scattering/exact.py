@@ -24,6 +24,7 @@ from bayestds.errors import VolumeError
 from bayestds.memory import too_much
 from bayestds.scattering import polynomials
 from bayestds.scattering.blocks import make_blocks
+from bayestds.scattering.pairs import pair_table
 from bayestds.scattering.polynomials import monomials, n_monomials
 
 AnyArray = TypeVar("AnyArray", Array, np.ndarray)
@@ -39,39 +40,6 @@ FEW_WAVES = 64
 
 PRODUCTS = np.array([[0, 0], [0, 1], [0, 2], [1, 1], [1, 2], [2, 2]])
 """The six products Q_a Q_b, in the order of ``polynomials.exponents``."""
-
-
-@dataclass(frozen=True, eq=False)
-class PairTable:
-    """One of each two conjugate pairs (κ, κ', R) and (κ', κ, -R) of a supercell, shortest first.
-
-    Attributes:
-        cells: (n_pairs,) int, grid index of R.
-        atoms: (n_pairs, 2) int, κ and κ'.
-        lengths: (n_pairs,) |R + τ_κ - τ_κ'|, Å, of the shortest periodic image.
-        counts: (n_pairs,) 2 where the conjugate is another pair, else 1.
-    """
-
-    cells: np.ndarray
-    atoms: np.ndarray
-    lengths: np.ndarray
-    counts: np.ndarray
-
-
-def pair_table(supercell: Supercell) -> PairTable:
-    """All pairs of atoms of a supercell, conjugates once."""
-    n_atoms = supercell.crystal.n_atoms
-    opposite = supercell.cell_index(-supercell.cells)
-    cells = np.arange(supercell.n_cells)
-    blocks = []
-    for first, second in combinations_with_replacement(range(n_atoms), 2):
-        kept = cells if first != second else cells[cells <= opposite]
-        counts = np.where((opposite[kept] == kept) & (first == second), 1, 2)
-        pairs = np.column_stack([np.broadcast_to([first, second], (len(kept), 2)), supercell.cells[kept]])
-        blocks.append((kept, pairs[:, :2], supercell.nearest_images(pairs)[0], counts))
-    cell, atoms, lengths, counts = (np.concatenate(part) for part in zip(*blocks, strict=True))
-    order = np.argsort(lengths, kind="stable")
-    return PairTable(cell[order], atoms[order], lengths[order], counts[order])
 
 
 @jax.tree_util.register_dataclass
@@ -142,28 +110,51 @@ def logarithm(intensity: Float[Array, " n_q"]) -> Float[Array, " n_q"]:
     return jnp.log(jnp.where(positive, intensity, SMALLEST_INTENSITY))
 
 
+Part = tuple[Callable[..., Array], tuple[Array | None, ...]]
+"""What multiplies the exponentials at the points of some blocks: a function of their scattering vectors and
+structure factors and of further arrays, and these arrays of all blocks."""
+
+
 def intensity(
     engine: ExactEngine, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]
 ) -> Float[Array, " n_q"]:
     """Diffuse intensity per primitive cell at the engine's Q points."""
+    return sum_of_exponentials(engine, covariance, harmonic(engine, covariance))
+
+
+def sum_of_exponentials(
+    engine: ExactEngine, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"], *parts: Part
+) -> Float[Array, " n_q"]:
+    """Σ w exp(x - W - W') over near pairs plus Σ w exp(-W - W') over kinds, w being the sum of the parts."""
     kinds = engine.kinds
     packed = packed_covariance(covariance)
     cell, first, second = engine.near_pairs.T
     near = packed[cell, first, second] - damping(packed, first, second)
-    fields = _fields(engine, packed[:, kinds[:, 0], kinds[:, 1]])
     # All exponents are negative by Cauchy-Schwarz.
     forms = jnp.concatenate([near, -damping(packed, kinds[:, 0], kinds[:, 1])])
+    functions, arrays = zip(*parts, strict=True)
 
     def evaluate(blocks: tuple[Any, ...]) -> Array:
-        vectors, structure, near_phases, fields, powers = blocks
-        return _intensity(vectors, structure, near_phases, fields, powers, forms, engine.near_kinds)
+        vectors, structure, own = blocks
+        weights = [function(vectors, structure, *x) for function, x in zip(functions, own, strict=True)]
+        return polynomials.exponential_sum(forms, sum(weights[1:], weights[0]), vectors)
 
-    arrays = (engine.vectors, engine.structure, engine.near_phases, fields, engine.powers)
-    return in_groups(engine, evaluate, arrays)
+    return in_groups(engine, evaluate, (engine.vectors, engine.structure, arrays))
+
+
+def harmonic(engine: ExactEngine, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]) -> Part:
+    """Weights of the diffuse intensity of a harmonic crystal."""
+    kinds = engine.kinds
+    fields = _fields(engine, packed_covariance(covariance)[:, kinds[:, 0], kinds[:, 1]])
+
+    def weights(vectors: Array, structure: Array, *arrays: Any) -> Array:
+        return _weights(engine.near_kinds, vectors, structure, *arrays)
+
+    return weights, (engine.near_phases, fields, engine.powers)
 
 
 def in_groups(
-    engine: ExactEngine, evaluate: Callable[[Any], Array], arrays: tuple[Array | None, ...]
+    engine: ExactEngine, evaluate: Callable[..., Array], arrays: tuple[Any, ...]
 ) -> Float[Array, " n_q"]:
     """What a function gives for all blocks, group by group, in the order of the Q points."""
     if engine.n_groups == 1:
@@ -175,34 +166,49 @@ def in_groups(
     return found.reshape(-1)[engine.place]
 
 
-def _intensity(
+def _weights(
+    near_kinds: Float[Array, "n_near n_kinds"],
     vectors: Float[Array, "n_blocks 3 block_size"],
     structure: Float[Array, "n_blocks n_kinds 2 block_size"],
     near_phases: Float[Array, "n_blocks n_near 2"],
     fields: Float[Array, "n_blocks n_rows n_monomials"],
     powers: Float[Array, "n_blocks n_monomials block_size"] | None,
-    forms: Float[Array, "n_exponentials 6"],
-    near_kinds: Float[Array, "n_near n_kinds"],
-) -> Float[Array, "n_blocks block_size"]:
-    """Intensity at the points of some blocks.
+) -> Float[Array, "n_exponentials n_blocks block_size"]:
+    """Weights of the exponentials at the points of some blocks.
 
-    It is a sum of exponentials: exp(x - W - W') of every near pair, and exp(-W - W') of every kind times the
-    powers of x of its far pairs, less what the near ones have in the Bragg peaks.
+    Those of every near pair, exp(x - W - W'), and of every kind, exp(-W - W'): the powers of x of its far
+    pairs, less what the near ones have in the Bragg peaks.
     """
-    real, imaginary = jnp.moveaxis(structure, (1, 2), (1, 0))
-    phases, kind = near_phases.transpose(1, 2, 0)[..., None], near_kinds.argmax(axis=1)
-    near = real[kind] * phases[:, 0] - imaginary[kind] * phases[:, 1]
+    near = near_weights(structure, near_phases, near_kinds)
     bragg = jnp.moveaxis(jnp.tensordot(near_phases, near_kinds, axes=(1, 0)), 0, 2)[..., None]
-    rows = [[-bragg[0, k], -bragg[1, k]] for k in range(len(real))]
+    rows = [[-bragg[0, k], -bragg[1, k]] for k in range(structure.shape[1])]
     if fields.shape[-1]:
         expanded = jnp.moveaxis(polynomials.evaluate(fields, vectors, powers), 1, 0)
-        for value, (k, part) in zip(expanded, _rows(len(real)), strict=True):
+        for value, (k, part) in zip(expanded, kinds_and_parts(len(rows)), strict=True):
             rows[k][part] += value
-    far = [real[k] * re - imaginary[k] * im for k, (re, im) in enumerate(rows)]
-    return polynomials.exponential_sum(forms, jnp.concatenate([near, jnp.stack(far)]), vectors)
+    return jnp.concatenate([near, kind_weights(structure, rows)])
 
 
-def _rows(n_kinds: int) -> list[tuple[int, int]]:
+def near_weights(
+    structure: Float[Array, "n_blocks n_kinds 2 block_size"],
+    near_phases: Float[Array, "n_blocks n_near 2"],
+    near_kinds: Float[Array, "n_near n_kinds"],
+) -> Float[Array, "n_near n_blocks block_size"]:
+    """Real part of structure factors times phases, of the near pairs."""
+    real, imaginary = jnp.moveaxis(structure, (1, 2), (1, 0))
+    phases, kind = near_phases.transpose(1, 2, 0)[..., None], near_kinds.argmax(axis=1)
+    return real[kind] * phases[:, 0] - imaginary[kind] * phases[:, 1]
+
+
+def kind_weights(
+    structure: Float[Array, "n_blocks n_kinds 2 block_size"], rows: list[list[Array]]
+) -> Float[Array, "n_kinds n_blocks block_size"]:
+    """Real part of structure factors times real and imaginary part of the rows, of the kinds."""
+    real, imaginary = jnp.moveaxis(structure, (1, 2), (1, 0))
+    return jnp.stack([real[k] * re - imaginary[k] * im for k, (re, im) in enumerate(rows)])
+
+
+def kinds_and_parts(n_kinds: int) -> list[tuple[int, int]]:
     """Kind and part (0 real, 1 imaginary) of each Fourier sum; that of κ with itself has no imaginary one."""
     n_atoms = int(np.sqrt(2 * n_kinds))
     kinds = list(combinations_with_replacement(range(n_atoms), 2))
@@ -229,24 +235,35 @@ def packed_covariance(covariance: Float[AnyArray, "... 3 3"]) -> Float[AnyArray,
 def _fields(
     engine: ExactEngine, packed: Float[Array, "n_cells n_kinds 6"]
 ) -> Float[Array, "n_blocks n_rows n_monomials"]:
-    """Fourier sums over far R of the coefficients of (QᵀCQ)ⁿ/n!, rows of :func:`_rows`, for every block."""
-    n_kinds = packed.shape[1]
-    rows = _rows(n_kinds)
+    """Fourier sums over far R of the coefficients of (QᵀCQ)ⁿ/n! for every block."""
     if not engine.order:
-        return jnp.zeros((len(engine.k_index), len(rows), 0))
-    # A kind κ < κ' stands for its conjugate κ' > κ as well.
-    twice = np.array([1.0 if (k, 1) not in rows else 2.0 for k in range(n_kinds)])[:, None]
-    mask = engine.far_mask.T
+        return jnp.zeros((len(engine.k_index), len(kinds_and_parts(packed.shape[1])), 0))
     # The window is once in each order, however many covariances are multiplied.
-    series = polynomials.exponential_series(packed.T * mask, twice * engine.window, engine.order)
-    different = np.array([k for k, part in rows if part], dtype=int)
+    factor = times_conjugates(engine) * engine.window
+    series = polynomials.exponential_series(packed.T * engine.far_mask.T, factor, engine.order)
+    return fourier_sums(engine, series)
+
+
+def times_conjugates(engine: ExactEngine) -> Float[Array, "n_kinds 1"]:
+    """How often a kind κ ≤ κ' counts: κ < κ' stands for its conjugate κ' > κ as well."""
+    return jnp.where(engine.kinds[:, :1] == engine.kinds[:, 1:], 1.0, 2.0)
+
+
+def fourier_sums(
+    engine: ExactEngine, series: Float[Array, "n_monomials n_kinds n_cells"], turned: bool = False
+) -> Float[Array, "n_blocks n_rows n_monomials"]:
+    """Σ_R exp(ik·R) series(R) for every block, in rows of :func:`kinds_and_parts`; turned: i times that."""
+    different = np.array([k for k, part in kinds_and_parts(series.shape[1]) if part], dtype=int)
     if engine.waves is not None:
-        parts = [series @ engine.waves[0], series[:, different] @ engine.waves[1]]
+        cosine, sine = engine.waves
+        real, imaginary = (-sine, cosine) if turned else (cosine, sine)
+        parts = [series @ real, series[:, different] @ imaginary]
     else:
         grid = jnp.fft.rfftn(series.reshape(*series.shape[:2], *engine.grid_shape), axes=(2, 3, 4))
         place, sign = _half_spectrum(engine.k_points, engine.grid_shape)
         waves = grid.reshape(*grid.shape[:2], -1)[..., place]
-        parts = [waves.real, sign * waves[:, different].imag]
+        cosine, sine = waves.real, sign * waves.imag
+        parts = [-sine, cosine[:, different]] if turned else [cosine, sine[:, different]]
     return jnp.concatenate(parts, axis=1).transpose(2, 1, 0)[engine.k_of_block]
 
 

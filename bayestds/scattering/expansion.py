@@ -16,8 +16,8 @@ from bayestds.scattering.exact import (
     log_intensity,
     make_engine,
     packed_covariance,
-    pair_table,
 )
+from bayestds.scattering.pairs import pair_table
 from bayestds.scattering.polynomials import n_monomials
 
 HIGHEST_ORDER = 6
