@@ -282,6 +282,9 @@ def _half_spectrum(
     return place, jnp.where(there, -1.0, 1.0)
 
 
+_monomials = jax.jit(monomials, static_argnames="order")
+
+
 def make_engine(
     supercell: Supercell,
     q_points: Float[np.ndarray, "n_q 3"],
@@ -346,7 +349,7 @@ def make_engine(
         jnp.asarray(blocks.k_points),
         jnp.asarray(blocks.k_of_block),
         _waves(supercell, blocks.k_points) if order and len(blocks.k_points) <= FEW_WAVES else None,
-        monomials(jnp.asarray(vectors), order) if order and blocks.n_groups == 1 else None,
+        _monomials(jnp.asarray(vectors), order) if order and blocks.n_groups == 1 else None,
         jnp.asarray(blocks.place),
         order,
         supercell.grid_shape,
