@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Complex, Float, Int
 
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import VolumeError
@@ -237,31 +237,44 @@ def _fields(
     twice = np.array([1.0 if (k, 1) not in rows else 2.0 for k in range(n_kinds)])[:, None]
     mask = engine.far_mask.T
     # The window is once in each order, however many covariances are multiplied.
-    series = polynomials.exponential_series(packed.T * mask, twice * engine.window, engine.order)
+    far, factor = packed.T * mask, twice * engine.window
     different = np.array([k for k, part in rows if part], dtype=int)
     if engine.waves is not None:
+        series = polynomials.exponential_series(far, factor, engine.order)
         parts = [series @ engine.waves[0], series[:, different] @ engine.waves[1]]
     else:
-        grid = jnp.fft.rfftn(series.reshape(*series.shape[:2], *engine.grid_shape), axes=(2, 3, 4))
-        place, sign = _half_spectrum(engine.k_points, engine.grid_shape)
-        waves = grid.reshape(*grid.shape[:2], -1)[..., place]
-        parts = [waves.real, sign * waves[:, different].imag]
+        sums, sign = _fourier_sums(engine, far, factor)
+        parts = [sums.real, sign * sums[:, different].imag]
     return jnp.concatenate(parts, axis=1).transpose(2, 1, 0)[engine.k_of_block]
 
 
-def _half_spectrum(
-    k_points: Int[Array, " n_k"], grid_shape: tuple[int, int, int]
-) -> tuple[Int[Array, " n_k"], Float[Array, " n_k"]]:
-    """Where Σ_R exp(ik·R) x(R) is in the output of ``rfftn``, and the sign of its imaginary part there."""
-    waves = jnp.stack(jnp.unravel_index(k_points, grid_shape))
-    opposite = -waves % jnp.array(grid_shape)[:, None]
-    half = grid_shape[2] // 2
-    # rfftn has exp(-ik·R), and of each two opposite k one.
-    there = waves[2] <= half
-    place = jnp.ravel_multi_index(
-        tuple(jnp.where(there, waves, opposite)), (*grid_shape[:2], half + 1), mode="wrap"
+def _fourier_sums(
+    engine: ExactEngine, far: Float[Array, "6 n_kinds n_cells"], factor: Float[Array, "n_kinds n_cells"]
+) -> tuple[Complex[Array, "n_monomials n_kinds n_k"], Float[Array, " n_k"]]:
+    """Σ_R exp(∓ik·R) of the power series at the distinct k, and the sign of its exponent."""
+    first, *plane = engine.grid_shape
+    waves = jnp.stack(jnp.unravel_index(engine.k_points, engine.grid_shape))
+    # Of each two opposite k the real transform has one.
+    there = waves[2] <= plane[1] // 2
+    waves = jnp.where(there, waves, -waves % jnp.array(engine.grid_shape)[:, None])
+    place = waves[1] * (plane[1] // 2 + 1) + waves[2]
+    phases = jnp.exp(-2j * jnp.pi / first * jnp.arange(first)[:, None] * waves[0])
+
+    # Plane by plane of the grid, so that the series stay in the cache.
+    def add_plane(total: Array, given: tuple[Array, Array, Array]) -> tuple[Array, None]:
+        far, factor, phase = given
+        series = polynomials.exponential_series(far, factor, engine.order)
+        spectrum = jnp.fft.rfft2(series.reshape(*series.shape[:2], *plane))
+        return total + phase * spectrum.reshape(*series.shape[:2], -1)[..., place], None
+
+    shape = (n_monomials(engine.order), far.shape[1], len(engine.k_points))
+    planes = (
+        jnp.moveaxis(far.reshape(*far.shape[:2], first, -1), 2, 0),
+        jnp.moveaxis(factor.reshape(len(factor), first, -1), 1, 0),
+        phases,
     )
-    return place, jnp.where(there, -1.0, 1.0)
+    total, _ = jax.lax.scan(jax.checkpoint(add_plane), jnp.zeros(shape, complex), planes)
+    return total, jnp.where(there, -1.0, 1.0)
 
 
 def make_engine(
