@@ -1,10 +1,10 @@
-"""Cost of value and gradient of the log-likelihood, from 5³ to 20³ conventional cells, up to 33 million voxels.
+"""Cost of value and gradient of the log-likelihood, up to 20³ conventional cells and 33 million voxels.
 
 Usage: python benchmarks/scaling.py [-o benchmarks/results/scaling.json]
 
 Three cubic crystals of springs, with 1, 2 and 8 atoms in the primitive cell. The voxels are all wave vectors
-of the supercell with |h|, |k|, |l| up to a limit; of their Laue orbits one point each is evaluated. Every size
-runs in a process of its own, which tells its peak memory.
+of the supercell with |h|, |k|, |l| up to a limit; of their Laue orbits one point each is evaluated. Every
+size runs in a process of its own, which tells its peak memory.
 """
 
 import argparse

@@ -265,6 +265,7 @@ class Study:
             statistics=self.statistics(volume),
             points=points,
             instrument=instrument,
+            memory=self.model.fit.memory * 2**20,
         )
 
     def _check_noise(

@@ -8,7 +8,7 @@ from jax import Array
 from bayestds.crystal.supercell import Supercell
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.inference.noise import FitData, subset
-from bayestds.scattering.exact import ExactEngine, make_engine
+from bayestds.scattering.exact import MEMORY, ExactEngine, make_engine
 from bayestds.scattering.expansion import Truncation, choose_engine, measure_truncation
 from bayestds.scattering.forward import (
     Deviation,
@@ -43,6 +43,7 @@ class Problem:
         points: (n_q, n_points, 3) r.l.u., over which the intensity of each Q point is averaged, anywhere in
             reciprocal space; None if it is that of the Q point, on a wave vector of the supercell.
         instrument: what the measured intensity has beyond the crystal's, None for nothing.
+        memory: bytes for the points that the forward model evaluates at once.
     """
 
     irreducible: IrreducibleForceConstants
@@ -57,6 +58,7 @@ class Problem:
     statistics: Statistics = "classical"
     points: np.ndarray | None = None
     instrument: Instrument | None = None
+    memory: float | int = MEMORY
 
     @property
     def parameter_scales(self) -> np.ndarray:
@@ -111,6 +113,7 @@ def engine_for(bare: ForwardModel, problem: Problem, location: Array) -> Forward
         problem.scattering_factors,
         # Half the tolerance: the force constants will still move.
         problem.tolerance / 2,
+        problem.memory,
     )
     return bare.with_engine(engine)
 
