@@ -26,9 +26,9 @@ together worked for one call, which other work on the machine disturbs less.
 ## How the cost grows
 
 `python benchmarks/scaling.py` on {machine}: one value and gradient of the log-likelihood for all voxels of a
-supercell, |h|, |k|, |l| up to a limit, each Laue orbit once. Crystals are of springs, with 1 (fcc), 2 (diamond)
-and 8 (A15) atoms in the primitive cell. The order of the expansion and the near pairs are chosen for an error of
-1e-4 in ln I, size by size.
+supercell, |h|, |k|, |l| up to a limit, each Laue orbit once. The crystals have 1 (fcc, nickel), 2 (diamond)
+and 8 (A15) atoms in the primitive cell. The order of the expansion and the near pairs are chosen for an
+error of 1e-4 in ln I, size by size.
 
 {sizes}
 
@@ -38,19 +38,20 @@ The time grows as the points to the power of
 
 {exponents}
 
-Points of one supercell, the largest of fcc, are parts of them taken at random; in the other rows the supercell
-grows with the points. Memory stays bounded because the points are taken in groups (`memory` in the table `[fit]`
-of a model file, MiB).
+Points of one supercell, the largest of fcc, are parts of them taken at random; in the other rows the
+supercell grows with the points. Memory stays bounded because the points are taken in groups (`memory` in the
+table `[fit]` of a model file, MiB); those of the smallest supercells fit into one, which is faster because
+nothing is made twice.
 
 ## What bounds it
 
-Rates of this machine, measured in the same run: {rates}. What one value and gradient of the largest fcc
-supercell has to do, and how long that takes at least at these rates:
+Rates of one core of this machine, measured in the same run: {rates}. What one value and gradient of the
+largest fcc supercell has to do, and how long that takes a core at least at these rates:
 
 {account}
 
-Together {least:.2f} s; the processor worked {processor:.2f} s and the call took {best:.2f} s while the load of the
-machine was {load:.1f}. {bound} bound it.
+Together {least:.2f} s; the processor worked {processor:.2f} s and the call took {best:.2f} s while the load
+of the machine was {load:.1f}. {bound} bound it.
 """
 
 WORDS = {
