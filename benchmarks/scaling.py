@@ -2,9 +2,9 @@
 
 Usage: python benchmarks/scaling.py [-o benchmarks/results/scaling.json]
 
-Nickel, and two cubic crystals of springs, with 1, 2 and 8 atoms in the primitive cell. The voxels are all wave vectors
-of the supercell with |h|, |k|, |l| up to a limit; of their Laue orbits one point each is evaluated. Every
-size runs in a process of its own, which tells its peak memory.
+Nickel, and two cubic crystals of springs, with 1, 2 and 8 atoms in the primitive cell. The voxels are all
+wave vectors of the supercell with |h|, |k|, |l| up to a limit; of their Laue orbits one point each is
+evaluated. Every size runs in a process of its own, which tells its peak memory.
 """
 
 import argparse
