@@ -96,7 +96,7 @@ def _fields(
         power = jnp.einsum("ikr,jkr,ijm->mkr", power, far, products_table(2 * n + 1, 2)) / n
         powers.append(power)
     series = jnp.concatenate(powers) * (engine.window * times_conjugates(engine))
-    return fourier_sums(engine, series, turned=True)
+    return fourier_sums(engine, lambda x: x, (series,), turned=True)
 
 
 def _near_phases(engine: ExactEngine) -> Float[Array, "n_blocks n_near 2"]:

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Complex, Float, Int
 
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import VolumeError
@@ -239,9 +239,10 @@ def _fields(
     if not engine.order:
         return jnp.zeros((len(engine.k_index), len(kinds_and_parts(packed.shape[1])), 0))
     # The window is once in each order, however many covariances are multiplied.
-    factor = times_conjugates(engine) * engine.window
-    series = polynomials.exponential_series(packed.T * engine.far_mask.T, factor, engine.order)
-    return fourier_sums(engine, series)
+    far, factor = packed.T * engine.far_mask.T, times_conjugates(engine) * engine.window
+    return fourier_sums(
+        engine, lambda x, y: polynomials.exponential_series(x, y, engine.order), (far, factor)
+    )
 
 
 def times_conjugates(engine: ExactEngine) -> Float[Array, "n_kinds 1"]:
@@ -250,36 +251,53 @@ def times_conjugates(engine: ExactEngine) -> Float[Array, "n_kinds 1"]:
 
 
 def fourier_sums(
-    engine: ExactEngine, series: Float[Array, "n_monomials n_kinds n_cells"], turned: bool = False
+    engine: ExactEngine, series: Callable[..., Array], arrays: tuple[Array, ...], turned: bool = False
 ) -> Float[Array, "n_blocks n_rows n_monomials"]:
-    """Σ_R exp(ik·R) series(R) for every block, in rows of :func:`kinds_and_parts`; turned: i times that."""
-    different = np.array([k for k, part in kinds_and_parts(series.shape[1]) if part], dtype=int)
+    """Σ_R exp(ik·R) series(R) for every block, in rows of :func:`kinds_and_parts`.
+
+    Args:
+        engine: for its k.
+        series: from parts of the arrays to (n_monomials, n_kinds, n_cells of the part).
+        arrays: (..., n_cells).
+        turned: times i.
+    """
+    different = np.array([k for k, part in kinds_and_parts(len(engine.kinds)) if part], dtype=int)
     if engine.waves is not None:
+        values = series(*arrays)
         cosine, sine = engine.waves
         real, imaginary = (-sine, cosine) if turned else (cosine, sine)
-        parts = [series @ real, series[:, different] @ imaginary]
+        parts = [values @ real, values[:, different] @ imaginary]
     else:
-        grid = jnp.fft.rfftn(series.reshape(*series.shape[:2], *engine.grid_shape), axes=(2, 3, 4))
-        place, sign = _half_spectrum(engine.k_points, engine.grid_shape)
-        waves = grid.reshape(*grid.shape[:2], -1)[..., place]
-        cosine, sine = waves.real, sign * waves.imag
-        parts = [-sine, cosine[:, different]] if turned else [cosine, sine[:, different]]
+        sums = _sums_by_plane(engine, series, arrays)
+        sums = 1j * sums if turned else sums
+        parts = [sums.real, sums[:, different].imag]
     return jnp.concatenate(parts, axis=1).transpose(2, 1, 0)[engine.k_of_block]
 
 
-def _half_spectrum(
-    k_points: Int[Array, " n_k"], grid_shape: tuple[int, int, int]
-) -> tuple[Int[Array, " n_k"], Float[Array, " n_k"]]:
-    """Where Σ_R exp(ik·R) x(R) is in the output of ``rfftn``, and the sign of its imaginary part there."""
-    waves = jnp.stack(jnp.unravel_index(k_points, grid_shape))
-    opposite = -waves % jnp.array(grid_shape)[:, None]
-    half = grid_shape[2] // 2
-    # rfftn has exp(-ik·R), and of each two opposite k one.
-    there = waves[2] <= half
-    place = jnp.ravel_multi_index(
-        tuple(jnp.where(there, waves, opposite)), (*grid_shape[:2], half + 1), mode="wrap"
-    )
-    return place, jnp.where(there, -1.0, 1.0)
+def _sums_by_plane(
+    engine: ExactEngine, series: Callable[..., Array], arrays: tuple[Array, ...]
+) -> Complex[Array, "n_monomials n_kinds n_k"]:
+    """The same sums at the distinct k, plane by plane of the grid, so that the series stay in the cache."""
+    first, *plane = engine.grid_shape
+    waves = jnp.stack(jnp.unravel_index(engine.k_points, engine.grid_shape))
+    # Of each two opposite k the real transform, which has exp(-ik·R), has one.
+    there = waves[2] <= plane[1] // 2
+    waves = jnp.where(there, waves, -waves % jnp.array(engine.grid_shape)[:, None])
+    place = waves[1] * (plane[1] // 2 + 1) + waves[2]
+    phases = jnp.exp(-2j * jnp.pi / first * jnp.arange(first)[:, None] * waves[0])
+
+    def of_plane(given: tuple[Array, ...], phase: Array) -> Array:
+        values = series(*given)
+        spectrum = jnp.fft.rfft2(values.reshape(*values.shape[:2], *plane))
+        return phase * spectrum.reshape(*values.shape[:2], -1)[..., place]
+
+    def add_plane(total: Array, given: tuple[tuple[Array, ...], Array]) -> tuple[Array, None]:
+        return total + of_plane(*given), None
+
+    planes = tuple(jnp.moveaxis(x.reshape(*x.shape[:-1], first, -1), -2, 0) for x in arrays)
+    zero = jax.eval_shape(of_plane, tuple(x[0] for x in planes), phases[0])
+    total, _ = jax.lax.scan(jax.checkpoint(add_plane), jnp.zeros(zero.shape, complex), (planes, phases))
+    return jnp.where(there, total.conj(), total)
 
 
 _monomials = jax.jit(monomials, static_argnames="order")
