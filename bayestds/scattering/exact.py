@@ -289,10 +289,9 @@ def make_engine(
     n_near = len(pairs.cells) if n_near is None else n_near
     layout, place, k_of_block, n_groups = _block_layout(k_index, n_near + n_monomials(max(order, 1)))
     _check_memory(supercell, layout, n_near)
-    used = layout >= 0
-    points = np.asarray(q_points, dtype=float)[layout] * used[..., None]
-    vectors = supercell.crystal.scattering_vectors(points.reshape(-1, 3)).reshape(points.shape)
-    structure = _structure_factors(supercell, vectors, scattering_factors, layout) * used[..., None]
+    used = (layout >= 0)[..., None]
+    vectors = supercell.crystal.scattering_vectors(np.asarray(q_points, dtype=float)[layout] * used)
+    structure = _structure_factors(supercell, vectors, scattering_factors, layout) * used
     kinds = np.array(list(combinations_with_replacement(range(supercell.crystal.n_atoms), 2)))
     cross = structure[..., kinds[:, 0]] * structure[..., kinds[:, 1]].conj()
 
