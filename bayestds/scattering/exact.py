@@ -339,10 +339,9 @@ def make_engine(
     # Exponentials, their products with weights and with the derivative of exponents; and the monomials.
     blocks = make_blocks(k_index, 8 * (3 * (n_near + len(kinds)) + n_monomials(order)), memory)
     _check_memory(supercell, blocks.points, n_near)
-    used = blocks.points >= 0
-    points = np.asarray(q_points, dtype=float)[blocks.points] * used[..., None]
-    vectors = supercell.crystal.scattering_vectors(points.reshape(-1, 3)).reshape(points.shape)
-    structure = _structure_factors(supercell, vectors, scattering_factors, blocks.points) * used[..., None]
+    used = (blocks.points >= 0)[..., None]
+    vectors = supercell.crystal.scattering_vectors(np.asarray(q_points, dtype=float)[blocks.points] * used)
+    structure = _structure_factors(supercell, vectors, scattering_factors, blocks.points) * used
     cross = structure[..., kinds[:, 0]] * structure[..., kinds[:, 1]].conj()
 
     cells, atoms = pairs.cells[:n_near], pairs.atoms[:n_near]
