@@ -67,7 +67,7 @@ def anharmonic(
     def weights(
         vectors: Array, structure: Array, near_phases: Array, fields: Array, powers: Array | None
     ) -> Array:
-        powers = monomials(vectors, max(engine.order - 1, 1)) if powers is None else powers
+        powers = monomials(vectors, max(engine.order, 1)) if powers is None else powers
         of_near = near_weights(structure, near_phases, engine.near_kinds)
         of_near *= jnp.moveaxis(odd_values(near, vectors, powers), 1, 0)
         rows: list[list[Array]] = [[jnp.zeros(())] * 2 for _ in range(len(kinds))]
@@ -87,12 +87,12 @@ def _fields(
 ) -> Float[Array, "n_blocks n_rows n_monomials"]:
     """Fourier sums over far R of i s xⁿ/n!, and over all R of -i t, for every block.
 
-    Degrees are odd and below twice the phonon order of the engine.
+    Degrees are odd and up to one beyond twice the phonon order of the engine.
     """
     far = packed * engine.far_mask.T
     power = cumulant * engine.far_mask.T
     powers = [power - constant[..., None]]
-    for n in range(1, engine.order - 1):
+    for n in range(1, engine.order):
         power = jnp.einsum("ikr,jkr,ijm->mkr", power, far, products_table(2 * n + 1, 2)) / n
         powers.append(power)
     series = jnp.concatenate(powers) * (engine.window * times_conjugates(engine))
