@@ -3,7 +3,8 @@
 The volume (h, k, l from -8 to 8 in steps of 0.05, a 20x20x20 supercell, 33 million voxels) is simulated with
 the constants of the model ni_fcc_paper into FOLDER, where it is not there yet, in double and in single
 precision. Each step then runs in a process of its own, whose peak memory and seconds are printed and written
-to results/streaming.json. Imports are part of both, and stand on a line of their own.
+to results/streaming.json. Imports are part of both, and stand on a line of their own. Seconds of CPU are what to
+compare on a machine that does other things as well.
 
 Usage: python benchmarks/streaming.py FOLDER [--without-fit]
 """
@@ -31,11 +32,11 @@ from bayestds.scattering.averaging import average
 study = build_study(load_model(sys.argv[1]))
 supercell = study.supercell()
 if len(sys.argv) > 2:
-    began = time.perf_counter()
+    began = time.process_time()
     volume = read_volume(sys.argv[2], int(float(sys.argv[3]) * 2**20))
-    read = time.perf_counter()
+    read = time.process_time()
     points = len(average(volume, supercell).log_intensity)
-    print(read - began, time.perf_counter() - read, points)
+    print(read - began, time.process_time() - read, points)
 """
 
 COMMAND = [sys.executable, "-m", "bayestds"]
@@ -63,23 +64,31 @@ def model(folder: Path) -> Path:
 
 
 def run(*arguments: object) -> tuple[dict[str, float], str]:
-    """Seconds and peak memory (GiB) of a process, imports included, and what it printed."""
+    """Seconds, on the clock and of CPU, and peak memory (GiB) of a process, and what it printed."""
     # A process in between, since the peak of children is that of the largest one so far.
-    middle = "import json, resource, subprocess, sys; done = subprocess.run(sys.argv[1:], check=True); "
-    middle += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    middle = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
+    middle += "used = resource.getrusage(resource.RUSAGE_CHILDREN); "
+    middle += "print(used.ru_maxrss, used.ru_utime + used.ru_stime)"
     began = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", middle, *map(str, arguments)], stdout=subprocess.PIPE, text=True, check=True
     )
-    *printed, peak = done.stdout.splitlines()
-    return {"seconds": time.perf_counter() - began, "peak_GiB": int(peak) / 2**20}, "\n".join(printed)
+    *printed, used = done.stdout.splitlines()
+    peak, cpu = map(float, used.split())
+    found = {"seconds": time.perf_counter() - began, "cpu_seconds": cpu, "peak_GiB": peak / 2**20}
+    return found, "\n".join(printed)
 
 
 def averaged(path: Path, volume: Path, slab: float) -> dict[str, float]:
     """Reading and averaging a volume in slabs of so many MiB."""
     found, printed = run(sys.executable, "-c", AVERAGE, path, volume, slab)
     read, average, points = map(float, printed.split())
-    return found | {"read_seconds": read, "average_seconds": average, "points": points, "slab_MiB": slab}
+    return found | {
+        "read_cpu_seconds": read,
+        "average_cpu_seconds": average,
+        "points": int(points),
+        "slab_MiB": slab,
+    }
 
 
 def main(folder: Path, with_fit: bool) -> None:
@@ -90,7 +99,10 @@ def main(folder: Path, with_fit: bool) -> None:
 
     def tell(name: str, found: dict[str, Any]) -> None:
         steps[name] = found
-        print(f"{name}: {found['peak_GiB']:.2f} GiB, {found['seconds']:.1f} s", flush=True)
+        print(
+            f"{name}: {found['peak_GiB']:.2f} GiB, {found['seconds']:.1f} s, {found['cpu_seconds']:.1f} s of CPU",
+            flush=True,
+        )
 
     if not double.exists():
         tell("simulate", run(*COMMAND, "simulate", path, "-o", double)[0])
