@@ -1,20 +1,19 @@
 """Memory and time of volumes that need not fit into memory: fcc nickel on 321³ voxels.
 
 The volume (h, k, l from -8 to 8 in steps of 0.05, a 20x20x20 supercell, 33 million voxels) is simulated with
-the constants of the model ni_fcc_paper into FOLDER, where it is not there yet, in double and in single
-precision. Each step then runs in a process of its own, whose peak memory and seconds are printed and written
-to results/streaming.json. Imports are part of both, and stand on a line of their own. Seconds of CPU are what to
-compare on a machine that does other things as well.
+the constants of the model ni_fcc_paper. Each step runs in a process of its own, imports included, whose peak
+memory and seconds are printed and written to results/streaming.json; files go to FOLDER. Named steps are
+measured again, beside the others of before. Compare seconds of CPU where the machine does other things as well.
 
-Usage: python benchmarks/streaming.py FOLDER [--without-fit]
+Usage: python benchmarks/streaming.py FOLDER [STEP ...]
 """
 
 import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from machine import in_words, machine
 
@@ -79,6 +78,13 @@ def run(*arguments: object) -> tuple[dict[str, float], str]:
     return found, "\n".join(printed)
 
 
+def in_single_precision(double: Path, single: Path) -> Path:
+    """The file ``single``, made from the other in a process of its own."""
+    single.write_bytes(double.read_bytes())
+    subprocess.run([sys.executable, "-c", SINGLE, single], check=True)
+    return single
+
+
 def averaged(path: Path, volume: Path, slab: float) -> dict[str, float]:
     """Reading and averaging a volume in slabs of so many MiB."""
     found, printed = run(sys.executable, "-c", AVERAGE, path, volume, slab)
@@ -91,42 +97,31 @@ def averaged(path: Path, volume: Path, slab: float) -> dict[str, float]:
     }
 
 
-def main(folder: Path, with_fit: bool) -> None:
-    """Measure all steps, print and write them."""
+def main(folder: Path, chosen: list[str]) -> None:
+    """Measure all steps, or those chosen, print them, and write them beside those of before."""
     folder.mkdir(parents=True, exist_ok=True)
     path, double, single = model(folder), folder / "double.nxs", folder / "single.nxs"
-    steps: dict[str, dict[str, Any]] = {}
-
-    def tell(name: str, found: dict[str, Any]) -> None:
-        steps[name] = found
-        print(
-            f"{name}: {found['peak_GiB']:.2f} GiB, {found['seconds']:.1f} s, {found['cpu_seconds']:.1f} s of CPU",
-            flush=True,
-        )
-
-    if not double.exists():
-        tell("simulate", run(*COMMAND, "simulate", path, "-o", double)[0])
-    if not single.exists():
-        single.write_bytes(double.read_bytes())
-        subprocess.run([sys.executable, "-c", SINGLE, single], check=True)
-    tell("imports and model alone", run(sys.executable, "-c", AVERAGE, path)[0])
-    tell("read and average", averaged(path, double, 256))
-    tell("the same in slabs of 16 MiB", averaged(path, double, 16))
-    tell("the same in single precision", averaged(path, single, 256))
-    tell("info", run(*COMMAND, "info", double)[0])
-    for suffix in (".h5", ".nc"):
-        tell(f"convert to {suffix}", run(*COMMAND, "convert", double, folder / f"converted{suffix}")[0])
-    if with_fit:
-        tell("fit", run(*COMMAND, "fit", path, double, "-o", folder / "fit.nc")[0])
-    found = {
-        "voxels": 321**3,
-        "file_MiB": double.stat().st_size / 2**20,
-        "steps": steps,
-        "machine": machine(),
+    steps: dict[str, Callable[[], dict[str, float]]] = {
+        "imports": lambda: run(sys.executable, "-c", AVERAGE, path)[0],
+        "simulate": lambda: run(*COMMAND, "simulate", path, "-o", double)[0],
+        "read and average": lambda: averaged(path, double, 256),
+        "in slabs of 16 MiB": lambda: averaged(path, double, 16),
+        "single precision": lambda: averaged(path, in_single_precision(double, single), 256),
+        "info": lambda: run(*COMMAND, "info", double)[0],
+        "convert to Yell": lambda: run(*COMMAND, "convert", double, folder / "converted.h5")[0],
+        "convert to netCDF": lambda: run(*COMMAND, "convert", double, folder / "converted.nc")[0],
+        "fit": lambda: run(*COMMAND, "fit", path, double, "-o", folder / "fit.nc")[0],
     }
+    found = json.loads(RESULT.read_text("utf-8")) if RESULT.exists() else {"steps": {}}
+    for name in chosen or steps:
+        step = found["steps"][name] = steps[name]()
+        seconds = f"{step['seconds']:.1f} s, {step['cpu_seconds']:.1f} s of CPU"
+        print(f"{name}: {step['peak_GiB']:.2f} GiB, {seconds}", flush=True)
+        found |= {"voxels": 321**3, "file_MiB": double.stat().st_size / 2**20, "machine": machine()}
+        found["steps"] = {name: found["steps"][name] for name in steps if name in found["steps"]}
+        RESULT.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
     print(in_words(found["machine"]))
-    RESULT.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), "--without-fit" not in sys.argv)
+    main(Path(sys.argv[1]), sys.argv[2:])
