@@ -3,7 +3,8 @@
 The volume (h, k, l from -8 to 8 in steps of 0.05, a 20x20x20 supercell, 33 million voxels) is simulated with
 the constants of the model ni_fcc_paper. Each step runs in a process of its own, imports included, whose peak
 memory and seconds are printed and written to results/streaming.json; files go to FOLDER. Named steps are
-measured again, beside the others of before. Compare seconds of CPU where the machine does other things as well.
+measured again, beside the others of before. Where the machine does other things as well, compare seconds of
+CPU.
 
 Usage: python benchmarks/streaming.py FOLDER [STEP ...]
 """
