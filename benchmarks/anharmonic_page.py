@@ -108,10 +108,12 @@ def bonds(found: dict[str, Any]) -> str:
     for bond, kinds in found["bonds"].items():
         for kind, one in kinds.items():
             row = [f"({bond})", kind.replace("_", " "), f"{one['potential']:.3f}"]
-            for name in list(FITS)[1:]:
+            for name in list(found["residual"])[1:]:
                 row.append(f"{one[name]['value']:.3f} ± {one[name]['sd']:.3f}" if name in one else "")
             rows.append(row)
-    return table(["bond (a/2)", "derivative, eV/Å³", "potential", *list(FITS.values())[1:]], rows)
+    return table(
+        ["bond (a/2)", "derivative, eV/Å³", "potential", *list(map(FITS.get, found["residual"]))[1:]], rows
+    )
 
 
 def second_order(found: dict[str, Any]) -> str:
@@ -120,17 +122,17 @@ def second_order(found: dict[str, Any]) -> str:
     rows = []
     for name in second["constants"]["copper_harmonic.nc"]:
         row = [name, f"{second['potential'][name]:.4f}"]
-        for fit in FITS:
+        for fit in second["constants"]:
             one = second["constants"][fit][name]
             row.append(f"{one['value']:.4f} ± {one['sd']:.4f} ({one['clustered_sd']:.4f})")
         rows.append(row)
-    return table(["IFC", "potential, at rest", *FITS.values()], rows)
+    return table(["IFC", "potential, at rest", *map(FITS.get, second["constants"])], rows)
 
 
 def moved(second: dict[str, Any]) -> str:
     """How far the second-order constants are from those of the potential."""
     distance = second["rms_from_potential"]
-    words = ", ".join(f"{distance[fit]:.4f} ({kind})" for fit, kind in FITS.items())
+    words = ", ".join(f"{distance[fit]:.4f} ({kind})" for fit, kind in FITS.items() if fit in distance)
     closer = second["closer"]
     number = len(second["constants"]["copper_harmonic.nc"])
     return (

@@ -1,11 +1,12 @@
 """Third-order force constants of copper from molecular dynamics: what they explain, and what they move.
 
-Usage: python benchmarks/copper_cubic.py FOLDER [VOLUME]
+Usage: python benchmarks/copper_cubic.py FOLDER [--volume VOLUME] [--as-is]
 
-Runs the commands below in the folder, as far as their results are not there yet, and writes
-benchmarks/results/copper.json from them; benchmarks/anharmonic_page.py makes the page of the docs.
+Runs the commands below in the folder, as far as their results are not there yet (with --as-is none of them),
+and writes benchmarks/results/copper.json from all results; benchmarks/anharmonic_page.py makes the page.
 """
 
+import argparse
 import json
 import subprocess
 import sys
@@ -47,20 +48,27 @@ units of a/2, to atom j; the others along it too, or both along [001]."""
 
 def main() -> None:
     """Make what is missing, and write the figures."""
-    folder, volume = Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else VOLUME
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--volume", type=Path, default=VOLUME)
+    parser.add_argument("--as-is", action="store_true")
+    given = parser.parse_args()
+    folder: Path = given.folder
     folder.mkdir(parents=True, exist_ok=True)
     for name, words in COMMANDS.items():
-        if not (folder / name).exists():
-            command = [words[0], MODEL, str(volume.resolve()), *words[1:], "-o", name]
+        if not given.as_is and not (folder / name).exists():
+            command = [words[0], MODEL, str(given.volume.resolve()), *words[1:], "-o", name]
             subprocess.run([sys.executable, "-m", "bayestds", *command], cwd=folder, check=True)
-    trees = {name: read_result(folder / name) for name in COMMANDS}
+    trees = {name: read_result(folder / name) for name in COMMANDS if (folder / name).exists()}
     found = {
         "machine": machine(),
         "commands": {
             name: f"bayestds {w[0]} {MODEL} VOLUME {' '.join(w[1:])}" for name, w in COMMANDS.items()
         },
         "residual": {name: json.loads(tree.attrs["residuals"]) for name, tree in trees.items()},
-        "anharmonicity": {name: anharmonicity(trees[name]) for name in (CUBIC, TWO_SHELLS)},
+        "anharmonicity": {name: anharmonicity(trees[name]) for name in trees if name != HARMONIC},
         "bonds": {" ".join(map(str, bond)): _bond(trees, bond) for bond in POTENTIAL},
         "second_order": _second_order(trees),
         "posterior": {name: _posterior(trees[name]) for name in (HARMONIC, CUBIC)},
@@ -73,7 +81,9 @@ def main() -> None:
 def _bond(trees: dict[str, xr.DataTree], bond: tuple[int, int, int]) -> dict[str, Any]:
     """What the fits say of the third derivatives along a bond, beside the potential's; eV/Å³."""
     found: dict[str, Any] = {kind: {"potential": value} for kind, value in POTENTIAL[bond].items()}
-    for name in (CUBIC, TWO_SHELLS):
+    for name in trees:
+        if name == HARMONIC:
+            continue
         draws, fit = force_constant_draws(trees[name], 20), trees[name]["cubic"].dataset
         assert draws.third_order is not None
         for kind, one in found.items():
