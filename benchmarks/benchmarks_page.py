@@ -11,6 +11,7 @@ from machine import in_words
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from pages import HERE, table, wrapped, write_page
+from speed_sections import peers, soak, speed
 
 from bayestds.report.plots import save_figure
 
@@ -130,7 +131,9 @@ def scaling(results: Path) -> str:
 
 def page(results: Path) -> str:
     """The page."""
-    return "\n\n".join(wrapped(part) for part in scaling(results).strip().split("\n\n")) + "\n"
+    sections = [scaling, speed, peers, soak]
+    text = "\n\n".join(section(results).strip() for section in sections)
+    return "\n\n".join(wrapped(part) for part in text.split("\n\n")) + "\n"
 
 
 if __name__ == "__main__":

@@ -290,7 +290,8 @@ def main() -> None:
     paper = {"seconds per epoch": epoch, "over a step of ours": epoch / step}
     print(f"the paper's algorithm: {json.dumps(paper)}")
     RESULT.write_text(
-        json.dumps({"machine": found, "cases": compared, "paper": paper}, indent=1) + "\n", "utf-8"
+        json.dumps({"machine": found, "frames": FRAMES, "cases": compared, "paper": paper}, indent=1) + "\n",
+        "utf-8",
     )
 
 
