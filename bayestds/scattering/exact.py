@@ -237,7 +237,7 @@ def _fields(
     twice = np.array([1.0 if (k, 1) not in rows else 2.0 for k in range(n_kinds)])[:, None]
     mask = engine.far_mask.T
     # The window is once in each order, however many covariances are multiplied.
-    far, factor = packed.T * mask, twice * engine.window
+    far, factor = packed.T * mask, engine.window * twice
     different = np.array([k for k, part in rows if part], dtype=int)
     if engine.waves is not None:
         series = polynomials.exponential_series(far, factor, engine.order)
