@@ -43,9 +43,9 @@ long as our steady evaluation; dynasor, which averages over {frames} snapshots o
 SOAK = """\
 ## Fifty fits in one process
 
-`python benchmarks/soak.py` on {machine}: {fits} fits to volumes of equal shape, one after the other. The first
-compiled {compilations_first} programs, the others {compilations_later}. Memory grew by {largest_growth:.1%} at
-most once it was warm.
+`python benchmarks/soak.py` on {machine}: {fits} fits to volumes of equal shape, one after the other. The
+first compiled {compilations_first} programs, the others {compilations_later}. Memory grew by
+{largest_growth:.1%} at most once it was warm.
 """
 
 
