@@ -47,7 +47,7 @@ def test_dense_hessian(folder, monkeypatch):
 
 
 def test_points_and_pairs(folder, monkeypatch):
-    """The near phases of the direct form take 48 bytes a pair and block: 79 points are 22 blocks of 56 pairs."""
+    """Near phases of the direct form take 48 bytes a pair and block: 79 points are 22 blocks of 56 pairs."""
     monkeypatch.setattr("bayestds.cli.assemble.BYTES_PER_VOXEL", 8)
     has(monkeypatch, 48 * 22 * 56)
     outcome = refused(folder, "simulate", "tiny.toml")
