@@ -34,7 +34,7 @@ from bayestds.force_constants.exchange import PhonopyWriter, supercell_atoms
 from bayestds.inference.model import constrained_log_likelihood
 from bayestds.inference.noise import FitData
 from bayestds.lattice_dynamics.displacements import covariance_root, displacements, white_noise
-from bayestds.scattering.exact import ExactEngine, make_engine
+from bayestds.scattering.engine import ExactEngine, make_engine
 from bayestds.scattering.expansion import choose_engine
 from bayestds.scattering.forward import (
     ForwardModel,

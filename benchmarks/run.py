@@ -27,7 +27,8 @@ from bayestds.inference.model import constrained_log_likelihood
 from bayestds.inference.point_fit import point_fit
 from bayestds.inference.stochastic_fit import Target, Training, start_training, train
 from bayestds.lattice_dynamics.displacements import cell_differences
-from bayestds.scattering.exact import log_intensity, make_engine
+from bayestds.scattering.engine import make_engine
+from bayestds.scattering.exact import log_intensity
 from bayestds.scattering.expansion import choose_engine
 from bayestds.scattering.forward import ForwardModel, covariance, make_forward_model
 

@@ -31,7 +31,8 @@ from bayestds.force_constants.irreducible import IrreducibleForceConstants, irre
 from bayestds.inference.model import constrained_log_likelihood
 from bayestds.inference.noise import FitData
 from bayestds.io.atomic import atomic_path
-from bayestds.scattering.exact import ExactEngine, log_intensity
+from bayestds.scattering.engine import ExactEngine
+from bayestds.scattering.exact import log_intensity
 from bayestds.scattering.expansion import choose_engine
 from bayestds.scattering.forward import ForwardModel, covariance, make_forward_model
 

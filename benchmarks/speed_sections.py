@@ -1,4 +1,4 @@
-"""Sections of docs/benchmarks.md on speed, peers and endurance, from the results of run.py, peers.py and soak.py."""
+"""Sections of docs/benchmarks.md from the results of run.py, peers.py and soak.py."""
 
 import json
 from pathlib import Path
@@ -35,9 +35,9 @@ others compute values only, Euphonic and phonopy of one phonon; bayestds all ord
 How often ours fits into the time of Euphonic: {euphonic}. Euphonic and our own one-phonon intensity, with
 the same Debye-Waller factors, differ by {agreement:.0e} at most; one-phonon theory lacks {median:.0%} of the
 intensity in the median over the grid of the paper and {most:.0%} at worst. The largest error of our ln I in
-this run is {error:.0e}. phonopy's dynamic structure factor takes {phonopy:.0f} and {phonopy_many:.0f} times as
-long as our steady evaluation; dynasor, which averages over {frames} snapshots of a trajectory of 500 atoms,
-{dynasor:.0f} and {dynasor_many:.0f} times.
+this run is {error:.0e}. phonopy's dynamic structure factor takes {phonopy:.0f} and {phonopy_many:.0f} times
+as long as our steady evaluation; dynasor, which averages over {frames} snapshots of 500 atoms, {dynasor:.0f}
+and {dynasor_many:.0f} times.
 """
 
 SOAK = """\

@@ -9,7 +9,7 @@ from bayestds.crystal.supercell import Supercell
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.force_constants.third_order import ThirdOrderForceConstants
 from bayestds.inference.noise import FitData, subset
-from bayestds.scattering.exact import MEMORY, ExactEngine, make_engine
+from bayestds.scattering.engine import MEMORY, ExactEngine, make_engine
 from bayestds.scattering.expansion import Truncation, choose_engine, measure_truncation
 from bayestds.scattering.forward import (
     Deviation,

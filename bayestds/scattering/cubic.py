@@ -17,8 +17,8 @@ from jax import Array
 from jaxtyping import Float
 
 from bayestds.lattice_dynamics.third_cumulant import CubicTerm, exponents, products_table, third_cumulant
+from bayestds.scattering.engine import ExactEngine
 from bayestds.scattering.exact import (
-    ExactEngine,
     Part,
     fourier_sums,
     kind_weights,
@@ -53,7 +53,7 @@ def anharmonic(
     """Weights of ΔI beside those of the harmonic intensity; linear in the third-order force constants.
 
     Args:
-        engine: from :func:`bayestds.scattering.exact.make_engine`.
+        engine: from :func:`bayestds.scattering.engine.make_engine`.
         term: the third-order force constants in the same supercell.
         cubic: γ, eV/Å³.
         covariance: C_κκ'(R), Å².

@@ -9,15 +9,8 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from bayestds.crystal.supercell import Supercell
-from bayestds.scattering.exact import (
-    MEMORY,
-    PRODUCTS,
-    ExactEngine,
-    damping,
-    log_intensity,
-    make_engine,
-    packed_covariance,
-)
+from bayestds.scattering.engine import MEMORY, ExactEngine, make_engine
+from bayestds.scattering.exact import PRODUCTS, damping, log_intensity, packed_covariance
 from bayestds.scattering.pairs import pair_table
 from bayestds.scattering.polynomials import n_monomials
 

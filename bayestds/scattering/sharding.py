@@ -1,8 +1,8 @@
 """The Q points of a forward model spread over devices, of one computer or of several.
 
-The blocks of an exact engine are independent, so each device evaluates its share of them; what is summed over Q, as a
-likelihood is, is summed over the devices by the compiler (GSPMD; see JAX's `jax.sharding`). Everything else, the
-covariance of the crystal above all, is small and computed on every device.
+The blocks of an exact engine are independent: each device evaluates its share of them, and what is summed
+over Q, as a likelihood is, is summed over the devices by the compiler (GSPMD; see `jax.sharding`). All else,
+the covariance of the crystal above all, is small and computed on every device.
 """
 
 from dataclasses import fields, replace
@@ -11,15 +11,20 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from bayestds.scattering.exact import ExactEngine
+from bayestds.scattering.engine import ExactEngine
 from bayestds.scattering.forward import ForwardModel
 
 Tree = TypeVar("Tree")
 
 OF_BLOCKS = ("vectors", "structure", "near_phases", "k_index", "k_of_block", "powers")
 """Arrays of an engine with one row for each block."""
+
+
+def mesh_of_devices() -> Mesh:
+    """All devices of all processes, over which the Q points are spread."""
+    return jax.make_mesh((jax.device_count(),), ("q",), axis_types=(AxisType.Auto,))
 
 
 def on_every_device(tree: Tree, mesh: Mesh) -> Tree:
@@ -35,7 +40,7 @@ def sharded(forward: ForwardModel, mesh: Mesh) -> ForwardModel:
 
     Args:
         forward: crystal, temperature and an exact engine.
-        mesh: such as ``jax.make_mesh((jax.device_count(),), ("q",))``.
+        mesh: from :func:`mesh_of_devices`, or of some of them.
     """
     engine = forward.engine
     assert isinstance(engine, ExactEngine)

@@ -26,7 +26,7 @@ from bayestds.lattice_dynamics.displacements import (
     white_noise,
 )
 from bayestds.scattering.beamline import Beamline
-from bayestds.scattering.exact import make_engine
+from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import (
     ForwardModel,
     Statistics,

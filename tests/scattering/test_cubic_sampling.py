@@ -14,7 +14,7 @@ from bayestds.crystal.supercell import Supercell, make_supercell
 from bayestds.force_constants.irreducible import irreducible_force_constants
 from bayestds.force_constants.third_order import third_order_force_constants
 from bayestds.scattering.cubic import cubic_intensity
-from bayestds.scattering.exact import make_engine
+from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import covariance, make_forward_model
 from tests.brute_force import (
     BOLTZMANN,

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from bayestds.scattering import exact
-from bayestds.scattering.exact import log_intensity, make_engine
+from bayestds.scattering.engine import make_engine
+from bayestds.scattering.exact import log_intensity
 from bayestds.scattering.polynomials import (
     evaluate,
     exponential_series,
