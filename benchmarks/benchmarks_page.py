@@ -11,6 +11,7 @@ from machine import in_words
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from pages import HERE, table, wrapped, write_page
+from speed_sections import peers, soak, speed
 
 from bayestds.report.plots import save_figure
 
@@ -25,11 +26,11 @@ together worked for one call, which other work on the machine disturbs less.
 
 ## How the cost grows
 
-On {machine}, by `python benchmarks/scaling.py`: one value and gradient of the log-likelihood for all voxels of
-a supercell, |h|, |k|, |l| up to a limit, each Laue orbit once. The crystals have 1 (fcc, nickel), 2 (diamond)
-and 8 (A15) atoms in the primitive cell. The order of the expansion and the near pairs are chosen for an
-error of 1e-4 in ln I, size by size. The load of the machine (processes that want to run) was {loads} on
-{cores} cores.
+On {machine}, by `python benchmarks/scaling.py`: one value and gradient of the log-likelihood for all
+voxels of a supercell, |h|, |k|, |l| up to a limit, each Laue orbit once. The crystals have 1 (fcc,
+nickel), 2 (diamond) and 8 (A15) atoms in the primitive cell. The order of the expansion and the near
+pairs are chosen for an error of 1e-4 in ln I, size by size. The load of the machine (processes that want
+to run) was {loads} on {cores} cores.
 
 {sizes}
 
@@ -134,7 +135,9 @@ def scaling(results: Path) -> str:
 
 def page(results: Path) -> str:
     """The page."""
-    return "\n\n".join(wrapped(part) for part in scaling(results).strip().split("\n\n")) + "\n"
+    sections = [scaling, speed, peers, soak]
+    text = "\n\n".join(section(results).strip() for section in sections)
+    return "\n\n".join(wrapped(part) for part in text.split("\n\n")) + "\n"
 
 
 if __name__ == "__main__":

@@ -71,6 +71,9 @@ class ForceConstants(Section):
     shells: Annotated[Integer, Field(gt=0)] = Field(description="a positive number of neighbour shells")
     shell_tolerance: Positive = Field(default=1e-3, description="a positive difference of distances in Å")
     invariance: Invariance = Field(default="none", description="none, rotation, huang or both")
+    cubic_shells: Annotated[Integer, Field(ge=0)] = Field(
+        default=0, description="a number of neighbour shells with third-order force constants, 0 for none"
+    )
 
 
 class IFCSet(Section):
@@ -104,6 +107,7 @@ class Measurement(Section):
     ifcs: str | None = Field(default=None, description="the name of the IFC set to simulate")
     file: str | None = Field(default=None, description="a data file, relative to the model file")
     grid: Grid | None = Field(default=None, description="a table with h, k and l")
+    slab_memory: Positive = Field(default=256.0, description="a positive number of MiB")
 
     @model_validator(mode="after")
     def _one_origin(self) -> "Measurement":
@@ -203,6 +207,9 @@ class Priors(Section):
     scales: tuple[Positive, ...] | None = Field(default=None, description="positive numbers by shell, eV/Å²")
     scale: Positive = Field(default=1.0, description="a positive number in eV/Å², for the first shell")
     decay: Positive = Field(default=0.4, description="a positive factor from one shell to the next")
+    cubic_scale: Positive = Field(
+        default=30.0, description="a positive number in eV/Å³, for third-order constants of the first shell"
+    )
 
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> "Priors":

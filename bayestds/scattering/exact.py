@@ -9,7 +9,6 @@ The direct form is the one in which every pair is near.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import combinations_with_replacement
 from typing import Any, TypeVar
 
@@ -21,8 +20,11 @@ from jaxtyping import Complex, Float, Int
 
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import VolumeError
+from bayestds.memory import too_much
 from bayestds.scattering import polynomials
 from bayestds.scattering.blocks import make_blocks
+from bayestds.scattering.engine import ExactEngine
+from bayestds.scattering.pairs import pair_table
 from bayestds.scattering.polynomials import monomials, n_monomials
 
 AnyArray = TypeVar("AnyArray", Array, np.ndarray)
@@ -38,87 +40,6 @@ FEW_WAVES = 64
 
 PRODUCTS = np.array([[0, 0], [0, 1], [0, 2], [1, 1], [1, 2], [2, 2]])
 """The six products Q_a Q_b, in the order of ``polynomials.exponents``."""
-
-
-@dataclass(frozen=True, eq=False)
-class PairTable:
-    """One of each two conjugate pairs (κ, κ', R) and (κ', κ, -R) of a supercell, shortest first.
-
-    Attributes:
-        cells: (n_pairs,) int, grid index of R.
-        atoms: (n_pairs, 2) int, κ and κ'.
-        lengths: (n_pairs,) |R + τ_κ - τ_κ'|, Å, of the shortest periodic image.
-        counts: (n_pairs,) 2 where the conjugate is another pair, else 1.
-    """
-
-    cells: np.ndarray
-    atoms: np.ndarray
-    lengths: np.ndarray
-    counts: np.ndarray
-
-
-def pair_table(supercell: Supercell) -> PairTable:
-    """All pairs of atoms of a supercell, conjugates once."""
-    n_atoms = supercell.crystal.n_atoms
-    opposite = supercell.cell_index(-supercell.cells)
-    cells = np.arange(supercell.n_cells)
-    blocks = []
-    for first, second in combinations_with_replacement(range(n_atoms), 2):
-        kept = cells if first != second else cells[cells <= opposite]
-        counts = np.where((opposite[kept] == kept) & (first == second), 1, 2)
-        pairs = np.column_stack([np.broadcast_to([first, second], (len(kept), 2)), supercell.cells[kept]])
-        blocks.append((kept, pairs[:, :2], supercell.nearest_images(pairs)[0], counts))
-    cell, atoms, lengths, counts = (np.concatenate(part) for part in zip(*blocks, strict=True))
-    order = np.argsort(lengths, kind="stable")
-    return PairTable(cell[order], atoms[order], lengths[order], counts[order])
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, eq=False)
-class ExactEngine:
-    """Everything about the Q points that :func:`log_intensity` needs; a pytree of constant arrays.
-
-    Points are sorted into blocks of equal k, padded to ``block_size``. Everything that depends on Q
-    through exp(iQ·R) alone, the near phases and the Fourier sums, is then shared by a block.
-
-    Attributes:
-        vectors: (n_blocks, 3, block_size) scattering vectors Q, Å⁻¹.
-        structure: (n_blocks, n_kinds, 2, block_size) f_κ f_κ'* exp(iQ·(τ_κ-τ_κ')), real and imaginary.
-        near_phases: (n_blocks, n_near, 2) exp(ik·R) times 2 where the conjugate pair is another one.
-        near_pairs: (n_near, 3) int, grid cell, κ, κ'.
-        near_kinds: (n_near, n_kinds) 1 where a near pair is of a kind.
-        far_mask: (n_cells, n_kinds) 1 where a pair is far.
-        window: (n_cells,) factors of the cells in the lattice sum.
-        kinds: (n_kinds, 2) int, κ <= κ' of each kind of pair.
-        k_index: (n_blocks,) grid index of k.
-        k_points: (n_k,) the distinct ones.
-        k_of_block: (n_blocks,) int, which of these it is.
-        waves: (2, n_cells, n_k) cosine and sine of k·R; None where a Fourier transform is faster.
-        powers: (n_blocks, n_monomials, block_size) the monomials of Q, which the derivative needs; None where
-            the blocks are in several groups, which make them anew.
-        place: (n_q,) position of each Q point in the flattened blocks.
-        order: highest phonon order of the expansion; 0 in the direct form.
-        grid_shape: FFT grid of the supercell.
-        n_groups: number of equal groups of blocks that are evaluated in turn.
-    """
-
-    vectors: Float[Array, "n_blocks 3 block_size"]
-    structure: Float[Array, "n_blocks n_kinds 2 block_size"]
-    near_phases: Float[Array, "n_blocks n_near 2"]
-    near_pairs: Int[Array, "n_near 3"]
-    near_kinds: Float[Array, "n_near n_kinds"]
-    far_mask: Float[Array, "n_cells n_kinds"]
-    window: Float[Array, " n_cells"]
-    kinds: Int[Array, "n_kinds 2"]
-    k_index: Int[Array, " n_blocks"]
-    k_points: Int[Array, " n_k"]
-    k_of_block: Int[Array, " n_blocks"]
-    waves: Float[Array, "2 n_cells n_k"] | None
-    powers: Float[Array, "n_blocks n_monomials block_size"] | None
-    place: Int[Array, " n_q"]
-    order: int = field(metadata={"static": True})
-    grid_shape: tuple[int, int, int] = field(metadata={"static": True})
-    n_groups: int = field(metadata={"static": True})
 
 
 def log_intensity(
@@ -141,28 +62,51 @@ def logarithm(intensity: Float[Array, " n_q"]) -> Float[Array, " n_q"]:
     return jnp.log(jnp.where(positive, intensity, SMALLEST_INTENSITY))
 
 
+Part = tuple[Callable[..., Array], tuple[Array | None, ...]]
+"""What multiplies the exponentials at the points of some blocks: a function of their scattering vectors and
+structure factors and of further arrays, and these arrays of all blocks."""
+
+
 def intensity(
     engine: ExactEngine, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]
 ) -> Float[Array, " n_q"]:
     """Diffuse intensity per primitive cell at the engine's Q points."""
+    return sum_of_exponentials(engine, covariance, harmonic(engine, covariance))
+
+
+def sum_of_exponentials(
+    engine: ExactEngine, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"], *parts: Part
+) -> Float[Array, " n_q"]:
+    """Σ w exp(x - W - W') over near pairs plus Σ w exp(-W - W') over kinds, w being the sum of the parts."""
     kinds = engine.kinds
     packed = packed_covariance(covariance)
     cell, first, second = engine.near_pairs.T
     near = packed[cell, first, second] - damping(packed, first, second)
-    fields = _fields(engine, packed[:, kinds[:, 0], kinds[:, 1]])
     # All exponents are negative by Cauchy-Schwarz.
     forms = jnp.concatenate([near, -damping(packed, kinds[:, 0], kinds[:, 1])])
+    functions, arrays = zip(*parts, strict=True)
 
     def evaluate(blocks: tuple[Any, ...]) -> Array:
-        vectors, structure, near_phases, fields, powers = blocks
-        return _intensity(vectors, structure, near_phases, fields, powers, forms, engine.near_kinds)
+        vectors, structure, own = blocks
+        weights = [function(vectors, structure, *x) for function, x in zip(functions, own, strict=True)]
+        return polynomials.exponential_sum(forms, sum(weights[1:], weights[0]), vectors)
 
-    arrays = (engine.vectors, engine.structure, engine.near_phases, fields, engine.powers)
-    return in_groups(engine, evaluate, arrays)
+    return in_groups(engine, evaluate, (engine.vectors, engine.structure, arrays))
+
+
+def harmonic(engine: ExactEngine, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]) -> Part:
+    """Weights of the diffuse intensity of a harmonic crystal."""
+    kinds = engine.kinds
+    fields = _fields(engine, packed_covariance(covariance)[:, kinds[:, 0], kinds[:, 1]])
+
+    def weights(vectors: Array, structure: Array, *arrays: Any) -> Array:
+        return _weights(engine.near_kinds, vectors, structure, *arrays)
+
+    return weights, (engine.near_phases, fields, engine.powers)
 
 
 def in_groups(
-    engine: ExactEngine, evaluate: Callable[[Any], Array], arrays: tuple[Array | None, ...]
+    engine: ExactEngine, evaluate: Callable[..., Array], arrays: tuple[Any, ...]
 ) -> Float[Array, " n_q"]:
     """What a function gives for all blocks, group by group, in the order of the Q points."""
     if engine.n_groups == 1:
@@ -174,34 +118,49 @@ def in_groups(
     return found.reshape(-1)[engine.place]
 
 
-def _intensity(
+def _weights(
+    near_kinds: Float[Array, "n_near n_kinds"],
     vectors: Float[Array, "n_blocks 3 block_size"],
     structure: Float[Array, "n_blocks n_kinds 2 block_size"],
     near_phases: Float[Array, "n_blocks n_near 2"],
     fields: Float[Array, "n_blocks n_rows n_monomials"],
     powers: Float[Array, "n_blocks n_monomials block_size"] | None,
-    forms: Float[Array, "n_exponentials 6"],
-    near_kinds: Float[Array, "n_near n_kinds"],
-) -> Float[Array, "n_blocks block_size"]:
-    """Intensity at the points of some blocks.
+) -> Float[Array, "n_exponentials n_blocks block_size"]:
+    """Weights of the exponentials at the points of some blocks.
 
-    It is a sum of exponentials: exp(x - W - W') of every near pair, and exp(-W - W') of every kind times the
-    powers of x of its far pairs, less what the near ones have in the Bragg peaks.
+    Those of every near pair, exp(x - W - W'), and of every kind, exp(-W - W'): the powers of x of its far
+    pairs, less what the near ones have in the Bragg peaks.
     """
-    real, imaginary = jnp.moveaxis(structure, (1, 2), (1, 0))
-    phases, kind = near_phases.transpose(1, 2, 0)[..., None], near_kinds.argmax(axis=1)
-    near = real[kind] * phases[:, 0] - imaginary[kind] * phases[:, 1]
+    near = near_weights(structure, near_phases, near_kinds)
     bragg = jnp.moveaxis(jnp.tensordot(near_phases, near_kinds, axes=(1, 0)), 0, 2)[..., None]
-    rows = [[-bragg[0, k], -bragg[1, k]] for k in range(len(real))]
+    rows = [[-bragg[0, k], -bragg[1, k]] for k in range(structure.shape[1])]
     if fields.shape[-1]:
         expanded = jnp.moveaxis(polynomials.evaluate(fields, vectors, powers), 1, 0)
-        for value, (k, part) in zip(expanded, _rows(len(real)), strict=True):
+        for value, (k, part) in zip(expanded, kinds_and_parts(len(rows)), strict=True):
             rows[k][part] += value
-    far = [real[k] * re - imaginary[k] * im for k, (re, im) in enumerate(rows)]
-    return polynomials.exponential_sum(forms, jnp.concatenate([near, jnp.stack(far)]), vectors)
+    return jnp.concatenate([near, kind_weights(structure, rows)])
 
 
-def _rows(n_kinds: int) -> list[tuple[int, int]]:
+def near_weights(
+    structure: Float[Array, "n_blocks n_kinds 2 block_size"],
+    near_phases: Float[Array, "n_blocks n_near 2"],
+    near_kinds: Float[Array, "n_near n_kinds"],
+) -> Float[Array, "n_near n_blocks block_size"]:
+    """Real part of structure factors times phases, of the near pairs."""
+    real, imaginary = jnp.moveaxis(structure, (1, 2), (1, 0))
+    phases, kind = near_phases.transpose(1, 2, 0)[..., None], near_kinds.argmax(axis=1)
+    return real[kind] * phases[:, 0] - imaginary[kind] * phases[:, 1]
+
+
+def kind_weights(
+    structure: Float[Array, "n_blocks n_kinds 2 block_size"], rows: list[list[Array]]
+) -> Float[Array, "n_kinds n_blocks block_size"]:
+    """Real part of structure factors times real and imaginary part of the rows, of the kinds."""
+    real, imaginary = jnp.moveaxis(structure, (1, 2), (1, 0))
+    return jnp.stack([real[k] * re - imaginary[k] * im for k, (re, im) in enumerate(rows)])
+
+
+def kinds_and_parts(n_kinds: int) -> list[tuple[int, int]]:
     """Kind and part (0 real, 1 imaginary) of each Fourier sum; that of κ with itself has no imaginary one."""
     n_atoms = int(np.sqrt(2 * n_kinds))
     kinds = list(combinations_with_replacement(range(n_atoms), 2))
@@ -228,53 +187,72 @@ def packed_covariance(covariance: Float[AnyArray, "... 3 3"]) -> Float[AnyArray,
 def _fields(
     engine: ExactEngine, packed: Float[Array, "n_cells n_kinds 6"]
 ) -> Float[Array, "n_blocks n_rows n_monomials"]:
-    """Fourier sums over far R of the coefficients of (QᵀCQ)ⁿ/n!, rows of :func:`_rows`, for every block."""
-    n_kinds = packed.shape[1]
-    rows = _rows(n_kinds)
+    """Fourier sums over far R of the coefficients of (QᵀCQ)ⁿ/n! for every block."""
     if not engine.order:
-        return jnp.zeros((len(engine.k_index), len(rows), 0))
-    # A kind κ < κ' stands for its conjugate κ' > κ as well.
-    twice = np.array([1.0 if (k, 1) not in rows else 2.0 for k in range(n_kinds)])[:, None]
-    mask = engine.far_mask.T
+        return jnp.zeros((len(engine.k_index), len(kinds_and_parts(packed.shape[1])), 0))
     # The window is once in each order, however many covariances are multiplied.
-    far, factor = packed.T * mask, engine.window * twice
-    different = np.array([k for k, part in rows if part], dtype=int)
+    far, factor = packed.T * engine.far_mask.T, times_conjugates(engine) * engine.window
+    return fourier_sums(
+        engine, lambda x, y: polynomials.exponential_series(x, y, engine.order), (far, factor)
+    )
+
+
+def times_conjugates(engine: ExactEngine) -> Float[Array, "n_kinds 1"]:
+    """How often a kind κ ≤ κ' counts: κ < κ' stands for its conjugate κ' > κ as well."""
+    return jnp.where(engine.kinds[:, :1] == engine.kinds[:, 1:], 1.0, 2.0)
+
+
+def fourier_sums(
+    engine: ExactEngine, series: Callable[..., Array], arrays: tuple[Array, ...], turned: bool = False
+) -> Float[Array, "n_blocks n_rows n_monomials"]:
+    """Σ_R exp(ik·R) series(R) for every block, in rows of :func:`kinds_and_parts`.
+
+    Args:
+        engine: for its k.
+        series: from parts of the arrays to (n_monomials, n_kinds, n_cells of the part).
+        arrays: (..., n_cells).
+        turned: times i.
+    """
+    different = np.array([k for k, part in kinds_and_parts(len(engine.kinds)) if part], dtype=int)
     if engine.waves is not None:
-        series = polynomials.exponential_series(far, factor, engine.order)
-        parts = [series @ engine.waves[0], series[:, different] @ engine.waves[1]]
+        values = series(*arrays)
+        cosine, sine = engine.waves
+        real, imaginary = (-sine, cosine) if turned else (cosine, sine)
+        parts = [values @ real, values[:, different] @ imaginary]
     else:
-        sums, sign = _fourier_sums(engine, far, factor)
-        parts = [sums.real, sign * sums[:, different].imag]
+        sums = _sums_by_plane(engine, series, arrays)
+        sums = 1j * sums if turned else sums
+        parts = [sums.real, sums[:, different].imag]
     return jnp.concatenate(parts, axis=1).transpose(2, 1, 0)[engine.k_of_block]
 
 
-def _fourier_sums(
-    engine: ExactEngine, far: Float[Array, "6 n_kinds n_cells"], factor: Float[Array, "n_kinds n_cells"]
-) -> tuple[Complex[Array, "n_monomials n_kinds n_k"], Float[Array, " n_k"]]:
-    """Σ_R exp(∓ik·R) of the power series at the distinct k, and the sign of its exponent."""
+def _sums_by_plane(
+    engine: ExactEngine, series: Callable[..., Array], arrays: tuple[Array, ...]
+) -> Complex[Array, "n_monomials n_kinds n_k"]:
+    """The same sums at the distinct k, plane by plane of the grid, so that the series stay in the cache."""
     first, *plane = engine.grid_shape
     waves = jnp.stack(jnp.unravel_index(engine.k_points, engine.grid_shape))
-    # Of each two opposite k the real transform has one.
+    # Of each two opposite k the real transform, which has exp(-ik·R), has one.
     there = waves[2] <= plane[1] // 2
     waves = jnp.where(there, waves, -waves % jnp.array(engine.grid_shape)[:, None])
     place = waves[1] * (plane[1] // 2 + 1) + waves[2]
     phases = jnp.exp(-2j * jnp.pi / first * jnp.arange(first)[:, None] * waves[0])
 
-    # Plane by plane of the grid, so that the series stay in the cache.
-    def add_plane(total: Array, given: tuple[Array, Array, Array]) -> tuple[Array, None]:
-        far, factor, phase = given
-        series = polynomials.exponential_series(far, factor, engine.order)
-        spectrum = jnp.fft.rfft2(series.reshape(*series.shape[:2], *plane))
-        return total + phase * spectrum.reshape(*series.shape[:2], -1)[..., place], None
+    def of_plane(given: tuple[Array, ...], phase: Array) -> Array:
+        values = series(*given)
+        spectrum = jnp.fft.rfft2(values.reshape(*values.shape[:2], *plane))
+        return phase * spectrum.reshape(*values.shape[:2], -1)[..., place]
 
-    shape = (n_monomials(engine.order), far.shape[1], len(engine.k_points))
-    planes = (
-        jnp.moveaxis(far.reshape(*far.shape[:2], first, -1), 2, 0),
-        jnp.moveaxis(factor.reshape(len(factor), first, -1), 1, 0),
-        phases,
-    )
-    total, _ = jax.lax.scan(jax.checkpoint(add_plane), jnp.zeros(shape, complex), planes)
-    return total, jnp.where(there, -1.0, 1.0)
+    def add_plane(total: Array, given: tuple[tuple[Array, ...], Array]) -> tuple[Array, None]:
+        return total + of_plane(*given), None
+
+    planes = tuple(jnp.moveaxis(x.reshape(*x.shape[:-1], first, -1), -2, 0) for x in arrays)
+    zero = jax.eval_shape(of_plane, tuple(x[0] for x in planes), phases[0])
+    total, _ = jax.lax.scan(jax.checkpoint(add_plane), jnp.zeros(zero.shape, complex), (planes, phases))
+    return jnp.where(there, total.conj(), total)
+
+
+_monomials = jax.jit(monomials, static_argnames="order")
 
 
 def make_engine(
@@ -298,24 +276,18 @@ def make_engine(
         memory: bytes for what is evaluated at once; the points are taken in as many groups as that needs.
 
     Raises:
-        VolumeError: a Q point is not commensurate with the supercell.
+        VolumeError: a Q point is not commensurate with the supercell, or the engine does not fit into memory.
     """
-    k_index = supercell.k_index(q_points)
-    if (k_index < 0).any():
-        raise VolumeError(
-            f"{(k_index < 0).sum()} of {len(q_points)} Q points do not fit the supercell.",
-            f"The first is {np.round(q_points[k_index < 0][0], 4).tolist()} r.l.u.",
-            "Choose a supercell whose wave vectors contain the voxels.",
-        )
+    k_index = _k_index(supercell, q_points)
     pairs = pair_table(supercell)
     n_near = len(pairs.cells) if n_near is None else n_near
     kinds = np.array(list(combinations_with_replacement(range(supercell.crystal.n_atoms), 2)))
     # Exponentials, their products with weights and with the derivative of exponents; and the monomials.
     blocks = make_blocks(k_index, 8 * (3 * (n_near + len(kinds)) + n_monomials(order)), memory)
-    used = blocks.points >= 0
-    points = np.asarray(q_points, dtype=float)[blocks.points] * used[..., None]
-    vectors = supercell.crystal.scattering_vectors(points.reshape(-1, 3)).reshape(points.shape)
-    structure = _structure_factors(supercell, vectors, scattering_factors, blocks.points) * used[..., None]
+    _check_memory(supercell, blocks.points, n_near)
+    used = (blocks.points >= 0)[..., None]
+    vectors = supercell.crystal.scattering_vectors(np.asarray(q_points, dtype=float)[blocks.points] * used)
+    structure = _structure_factors(supercell, vectors, scattering_factors, blocks.points) * used
     cross = structure[..., kinds[:, 0]] * structure[..., kinds[:, 1]].conj()
 
     cells, atoms = pairs.cells[:n_near], pairs.atoms[:n_near]
@@ -340,7 +312,7 @@ def make_engine(
         jnp.asarray(blocks.k_points),
         jnp.asarray(blocks.k_of_block),
         _waves(supercell, blocks.k_points) if order and len(blocks.k_points) <= FEW_WAVES else None,
-        monomials(jnp.asarray(vectors), order) if order and blocks.n_groups == 1 else None,
+        _monomials(jnp.asarray(vectors), order) if order and blocks.n_groups == 1 else None,
         jnp.asarray(blocks.place),
         order,
         supercell.grid_shape,
@@ -348,10 +320,35 @@ def make_engine(
     )
 
 
+def _k_index(supercell: Supercell, q_points: Float[np.ndarray, "n_q 3"]) -> Int[np.ndarray, " n_q"]:
+    """Grid index of k of each point, or an exception where one is not commensurate."""
+    k_index = supercell.k_index(q_points)
+    if (k_index < 0).any():
+        raise VolumeError(
+            f"{(k_index < 0).sum()} of {len(q_points)} Q points do not fit the supercell.",
+            f"The first is {np.round(q_points[k_index < 0][0], 4).tolist()} r.l.u.",
+            "Choose a supercell whose wave vectors contain the voxels.",
+        )
+    return k_index
+
+
 def _waves(supercell: Supercell, k_points: np.ndarray) -> Float[Array, "2 n_cells n_k"]:
     """Cosine and sine of k·R."""
     phases = supercell.phases(k_points, np.arange(supercell.n_cells)).T
     return jnp.asarray(np.stack([phases.real, phases.imag]))
+
+
+def _check_memory(supercell: Supercell, layout: np.ndarray, n_near: int) -> None:
+    """Refuse an engine of near phases, structure factors and kinds of pairs that does not fit into memory."""
+    n_kinds = supercell.crystal.n_atoms * (supercell.crystal.n_atoms + 1) // 2
+    # Each as complex numbers, as pairs of real ones, and as JAX's.
+    n_points = np.count_nonzero(layout >= 0)
+    if reason := too_much(3 * 16 * (len(layout) * n_near + layout.size * n_kinds) + 16 * n_near * n_kinds):
+        raise VolumeError(
+            f"The intensity is wanted at {n_points:,} points, with {n_near:,} pairs of atoms each.",
+            reason,
+            "Use a smaller supercell or fewer points: a coarser grid, or q_max and other limits in [mask].",
+        )
 
 
 def _far_mask(
