@@ -26,10 +26,11 @@ together worked for one call, which other work on the machine disturbs less.
 
 ## How the cost grows
 
-`python benchmarks/scaling.py` on {machine}: one value and gradient of the log-likelihood for all voxels of a
-supercell, |h|, |k|, |l| up to a limit, each Laue orbit once. The crystals have 1 (fcc, nickel), 2 (diamond)
-and 8 (A15) atoms in the primitive cell. The order of the expansion and the near pairs are chosen for an
-error of 1e-4 in ln I, size by size.
+On {machine}, by `python benchmarks/scaling.py`: one value and gradient of the log-likelihood for all
+voxels of a supercell, |h|, |k|, |l| up to a limit, each Laue orbit once. The crystals have 1 (fcc,
+nickel), 2 (diamond) and 8 (A15) atoms in the primitive cell. The order of the expansion and the near
+pairs are chosen for an error of 1e-4 in ln I, size by size. The load of the machine (processes that want
+to run) was {loads} on {cores} cores.
 
 {sizes}
 
@@ -52,7 +53,8 @@ largest fcc supercell has to do, and how long that takes a core at least at thes
 {account}
 
 Together {least:.2f} s; the processor worked {processor:.2f} s and the call took {best:.2f} s while the load
-of the machine was {load:.1f}. {bound} bound it.
+of the machine was {load:.1f}. The largest of these: {bound}. Bytes are counted at the rate of main memory;
+groups of points keep some of them in the cache.
 """
 
 WORDS = {
@@ -104,7 +106,7 @@ def scaling(results: Path) -> str:
     """The section on the cost."""
     found = json.loads((results / "scaling.json").read_text("utf-8"))
     save_figure(picture(found["sizes"]), PICTURE)
-    rates = found["rates"]
+    rates, loads = found["rates"], [run["load"] for run in found["sizes"]]
     largest = max((run for run in found["sizes"] if run["crystal"] == "fcc"), key=lambda run: run["points"])
     least = account(largest, rates)
     rows = [
@@ -115,6 +117,8 @@ def scaling(results: Path) -> str:
     return SCALING.format(
         machine=in_words(found["machine"]),
         sizes=sizes_table(found["sizes"]),
+        loads=f"{min(loads):.1f} to {max(loads):.1f}",
+        cores=found["machine"]["cores"],
         exponents=table(
             ["growth with", "exponent"],
             [[name, f"{value:.3f}"] for name, value in found["exponents"].items()],
@@ -125,7 +129,7 @@ def scaling(results: Path) -> str:
         processor=largest["seconds"]["processor"],
         best=largest["seconds"]["best"],
         load=largest["load"],
-        bound=WORDS[max(least, key=lambda part: least[part])][0].capitalize(),
+        bound=WORDS[max(least, key=lambda part: least[part])][0],
     )
 
 
