@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app(None if arguments is None else list(arguments), prog_name="bayestds")
     except SystemExit as finished:
         if finished.code == INTERRUPTED:
-            words.print("Interrupted; nothing was written.")
+            words.print("Interrupted; no file was left half written.")
             # JAX's threads may still be computing, and do not survive an orderly end of the interpreter.
             os._exit(INTERRUPTED)
         return finished.code if isinstance(finished.code, int) else 0

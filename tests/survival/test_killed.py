@@ -67,7 +67,7 @@ def test_fit(desk, whole, before, left):
     words = ("fit", "tiny.toml", "x.nxs", "-o", "f.nc")
     assert start(desk, *words, before=before).wait() == -signal.SIGKILL, (desk / "log").read_text()
     assert visible(desk) == {"tiny.toml", "x.nxs"} | left
-    assert start(desk, *words).wait() == 0
+    assert start(desk, *words).wait() == 0, (desk / "log").read_text()
     assert visible(desk) == {"tiny.toml", "x.nxs", "f.nc", "f.png"}
     found, expected = read_result(desk / "f.nc"), read_result(whole / "f.nc")
     assert found["point_fit"].dataset.equals(expected["point_fit"].dataset)
@@ -78,7 +78,7 @@ def test_simulate(desk, whole):
     words = ("simulate", "tiny.toml", "-o", "v.nxs")
     assert start(desk, *words, before=before).wait() == -signal.SIGKILL, (desk / "log").read_text()
     assert visible(desk) == {"tiny.toml", "x.nxs"}
-    assert start(desk, *words).wait() == 0
+    assert start(desk, *words).wait() == 0, (desk / "log").read_text()
     assert read_volume(desk / "v.nxs").equals(read_volume(whole / "x.nxs"))
 
 
@@ -141,7 +141,7 @@ def test_campaign(desk, whole):
     while any(Path(f"/proc/{one}/cmdline").exists() for one in workers):
         assert time.monotonic() < gone, "workers outlive the command"
         time.sleep(0.1)
-    assert start(desk, *words, log="out").wait() == 0
+    assert start(desk, *words, log="out").wait() == 0, (desk / "out").read_text()
     runs = json.loads((results / "campaign.json").read_text())["runs"]
     assert {name: run["status"] for name, run in runs.items()} == {"x": "kept", "long": "done"}
     options = ("--chains", "2", "--draws", "20000", "--warmup", "100", "--seed", "5")
