@@ -52,6 +52,7 @@ def parts_of_a_result(
     fit = made_up(
         PointFit,
         irreducible=values,
+        cubic=np.zeros(0),
         covariance=covariance,
         log_intensity=rng.normal(size=N_POINTS),
         residual=rng.normal(size=N_POINTS),

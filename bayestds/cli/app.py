@@ -9,6 +9,7 @@ import typer
 
 from bayestds.cli.options import (
     AsJson,
+    Cubic,
     Engine,
     Method,
     ModelName,
@@ -32,7 +33,10 @@ def bayestds() -> None:
     """Interatomic force constants, with their uncertainty, from X-ray thermal diffuse scattering."""
     import jax
 
+    from bayestds.cli.compiled import keep_compiled_programs
+
     jax.config.update("jax_enable_x64", True)
+    keep_compiled_programs()
     for stream in (sys.stdout, sys.stderr):
         # Where Å does not exist (a C locale, a Windows pipe), a question mark is better than no table.
         if isinstance(stream, io.TextIOWrapper):
@@ -132,6 +136,7 @@ def fit(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Result to write (netCDF).")] = None,
     start: Annotated[str | None, typer.Option(help="Named IFC set to start from; `zero` for none.")] = None,
     shells: Shells = None,
+    cubic: Cubic = None,
     json: AsJson = False,
 ) -> None:
     """Fit the irreducible force constants to a volume, or to several at once: point fit with errors.
@@ -142,11 +147,11 @@ def fit(
     if volumes and len(volumes) > 1:
         from bayestds.cli.joint import fit_several
 
-        fit_several(model, volumes, output, start, shells, json)
+        fit_several(model, volumes, output, start, shells, cubic, json)
         return
     from bayestds.cli.fitting import fit as run
 
-    run(model, volumes[0] if volumes else None, output, start, shells, json)
+    run(model, volumes[0] if volumes else None, output, start, shells, cubic, json)
 
 
 @app.command()
@@ -169,6 +174,7 @@ def sample(
     ] = False,
     start: Annotated[str | None, typer.Option(help="Named IFC set to start from; `zero` for none.")] = None,
     shells: Shells = None,
+    cubic: Cubic = None,
     json: AsJson = False,
 ) -> None:
     """Sample the posterior of the irreducible force constants, beginning with a point fit."""
@@ -180,7 +186,7 @@ def sample(
     from bayestds.cli.sampling import sample as run
 
     choices = Choices(Sampling(chains, draws, warmup, seed), method.value, resume)
-    run(model, volumes[0] if volumes else None, output, start, shells, choices, json)
+    run(model, volumes[0] if volumes else None, output, start, shells, cubic, choices, json)
 
 
 @app.command()

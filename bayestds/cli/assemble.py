@@ -9,12 +9,16 @@ import numpy as np
 import xarray as xr
 
 from bayestds.cli.beam import constant_factors, make_beamline, refuse_instrument, scattering_factors
+from bayestds.cli.crystal import check_lattice, model_crystal
+from bayestds.cli.cubic import check_cubic
 from bayestds.config import Model
-from bayestds.crystal.structure import Crystal, build_crystal, read_crystal
+from bayestds.crystal.structure import Crystal
 from bayestds.crystal.supercell import Supercell, make_supercell
-from bayestds.errors import CrystalError, InstabilityError, ModelError, VolumeError
+from bayestds.errors import InstabilityError, ModelError, VolumeError
 from bayestds.force_constants.invariance import constrained
 from bayestds.force_constants.irreducible import IrreducibleForceConstants, irreducible_force_constants
+from bayestds.force_constants.linear_map import check_reach
+from bayestds.force_constants.third_order import ThirdOrderForceConstants, third_order_force_constants
 from bayestds.inference.model import Noise
 from bayestds.inference.noise import make_fit_data
 from bayestds.inference.priors import Prior, make_prior
@@ -31,28 +35,49 @@ from bayestds.scattering.slabs import SLAB_BYTES
 NOISE_FREE_SIGMA = 1e-3
 """Relative noise assumed of each voxel of a volume that was simulated without noise."""
 
+BYTES_PER_VOXEL = 130
+"""Of simulating a volume and of averaging it; 4.6 GiB were taken by one of 321 x 321 x 321 voxels."""
+
+COPIES_OF_DERIVATIVES = 6
+"""Arrays of the size of ∂ ln I/∂φ that a fit has at a time."""
+
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """A model file brought to life."""
+    """A model file brought to life; third order is None where it asks for none."""
 
     model: Model
     crystal: Crystal
     irreducible: IrreducibleForceConstants
+    third_order: ThirdOrderForceConstants | None = None
+
+    def _scales(self, shells: np.ndarray) -> np.ndarray:
+        """Prior standard deviation of second-order constants of these shells, eV/Å²."""
+        n_shells = int(shells.max())
+        by_shell = np.array(self.model.priors.by_shell(n_shells))
+        # Explicit scales end with the shells of the model; the last one serves for any beyond.
+        by_shell = np.pad(by_shell, (0, max(0, n_shells - len(by_shell))), mode="edge")
+        return by_shell[shells - 1]
 
     @property
     def prior_scales(self) -> np.ndarray:
         """Prior standard deviation (n_irreducible,) of each constant, eV/Å²."""
-        n_shells = self.irreducible.n_shells
-        by_shell = np.array(self.model.priors.by_shell(n_shells))
-        # Explicit scales end with the shells of the model; the last one serves for any beyond.
-        by_shell = np.pad(by_shell, (0, max(0, n_shells - len(by_shell))), mode="edge")
-        return by_shell[self.irreducible.shells - 1]
+        return self._scales(self.irreducible.shells)
+
+    @property
+    def cubic_scales(self) -> np.ndarray | None:
+        """The same (n_cubic,) of third-order constants, eV/Å³, which decay with the shells likewise."""
+        if self.third_order is None:
+            return None
+        first = self._scales(np.array([1]))
+        return self.model.priors.cubic_scale * self._scales(self.third_order.shells) / first
 
     @property
     def prior(self) -> Prior:
         """Prior of the irreducible force constants."""
-        return make_prior(self.prior_scales, self.irreducible.shells, self.model.priors.family)
+        return make_prior(
+            self.prior_scales, self.irreducible.shells, self.model.priors.family, self.cubic_scales
+        )
 
     @property
     def noise(self) -> Noise:
@@ -85,7 +110,7 @@ class Study:
             )
         grid = measurement.grid
         points = [axis.points for axis in (grid.h, grid.k, grid.l)]
-        if reason := too_much(8 * math.prod(points)):
+        if reason := too_much(BYTES_PER_VOXEL * math.prod(points)):
             what = f"The [measurement.grid] of {self.model.path} has {' x '.join(map(str, points))} points."
             raise ModelError(what, reason, "Use fewer points.")
         h, k, l_ = (np.linspace(axis.first, axis.last, axis.points) for axis in (grid.h, grid.k, grid.l))
@@ -240,18 +265,29 @@ class Study:
         """The fit of this model to a volume called ``name``."""
         check_lattice(volume, self.crystal, name)
         supercell, beamline = self.supercell(), make_beamline(self.model, self.crystal)
+        if self.third_order is not None:
+            check_reach(self.third_order.bonds, self.third_order.n_shells, supercell)
         try:
             observations = average(volume, supercell, self.mask, beamline.on_mesh, beamline.friedel)
         except VolumeError as error:
             raise VolumeError(f"{name}: {error.summary}", error.reason, error.fix) from error
         n_points, n_terms = len(observations.log_intensity), beamline.n_terms
-        if n_points < self.irreducible.n_irreducible + n_terms + 2:
-            wanted = f"{self.irreducible.n_irreducible} force constants"
+        n_constants = self.irreducible.n_irreducible + (self.third_order.n_cubic if self.third_order else 0)
+        if n_points < n_constants + n_terms + 2:
+            wanted = f"{n_constants} force constants"
             wanted += f", {n_terms} strengths of a background" if n_terms else ""
             raise VolumeError(
                 f"{name} has only {n_points} irreducible points inside the mask.",
                 f"{wanted} and a scale are to be found from them.",
                 "Use a larger volume, widen the mask, or fit fewer shells.",
+            )
+        n_derivatives = n_points * (self.irreducible.n_irreducible + n_terms)
+        if reason := too_much(COPIES_OF_DERIVATIVES * 8 * n_derivatives):
+            raise VolumeError(
+                f"{name} has {n_points:,} irreducible points inside the mask, and the model "
+                f"{self.irreducible.n_irreducible} force constants.",
+                reason,
+                "Use fewer points: a coarser grid, or q_max and other limits in [mask]; or fit fewer shells.",
             )
         grid = observations.grid
         try:
@@ -261,6 +297,9 @@ class Study:
             raise VolumeError(f"{name}: {error.summary}", error.reason, error.fix) from error
         scattering_at = grid.q_points if points is None else points.reshape(-1, 3)
         self._check_noise(volume, observations, instrument is not None, name)
+        if self.third_order is not None:
+            statistics, configurations = self.statistics(volume), self.configurations(volume)
+            check_cubic(self.model, name, statistics, points is None, configurations)
         return Problem(
             self.irreducible,
             supercell,
@@ -273,6 +312,9 @@ class Study:
             statistics=self.statistics(volume),
             points=points,
             instrument=instrument,
+            third_order=self.third_order,
+            cubic_scales=self.cubic_scales,
+            memory=self.model.fit.memory * 2**20,
         )
 
     def _check_noise(
@@ -319,55 +361,22 @@ class Study:
         return self.model.measurement
 
 
-def build_study(model: Model, shells: int | None = None, invariant: bool = True) -> Study:
-    """Crystal and irreducible force constants of a model.
+def build_study(
+    model: Model, shells: int | None = None, invariant: bool = True, cubic: int | None = None
+) -> Study:
+    """Crystal and force constants of a model.
 
     Args:
         model: the model.
         shells: another number of shells.
         invariant: whether the constants are to obey the invariance that the model asks for.
+        cubic: another number of shells with third-order constants.
     """
-    crystal = _crystal(model)
+    crystal = model_crystal(model)
     settings = model.force_constants
     constants = irreducible_force_constants(crystal, shells or settings.shells, settings.shell_tolerance)
-    return Study(model, crystal, constrained(constants, settings.invariance) if invariant else constants)
-
-
-def _crystal(model: Model) -> Crystal:
-    given = model.crystal
-    if given.file is not None:
-        return read_crystal(model.resolve(given.file))
-    assert given.lattice is not None
-    try:
-        return build_crystal(
-            np.array(given.lattice),
-            [site.species for site in given.sites],
-            np.array([site.position for site in given.sites]),
-            [site.mass for site in given.sites],
-            given.space_group,
-        )
-    except CrystalError as error:
-        raise CrystalError(f"Model file {model.path}: {error.summary}", error.reason, error.fix) from error
-
-
-def check_lattice(volume: xr.Dataset, crystal: Crystal, name: str | Path) -> None:
-    """Refuse a volume that was indexed in another lattice than the crystal's (1 %, 1 degree).
-
-    Raises:
-        VolumeError: the lattices differ.
-    """
-    if "lattice" not in volume.attrs:
-        return
-    found, expected = np.array(volume.attrs["lattice"]), crystal.cell_parameters
-    off = np.abs(found - expected) > np.append(0.01 * expected[:3], [1.0] * 3)
-    if off.any():
-        raise VolumeError(
-            f"{name} does not match the crystal.",
-            f"It was indexed with a, b, c, α, β, γ = {_cell(found)}, the crystal has {_cell(expected)}.",
-            "Use the model of this crystal, or index the data in its conventional cell.",
-        )
-
-
-def _cell(parameters: np.ndarray) -> str:
-    lengths, angles = (" ".join(f"{x:.4g}" for x in part) for part in (parameters[:3], parameters[3:]))
-    return f"{lengths} Å, {angles}°"
+    wanted = settings.cubic_shells if cubic is None else cubic
+    third = third_order_force_constants(crystal, wanted, settings.shell_tolerance) if wanted else None
+    return Study(
+        model, crystal, constrained(constants, settings.invariance) if invariant else constants, third
+    )

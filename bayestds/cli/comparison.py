@@ -25,7 +25,7 @@ def compare(paths: list[Path], as_json: bool) -> None:
     trees = [_posterior(path) for path in paths]
     for path, tree in zip(paths[1:], trees[1:], strict=True):
         _check_same_data(trees[0], tree, paths[0], path)
-    record = _record(paths, trees)
+    record = comparison_record(paths, trees)
     if as_json:
         print_json(record)
     else:
@@ -54,7 +54,8 @@ def _check_same_data(first: xr.DataTree, other: xr.DataTree, name: Path, other_n
         )
 
 
-def _record(paths: list[Path], trees: list[xr.DataTree]) -> dict[str, Any]:
+def comparison_record(paths: list[Path], trees: list[xr.DataTree]) -> dict[str, Any]:
+    """How well each of several posteriors of the same data predicts stars that it has not seen."""
     scores = [leave_one_out(tree) for tree in trees]
     if len(scores[0].log_density) < FEWEST_STARS:
         raise ResultError(

@@ -13,12 +13,13 @@ import xarray as xr
 
 from bayestds.cli.assemble import NOISE_FREE_SIGMA, Study
 from bayestds.cli.output import plain
+from bayestds.diagnostics.cubic import Anharmonicity, compare_fits
 from bayestds.diagnostics.dataset import point_fit_tree
 from bayestds.diagnostics.residuals import ResidualReport, residual_report, zone_labels
 from bayestds.inference.ensemble import ensemble_fit
 from bayestds.inference.information import clustered_covariance
 from bayestds.inference.noise import learn_noise
-from bayestds.inference.point_fit import PointFit, point_fit
+from bayestds.inference.point_fit import PointFit, point_fit, with_cubic
 from bayestds.inference.problem import Problem
 from bayestds.io.checkpoint import fingerprint
 
@@ -36,6 +37,8 @@ class Fitted:
         tree: all of it as a result file holds it.
         exact: whether the volume is free of noise, as it claims.
         noise_after_all: whether the volume claims to be free of noise and is not.
+        cubic_columns: further values by third-order constant.
+        anharmonicity: what third-order constants explain, None without any.
     """
 
     volume: xr.Dataset
@@ -46,6 +49,8 @@ class Fitted:
     tree: xr.DataTree
     exact: bool
     noise_after_all: bool
+    cubic_columns: dict[str, np.ndarray]
+    anharmonicity: Anharmonicity | None
 
 
 def run_fit(
@@ -72,22 +77,33 @@ def run_fit(
     problem = study.problem(data, str(volume) if volume else "The model's own measurement")
     digest = fingerprint(problem.grid.q_points, problem.data.log_intensity)
     configurations = study.configurations(data)
+    harmonic = None
     if configurations:
         problem, result = ensemble_fit(problem, begin, configurations, tell)
     else:
-        result = point_fit(problem, begin, tell)
+        harmonic, result = _both_fits(problem, begin, tell)
     claims_no_noise = (
         data.attrs.get("noise") == "none" and study.model.fit.noise is None and not configurations
     )
     exact = claims_no_noise and result.residual_rms < NOISE_FREE_SIGMA
     if claims_no_noise and not exact:
         problem = replace(problem, data=learn_noise(problem.data, problem.grid))
-        result = point_fit(problem, result.irreducible, tell)
+        harmonic, result = _both_fits(problem, result.irreducible, tell)
     tell("standard errors and residuals")
     axes = (data["h"].values, data["k"].values, data["l"].values)
     zones = zone_labels(problem.grid.q_points, study.crystal)
-    columns = _columns(study, problem, result, begin, zones)
+    clustered = np.split(_clustered_errors(problem, result, zones), [len(begin)])
+    columns = {"start": begin, "clustered_standard_error": clustered[0]} | _reference(study)
+    cubic_columns = {"clustered_standard_error": clustered[1]}
     residuals = residual_report(result.residual, problem.grid.point_of_voxel, axes, zones, study.crystal)
+    anharmonicity = None
+    if harmonic is not None:
+        columns |= {
+            "harmonic": harmonic.irreducible,
+            "harmonic_standard_error": np.sqrt(np.diag(harmonic.covariance)),
+        }
+        before = residual_report(harmonic.residual, problem.grid.point_of_voxel, axes, zones, study.crystal)
+        anharmonicity = compare_fits(study.irreducible.names, harmonic, result, before, residuals)
     attributes = {
         "model": study.model.path.stem,
         "model_text": study.model.text,
@@ -97,8 +113,24 @@ def run_fit(
         "command": shlex.join(["bayestds", *sys.argv[1:]]),
         "residuals": json.dumps(plain(asdict(residuals))),
     }
-    tree = point_fit_tree(problem, result, axes, columns, attributes)
-    return Fitted(data, problem, result, columns, residuals, tree, exact, claims_no_noise and not exact)
+    if anharmonicity is not None:
+        attributes["anharmonicity"] = json.dumps(plain(asdict(anharmonicity)))
+    tree = point_fit_tree(problem, result, axes, columns, attributes, cubic_columns)
+    after_all = claims_no_noise and not exact
+    return Fitted(
+        data, problem, result, columns, residuals, tree, exact, after_all, cubic_columns, anharmonicity
+    )
+
+
+def _both_fits(
+    problem: Problem, start: np.ndarray, tell: Callable[[str], None]
+) -> tuple[PointFit | None, PointFit]:
+    """The harmonic fit of a problem with third-order constants, None of any other, and the fit."""
+    if problem.third_order is None:
+        return None, point_fit(problem, start, tell)
+    harmonic = point_fit(problem.harmonic, start, tell)
+    tell("third-order constants")
+    return harmonic, with_cubic(problem, harmonic, tell)
 
 
 def start_values(study: Study, name: str | None) -> np.ndarray:
@@ -109,21 +141,16 @@ def start_values(study: Study, name: str | None) -> np.ndarray:
     return study.stable_ifcs(name, complete=study.irreducible.n_shells == study.model.force_constants.shells)
 
 
-def _columns(
-    study: Study, problem: Problem, result: PointFit, start: np.ndarray, zones: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Values by irreducible constant that go beyond the fit itself."""
-    columns = {"start": start, "clustered_standard_error": _clustered_errors(problem, result, zones)}
+def _reference(study: Study) -> dict[str, np.ndarray]:
+    """The set that the model compares its constants with, as a column."""
     reference = study.model.fit.reference
-    if reference is not None:
-        columns["reference"] = study.ifcs(reference, complete=False)
-    return columns
+    return {} if reference is None else {"reference": study.ifcs(reference, complete=False)}
 
 
 def _clustered_errors(problem: Problem, result: PointFit, zones: np.ndarray) -> np.ndarray:
-    """Standard errors if residuals are correlated within zones; NaN where the noise crosses zones."""
+    """Standard errors (n_constants,) of residuals correlated within zones; NaN where noise crosses zones."""
     if problem.data.correlation is not None:
-        return np.full(len(result.irreducible), np.nan)
+        return np.full(len(result.precision), np.nan)
     weight = jnp.asarray(result.weight / result.noise_variance)
     weighted = replace(problem.data, weight=weight, learned=False)
     clustered = clustered_covariance(
@@ -131,7 +158,7 @@ def _clustered_errors(problem: Problem, result: PointFit, zones: np.ndarray) -> 
         result.derivative,
         result.residual,
         result.precision,
-        problem.prior_scales**-2.0,
+        problem.constant_scales**-2.0,
         zones,
     )
     return np.sqrt(np.diag(np.asarray(clustered)))

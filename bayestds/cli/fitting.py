@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from bayestds.cli.assemble import NOISE_FREE_SIGMA, Study, build_study
+from bayestds.cli.cubic import cubic_values, print_cubic
 from bayestds.cli.fitted import Fitted, run_fit
 from bayestds.cli.output import (
     Tell,
@@ -27,7 +28,7 @@ from bayestds.cli.output import (
 )
 from bayestds.config import load_model
 from bayestds.diagnostics.dataset import write_result
-from bayestds.diagnostics.summary import ANHARMONIC, ENSEMBLE
+from bayestds.diagnostics.summary import error_words
 from bayestds.errors import ModelError, ResultError
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.inference.noise import reduced_chi_square
@@ -47,15 +48,21 @@ LOOSE_STIFFNESS = 0.1
 
 
 def fit(
-    model: str, volume: Path | None, output: Path | None, start: str | None, shells: int | None, as_json: bool
+    model: str,
+    volume: Path | None,
+    output: Path | None,
+    start: str | None,
+    shells: int | None,
+    cubic: int | None,
+    as_json: bool,
 ) -> None:
     """Fit a model to a volume, print the table, write the result and the picture."""
-    study = build_study(load_model(model), shells)
+    study = build_study(load_model(model), shells, cubic=cubic)
     target = output or Path(f"{study.model.path.stem}_fit.nc")
     with progress_bar(study.model.path.stem) as tell:
         record, exact = fit_to_file(study, volume, target, start, tell)
     if as_json:
-        note = ENSEMBLE if record["noise"] == "ensemble" else ANHARMONIC
+        note = error_words(record["noise"], bool(record["cubic"]))
         print_json(record | ({} if exact else {"note": note}))
     else:
         _print(record, exact)
@@ -113,7 +120,7 @@ def account(fitted: Fitted, warnings: list[str]) -> dict[str, Any]:
 def fit_warnings(study: Study, fitted: Fitted, expect_temperature: bool = True) -> list[str]:
     """What a reader of the table should know about this fit; see :func:`volume_warnings`."""
     problem, result = fitted.problem, fitted.result
-    information = result.precision - np.diag(problem.prior_scales**-2.0)
+    information = result.irreducible_precision - np.diag(problem.prior_scales**-2.0)
     return [
         *volume_warnings(study, fitted, expect_temperature),
         *stiffness_warnings(result.irreducible, information),
@@ -248,7 +255,8 @@ def picture_path(target: Path, number: int | None = None) -> Path:
 
 def _record(study: Study, fitted: Fitted) -> dict[str, Any]:
     constants, problem, result, columns = study.irreducible, fitted.problem, fitted.result, fitted.columns
-    sd = np.sqrt(np.diag(result.covariance))
+    n = constants.n_irreducible
+    sd = np.sqrt(np.diag(result.covariance))[:n]
     values = {"value": result.irreducible, "sd": sd, "clustered_sd": columns["clustered_standard_error"]}
     values |= {key: columns[key] for key in ("start", "reference") if key in columns}
     ifcs = {
@@ -259,8 +267,10 @@ def _record(study: Study, fitted: Fitted) -> dict[str, Any]:
         "converged": result.converged,
         "message": result.message,
         "ifcs": ifcs,
+        "cubic": cubic_values(problem, result, fitted.cubic_columns),
+        "anharmonicity": fitted.anharmonicity and asdict(fitted.anharmonicity),
         "background": background_record(problem, result.background, result.background_standard_error),
-        **self_terms_record(constants, result.irreducible, result.covariance),
+        **self_terms_record(constants, result.irreducible, result.covariance[:n, :n]),
         "loss": result.residual_rms**2,
         "residual_rms": result.residual_rms,
         "residuals": asdict(fitted.residuals),
@@ -343,6 +353,7 @@ def _print(record: dict[str, Any], exact: bool) -> None:
     print_table("Irreducible force constants (eV/Å²)", columns, rows)
     print_self_terms(record)
     print_background(record["background"])
+    print_cubic(record)
     print(f"{record['message']} {record['seconds']:.1f} s.")
     noise = {"ensemble": "of independent configurations", "counts": "of counts (Poisson)"}.get(
         record["noise"], "from the volume"
@@ -358,7 +369,8 @@ def _print(record: dict[str, Any], exact: bool) -> None:
     if record["n_rejected"]:
         print(f"Left out as outliers among their equivalents: {record['n_rejected']} voxels.")
     if ensemble:
-        print(f"Chi-square per degree of freedom {record['reduced_chi_square']:.3g}. {ENSEMBLE}")
+        print(f"Chi-square per degree of freedom {record['reduced_chi_square']:.3g}.")
+        print(error_words(record["noise"], cubic=False))
     elif not exact:
         parts = ""
         if np.isfinite(residuals["odd_rms"]):
@@ -368,7 +380,7 @@ def _print(record: dict[str, Any], exact: bool) -> None:
             f"{parts}Correlation {residuals['neighbour_correlation']:.2f} between neighbouring voxels, "
             f"{residuals['zone_correlation']:.2f} within Brillouin zones ({residuals['n_zones']})."
         )
-        print(ANHARMONIC)
+        print(error_words(record["noise"], bool(record["cubic"])))
 
 
 def _expansion(expansion: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from bayestds.cli.assemble import Study, build_study
+from bayestds.cli.cubic import refuse_cubic
 from bayestds.cli.fitted import Fitted, run_fit, start_values
 from bayestds.cli.fitting import (
     background_record,
@@ -64,11 +65,13 @@ def fit_several(
     output: Path | None,
     start: str | None,
     shells: int | None,
+    cubic: int | None,
     as_json: bool,
 ) -> None:
     """Fit a model to several volumes, print the tables, write the result and a picture of each volume."""
     began = time.perf_counter()
-    study = build_study(load_model(model), shells)
+    study = build_study(load_model(model), shells, cubic=cubic)
+    refuse_cubic(study.model, study.third_order is not None)
     target = output or Path(f"{study.model.path.stem}_fit.nc")
     pictures = [picture_path(target, i) for i in range(1, len(volumes) + 1)]
     check_output(target, *pictures, inputs=[*volumes, *study.inputs])

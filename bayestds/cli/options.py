@@ -17,6 +17,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout,
 Shells = Annotated[int | None, typer.Option(min=1, help="Neighbour shells, instead of the model's.")]
 
 
+Cubic = Annotated[
+    int | None,
+    typer.Option(min=0, help="Neighbour shells with third-order constants, instead of the model's; 0: none."),
+]
+
+
 def positive(value: float | None) -> float | None:
     """Refuse a number that is not positive."""
     if value is not None and not (math.isfinite(value) and value > 0):

@@ -11,6 +11,7 @@ import xarray as xr
 from bayestds.cli.assemble import build_study
 from bayestds.cli.beam import make_beamline, scattering_factors
 from bayestds.config import parse_model
+from bayestds.diagnostics.dataset import CUBIC
 from bayestds.diagnostics.draws import ForceConstantDraws
 from bayestds.errors import BayesTDSError, InstabilityError, ResultError
 from bayestds.inference.noise import FitData
@@ -39,8 +40,8 @@ Predict = Callable[[np.ndarray], Prediction]
 def make_predictor(tree: xr.DataTree, path: Path, found: ForceConstantDraws) -> Predict:
     """A function from force constants (n_irreducible,) to the volume that a result was fitted to.
 
-    Radiation and instrument are those of the model that the result holds; the scale is the best one, the
-    strengths of a background those of the fit.
+    Radiation and instrument are those of the model that the result holds; the scale is the best one,
+    third-order constants and strengths of a background those of the fit.
 
     Args:
         tree: the result.
@@ -54,11 +55,11 @@ def make_predictor(tree: xr.DataTree, path: Path, found: ForceConstantDraws) -> 
         raise ResultError(
             f"{path} is a fit to several volumes.", "Only one volume is predicted.", "Fit one volume alone."
         )
-    problem, strengths = _problem(tree, path, found)
+    problem, others = _problem(tree, path, found)
     bare = problem.forward_model()
 
     def predict(values: np.ndarray) -> Prediction:
-        location = jnp.asarray(np.append(values, strengths))
+        location = jnp.asarray(np.append(values, others))
         if not bool(stable(bare, location)):
             raise InstabilityError(
                 "The crystal is unstable with these force constants.",
@@ -74,7 +75,7 @@ def make_predictor(tree: xr.DataTree, path: Path, found: ForceConstantDraws) -> 
 
 
 def _problem(tree: xr.DataTree, path: Path, found: ForceConstantDraws) -> tuple[Problem, np.ndarray]:
-    """What was fitted, as far as a prediction needs it, and the strengths of its background."""
+    """What was fitted, as far as a prediction needs it, and the parameters after the irreducible ones."""
     observed = tree["observed_data"].dataset
     try:
         model = parse_model(tree.attrs["model_text"], path.parent / f"{tree.attrs['model']}.toml")
@@ -103,7 +104,8 @@ def _problem(tree: xr.DataTree, path: Path, found: ForceConstantDraws) -> tuple[
         statistics=tree.attrs.get("statistics", study.model_statistics),
         points=points,
         instrument=beamline.instrument(q_points),
+        third_order=found.third_order,
     )
-    group = "background"
-    strengths = tree[group].dataset["value"].values if group in tree.children else np.zeros(0)
-    return problem, strengths
+    groups = [group for group in (CUBIC, "background") if group in tree.children]
+    others = [tree[group].dataset["value"].values for group in groups]
+    return problem, np.concatenate([np.zeros(0), *others])

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from bayestds.cli.output import number, print_background, print_json, print_table
+from bayestds.diagnostics.cubic import anharmonic_words
 from bayestds.diagnostics.dataset import POSTERIOR, read_result
 from bayestds.diagnostics.per_shell import INTERVAL, RULE
 from bayestds.diagnostics.summary import summary_record
@@ -24,32 +25,19 @@ def summary(path: Path, as_json: bool) -> None:
 def print_summary(title: str, record: dict[str, Any]) -> None:
     """Print a summary as tables and words."""
     sampled = record["kind"] == POSTERIOR
-    rows = []
-    for name, c in record["ifcs"].items():
-        row = [name, str(c["shell"]), number(c["mean"]), number(c["sd"], 6)]
-        row += [] if sampled else [number(c["clustered_sd"], 6)]
-        row += [f"{number(c['interval_low'])} .. {number(c['interval_high'])}"]
-        row += [number(c["contraction"], 6), number(c["information"], 1), number(c["signal_to_noise"], 1)]
-        if c["r_hat"] is not None:
-            row += [number(c["r_hat"], 3), number(c["ess_bulk"], 0), number(c["ess_tail"], 0)]
-        rows.append(row)
-    columns = ["IFC", "shell", "mean" if sampled else "value", "sd"] + ([] if sampled else ["clustered sd"])
-    columns += [f"{INTERVAL:.0%} interval", "contraction", "gain (nats)", "|mean| / sd"]
-    columns += ["R-hat", "bulk ESS", "tail ESS"][: len(rows[0]) - len(columns)]
-    print_table(f"{title} (eV/Å²)", columns, rows)
+    _print_constants(f"{title} (eV/Å²)", record["ifcs"], sampled)
+    if record["cubic"]:
+        _print_constants("Third-order force constants (eV/Å³)", record["cubic"], sampled)
     print_background(record["background"])
     if (noise := record["learned_noise"]) is not None:
         interval = f"{noise['interval_low']:.2g} .. {noise['interval_high']:.2g}"
         print(f"Relative noise that was learned: {noise['value']:.3g}, {INTERVAL:.0%} interval {interval}")
-    print_table(
-        "By shell",
-        ("shell", "verdict", "contraction", "gain (nats)", "in words"),
-        [
-            (shell, s["verdict"], number(s["contraction"], 6), number(s["information"], 1), s["words"])
-            for shell, s in record["shells"].items()
-        ],
-    )
+    _print_shells("By shell", record["shells"])
+    if record["cubic"]:
+        _print_shells("Third order by shell", record["cubic_shells"])
     print(RULE)
+    for sentence in anharmonic_words(record["anharmonicity"]):
+        print(sentence)
     print(f"The overall stiffness is uncertain by {record['stiffness_error']:.2g} of itself.")
     for kind in ("sloppy", "stiff"):
         if record[kind]:
@@ -62,6 +50,35 @@ def print_summary(title: str, record: dict[str, Any]) -> None:
     if sampled and record["method"] == "nuts":
         print(f"Divergent trajectories: {record['divergences']}.")
     print(f"Point fit: {record['message']}")
+
+
+def _print_constants(title: str, constants: dict[str, dict[str, Any]], sampled: bool) -> None:
+    """Print the table of the constants of one order."""
+    rows = []
+    for name, c in constants.items():
+        row = [name, str(c["shell"]), number(c["mean"]), number(c["sd"], 6)]
+        row += [] if sampled else [number(c["clustered_sd"], 6)]
+        row += [f"{number(c['interval_low'])} .. {number(c['interval_high'])}"]
+        row += [number(c["contraction"], 6), number(c["information"], 1), number(c["signal_to_noise"], 1)]
+        if c["r_hat"] is not None:
+            row += [number(c["r_hat"], 3), number(c["ess_bulk"], 0), number(c["ess_tail"], 0)]
+        rows.append(row)
+    columns = ["IFC", "shell", "mean" if sampled else "value", "sd"] + ([] if sampled else ["clustered sd"])
+    columns += [f"{INTERVAL:.0%} interval", "contraction", "gain (nats)", "|mean| / sd"]
+    columns += ["R-hat", "bulk ESS", "tail ESS"][: len(rows[0]) - len(columns)]
+    print_table(title, columns, rows)
+
+
+def _print_shells(title: str, shells: dict[str, dict[str, Any]]) -> None:
+    """Print the verdicts on the shells of one order."""
+    print_table(
+        title,
+        ("shell", "verdict", "contraction", "gain (nats)", "in words"),
+        [
+            (shell, s["verdict"], number(s["contraction"], 6), number(s["information"], 1), s["words"])
+            for shell, s in shells.items()
+        ],
+    )
 
 
 def _direction(direction: dict[str, Any]) -> str:

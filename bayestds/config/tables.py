@@ -71,6 +71,9 @@ class ForceConstants(Section):
     shells: Annotated[Integer, Field(gt=0)] = Field(description="a positive number of neighbour shells")
     shell_tolerance: Positive = Field(default=1e-3, description="a positive difference of distances in Å")
     invariance: Invariance = Field(default="none", description="none, rotation, huang or both")
+    cubic_shells: Annotated[Integer, Field(ge=0)] = Field(
+        default=0, description="a number of neighbour shells with third-order force constants, 0 for none"
+    )
 
 
 class IFCSet(Section):
@@ -204,6 +207,9 @@ class Priors(Section):
     scales: tuple[Positive, ...] | None = Field(default=None, description="positive numbers by shell, eV/Å²")
     scale: Positive = Field(default=1.0, description="a positive number in eV/Å², for the first shell")
     decay: Positive = Field(default=0.4, description="a positive factor from one shell to the next")
+    cubic_scale: Positive = Field(
+        default=30.0, description="a positive number in eV/Å³, for third-order constants of the first shell"
+    )
 
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> "Priors":
@@ -228,6 +234,7 @@ class Fit(Section):
     trend: bool = Field(default=False, strict=True, description="true for constants linear in temperature")
     trend_scale: Positive = Field(default=0.05, description="a positive share of the prior, per 100 K")
     tolerance: Positive = Field(default=1e-4, description="a positive tolerance of log-intensity")
+    memory: Positive = Field(default=32.0, description="MiB for the points that are evaluated at once")
 
 
 class ModelFile(Section):

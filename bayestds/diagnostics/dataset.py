@@ -13,6 +13,7 @@ import xarray as xr
 from arviz_base import dict_to_dataset
 from scipy.special import logsumexp
 
+from bayestds.diagnostics.cubic_group import cubic_group
 from bayestds.errors import ResultError
 from bayestds.inference.joint import JointFit
 from bayestds.inference.nuts import Draws
@@ -37,6 +38,9 @@ BACKGROUND_UNITS = "forward scattering of a primitive cell; Compton scattering 1
 IFCS = "ifcs"
 """Variable of the irreducible force constants in the groups of a posterior."""
 
+CUBIC = "cubic"
+"""Group of the third-order force constants, and their variable in the groups of a posterior."""
+
 REQUIRED = (
     "value",
     "standard_error",
@@ -55,8 +59,9 @@ def point_fit_tree(
     axes: tuple[np.ndarray, np.ndarray, np.ndarray],
     columns: dict[str, np.ndarray],
     attributes: dict[str, Any],
+    cubic_columns: dict[str, np.ndarray] | None = None,
 ) -> xr.DataTree:
-    """Data tree of a point fit: the groups point_fit, observed_data, constant_data, and background if any.
+    """Data tree of a point fit: point_fit, observed_data, constant_data, and background and cubic if any.
 
     Args:
         problem: what was fitted.
@@ -64,6 +69,7 @@ def point_fit_tree(
         axes: h, k, l of the voxels.
         columns: further values by irreducible constant, (n_irreducible,) each, such as the start.
         attributes: of the root: the model file, the command, and so on.
+        cubic_columns: further values by third-order constant, (n_cubic,) each.
     """
     groups = {
         POINT_FIT: _constants(problem, fit, columns),
@@ -72,6 +78,8 @@ def point_fit_tree(
     }
     if problem.instrument is not None and len(fit.background):
         groups["background"] = _background(problem.instrument, fit.background, fit.background_standard_error)
+    if problem.third_order is not None:
+        groups[CUBIC] = cubic_group(problem, fit, cubic_columns or {})
     tree = xr.DataTree.from_dict(groups)
     tree.attrs = _origin(fit) | {"residual_rms": fit.residual_rms, "log_scale": fit.log_scale, **attributes}
     return tree
@@ -159,17 +167,23 @@ def posterior_tree(
 
     by_point, by_star = {"log_intensity": ["point"]}, {"log_intensity": ["star"]}
     by_constant = {IFCS: ["irreducible"], "shrinkage_shell": ["shell_number"], "background": ["term"]}
+    by_constant |= {CUBIC: ["third_order"]}
     if "background" in fitted.children:
         labels["term"] = fitted["background"]["term"].values
+    if CUBIC in fitted.children:
+        labels["third_order"] = fitted[CUBIC]["third_order"].values
     # A variable cannot have the name of its dimension, and an offset only serves the sampler.
     sites = {
         IFCS if name == "irreducible" else name: values
         for name, values in draws.sites.items()
-        if name != "background_offset"
+        if name not in ("background_offset", "cubic_offset")
     }
+    prior_sites = {IFCS: predictions.prior[None]}
+    if predictions.prior_cubic is not None:
+        prior_sites[CUBIC] = predictions.prior_cubic[None]
     groups = {
         POSTERIOR: group(sites, by_constant, "eV/Å²").assign_coords(shell=fit["shell"]),
-        "prior": group({IFCS: predictions.prior[None]}, by_constant, "eV/Å²"),
+        "prior": group(prior_sites, by_constant, "eV/Å²"),
         "posterior_predictive": group(
             {"log_intensity": predictions.replicated}, by_point, UNITS, predictions.replicated_draws
         ),
@@ -182,6 +196,8 @@ def posterior_tree(
     }
     for name in (POSTERIOR, "prior"):
         groups[name][IFCS].attrs["units"] = "eV/Å²"
+        if CUBIC in groups[name]:
+            groups[name][CUBIC].attrs["units"] = "eV/Å³"
     if "background" in draws.sites:
         groups[POSTERIOR]["background"].attrs["units"] = BACKGROUND_UNITS
     if draws.statistics:
@@ -200,15 +216,15 @@ def shells_of(tree: xr.DataTree) -> int:
     return int(fixed["n_shells"] if "n_shells" in fixed else tree[POINT_FIT].dataset["shell"].max())
 
 
-def chain_diagnostics(tree: xr.DataTree) -> dict[str, np.ndarray]:
-    """R-hat, bulk and tail effective sample size of each constant, (n_irreducible,); empty without chains."""
+def chain_diagnostics(tree: xr.DataTree, variable: str = IFCS) -> dict[str, np.ndarray]:
+    """R-hat, bulk and tail effective sample size of each constant; empty without chains."""
     if "sample_stats" not in tree.children:
         return {}
     from arviz_stats import ess, rhat  # half a second that only a posterior needs
 
-    draws = tree[POSTERIOR].dataset[[IFCS]]
+    draws = tree[POSTERIOR].dataset[[variable]]
     found = {"r_hat": rhat(draws), "ess_bulk": ess(draws), "ess_tail": ess(draws, method="tail")}
-    return {name: values[IFCS].values for name, values in found.items()}
+    return {name: values[variable].values for name, values in found.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,10 +261,12 @@ def pareto_shape(log_ratios: np.ndarray) -> float:
 
 
 def _constants(problem: Problem, fit: PointFit, columns: dict[str, np.ndarray]) -> xr.Dataset:
+    n = len(fit.irreducible)
+    covariance = fit.covariance[:n, :n]
     data = {
         "value": fit.irreducible,
-        "standard_error": np.sqrt(np.diag(fit.covariance)),
-        "covariance": fit.covariance,
+        "standard_error": np.sqrt(np.diag(covariance)),
+        "covariance": covariance,
         "prior_scale": problem.prior_scales,
         "self_coefficients": problem.irreducible.self_coefficients,
         "shell": problem.irreducible.shells,

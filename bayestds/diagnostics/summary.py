@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayestds.diagnostics.cubic import cubic_record
 from bayestds.diagnostics.dataset import POINT_FIT, POSTERIOR, chain_diagnostics
 from bayestds.diagnostics.draws import mean_and_covariance, posterior_draws
 from bayestds.diagnostics.per_shell import (
@@ -39,7 +40,23 @@ ANHARMONIC = (
     "real or molecular-dynamics volume. The clustered ones allow for residuals that are correlated within a "
     "Brillouin zone, not for a shift common to all zones."
 )
-"""Of any other volume with noise."""
+"""Of any other volume with noise, from a harmonic fit."""
+
+THIRD_ORDER = (
+    "Third-order constants are part of the fit, to first order: standard errors no longer exclude the bias "
+    "that their leading effect brings into the second-order ones. They do exclude what remains: second-order "
+    "effects of cubic and first-order effects of quartic constants are absorbed in second-order constants "
+    "that are effective ones at this temperature. The clustered errors allow for residuals that are "
+    "correlated within a Brillouin zone, not for a shift common to all zones."
+)
+"""The same where third-order constants were fitted."""
+
+
+def error_words(noise: str, cubic: bool) -> str:
+    """What standard errors mean and leave out, by the kind of noise and whether third order was fitted."""
+    if noise == "ensemble":
+        return ENSEMBLE
+    return THIRD_ORDER if cubic else ANHARMONIC
 
 
 def summary_record(tree: xr.DataTree) -> dict[str, Any]:
@@ -65,6 +82,7 @@ def summary_record(tree: xr.DataTree) -> dict[str, Any]:
         "shells": {str(number): asdict(shell) for number, shell in shells.items()},
         "stiffness_error": stiffness,
         **_combinations(names, fit, covariance),
+        **cubic_record(tree, stiffness),
         "background": _background(tree),
         "learned_noise": _learned_noise(tree),
         "divergences": int(tree["sample_stats"]["diverging"].sum()) if chains else 0,
@@ -146,7 +164,7 @@ def _combinations(names: tuple[str, ...], fit: xr.Dataset, covariance: np.ndarra
 def chain_warnings(record: dict[str, Any]) -> list[str]:
     """What a reader of the record of a posterior should know about its draws."""
     found = []
-    constants = record["ifcs"].values()
+    constants = [*record["ifcs"].values(), *record["cubic"].values()]
     if any(constant["r_hat"] is not None for constant in constants):
         r_hat = max(constant["r_hat"] for constant in constants)
         smallest = min(min(constant["ess_bulk"], constant["ess_tail"]) for constant in constants)

@@ -107,8 +107,12 @@ def compression_error(target: Target, compressed: Compressed, draws: Draws) -> f
 
 def _parameters(target: Target, sites: dict[str, np.ndarray]) -> Float[np.ndarray, "n n_parameters"]:
     """The parameters of the forward model among the sites."""
-    names = ["irreducible", *(["background"] if has_background(target.forward) else [])]
-    return np.concatenate([sites[name] for name in names], axis=1)
+    kinds = {
+        "irreducible": True,
+        "cubic": target.forward.n_cubic > 0,
+        "background": has_background(target.forward),
+    }
+    return np.concatenate([sites[name] for name, used in kinds.items() if used], axis=1)
 
 
 def _draws(target: Target, n: int, seed: int) -> Float[np.ndarray, "n n_parameters"]:
@@ -157,7 +161,8 @@ def _at_rows(
     )
     part = problem.some_rows(rows)
     exact = part.forward_model(direct_engine(part, rows))
-    exact = replace(exact, background_slope=target.forward.background_slope)
+    given = target.forward
+    exact = replace(exact, background_slope=given.background_slope, cubic_slope=given.cubic_slope)
     # What the engines of both differ by at the fit is nothing that the data say.
     here = log_intensity(exact, jnp.asarray(location))
     observed = FitData(here + basis[rows] @ best, data.weight[rows], data.learned, compression=compression)

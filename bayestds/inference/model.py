@@ -93,7 +93,8 @@ class Noise:
 def scattering_posterior(forward: ForwardModel, data: FitData, prior: Prior, noise: Noise) -> None:
     """NumPyro model: the posterior of the irreducible IFCs within the stable region, and nothing outside it.
 
-    Sites: those of the prior, and of :func:`observe`.
+    Sites: those of the prior, and of :func:`observe`; with third-order constants ``cubic`` (n_cubic,) in
+    eV/Å³, and ``cubic_offset``, its coordinates.
 
     Args:
         forward: crystal, temperature and Q points.
@@ -101,11 +102,15 @@ def scattering_posterior(forward: ForwardModel, data: FitData, prior: Prior, noi
         prior: of the force constants.
         noise: what is not known of the noise.
     """
-    observe(forward, data, sample_irreducible(prior), noise)
+    constants = sample_irreducible(prior)
+    if prior.cubic_scales is not None:
+        cubic = _sample_following("cubic", prior.cubic_scales, forward.cubic_slope, constants)
+        constants = jnp.append(constants, cubic)
+    observe(forward, data, constants, noise)
 
 
 def observe(
-    forward: ForwardModel, data: FitData, irreducible: Float[Array, " n_irreducible"], noise: Noise
+    forward: ForwardModel, data: FitData, constants: Float[Array, " n_constants"], noise: Noise
 ) -> None:
     """Part of a NumPyro model: the likelihood of a volume, and the sites of its noise, scale and background.
 
@@ -119,12 +124,15 @@ def observe(
     Args:
         forward: crystal, temperature and Q points.
         data: what was observed.
-        irreducible: eV/Å².
+        constants: φ in eV/Å², and γ in eV/Å³ if the crystal has third-order constants.
         noise: what is not known of the noise.
     """
-    parameters = irreducible
+    parameters = constants
     if has_background(forward):
-        parameters = jnp.append(irreducible, _sample_background(forward, irreducible))
+        assert forward.instrument is not None
+        scales = forward.instrument.scales
+        background = _sample_following("background", scales, forward.background_slope, constants)
+        parameters = jnp.append(constants, background)
     log_intensity, stable, _ = stable_log_intensity(forward, parameters, data.log_intensity)
     numpyro.factor("stable", jnp.where(stable, 0.0, -jnp.inf))
     level = None
@@ -144,19 +152,15 @@ def observe(
     numpyro.factor("log_likelihood", jnp.where(stable, density, 0.0))
 
 
-def _sample_background(
-    forward: ForwardModel, irreducible: Float[Array, " n_irreducible"]
-) -> Float[Array, " n_terms"]:
-    """Strengths of the background, in coordinates that follow the constants."""
-    assert forward.instrument is not None
-    scales = forward.instrument.scales
+def _sample_following(
+    name: str, scales: Float[Array, " n"], slope: Float[Array, "n n_others"] | None, others: Array
+) -> Float[Array, " n"]:
+    """A site with normal priors about 0, sampled in coordinates ``{name}_offset`` that follow other sites."""
     flat = dist.ImproperUniform(dist.constraints.real_vector, (), scales.shape)
-    offset = numpyro.sample("background_offset", flat)
-    strengths = (
-        offset if forward.background_slope is None else offset + forward.background_slope @ irreducible
-    )
-    numpyro.factor("background_prior", dist.Normal(0.0, scales).log_prob(strengths).sum())
-    return numpyro.deterministic("background", strengths)
+    offset = numpyro.sample(f"{name}_offset", flat)
+    values = offset if slope is None else offset + slope @ others
+    numpyro.factor(f"{name}_prior", dist.Normal(0.0, scales).log_prob(values).sum())
+    return numpyro.deterministic(name, values)
 
 
 def has_background(forward: ForwardModel) -> bool:

@@ -69,16 +69,18 @@ class PointFit:
     """Result of a point fit.
 
     Attributes:
-        irreducible: (n_irreducible,) eV/Å².
-        precision: (n_irreducible, n_irreducible) Fisher information plus prior precision, Å⁴/eV².
-            Strengths of a background are marginalised.
-        covariance: its inverse, eV²/Å⁴.
+        irreducible: (n_irreducible,) φ, eV/Å².
+        cubic: (n_cubic,) γ, eV/Å³; none of a harmonic crystal.
+        precision: (n_constants, n_constants) Fisher information plus prior precision of φ and γ together,
+            Å⁴/eV² for φ. Strengths of a background are marginalised.
+        covariance: its inverse, eV²/Å⁴ for φ.
         background: (n_terms,) strengths of the background.
         parameter_precision: (n_parameters, n_parameters) of force constants and strengths together.
         log_intensity: (n_q,) fitted, at the best scale.
         residual: (n_q,) observed minus fitted log intensity; of counts, their relative difference.
         weight: (n_q,) inverse variance of each; relative ones if the noise is learned.
-        derivative: (n_q, n_irreducible) of the log intensities at the fit, Å²/eV, where the strengths follow.
+        derivative: (n_q, n_constants) of the log intensities at the fit, Å²/eV for φ, where the strengths
+            follow.
         log_scale: logarithm of the overall scale.
         noise_variance: factor on 1 / weight that makes it a variance; 1 unless the noise was learned.
         residual_rms: weighted rms of the residual.
@@ -90,6 +92,7 @@ class PointFit:
     """
 
     irreducible: np.ndarray
+    cubic: np.ndarray
     precision: np.ndarray
     covariance: np.ndarray
     background: np.ndarray
@@ -108,9 +111,14 @@ class PointFit:
     forward: ForwardModel
 
     @property
+    def irreducible_precision(self) -> np.ndarray:
+        """Precision (n_irreducible, n_irreducible) of φ alone, where γ is marginalised as well, Å⁴/eV²."""
+        return marginal_precision(self.precision, len(self.irreducible))
+
+    @property
     def background_standard_error(self) -> np.ndarray:
         """Of the strengths (n_terms,); NaN where the crystal is unstable."""
-        n = len(self.irreducible)
+        n = len(self.precision)
         if not np.isfinite(self.covariance).all():
             return np.full(len(self.background), np.nan)
         return np.sqrt(np.diag(np.linalg.inv(self.parameter_precision))[n:])
@@ -153,29 +161,40 @@ def _round(
 def point_fit(
     problem: Problem, start: np.ndarray, progress: Callable[[str], None] = lambda message: None
 ) -> PointFit:
-    """Maximum of the posterior, with its curvature.
+    """Maximum of the posterior, with its curvature; of third-order constants, once the others are found.
 
     Args:
         problem: data, crystal and priors.
         start: (n_irreducible,) eV/Å²; may be unstable.
         progress: called with a line of text before every round.
     """
+    if problem.third_order is not None:
+        return with_cubic(problem, point_fit(problem.harmonic, start, progress), progress)
     history: list[np.ndarray] = []
-    location = _first_stage(problem, _with_background(problem, start), history, progress)
+    location = _first_stage(problem, _completed(problem, start), history, progress)
     return _second_stage(problem, location, history, progress)
+
+
+def with_cubic(
+    problem: Problem, harmonic: PointFit, progress: Callable[[str], None] = lambda message: None
+) -> PointFit:
+    """The maximum with third-order constants, from the fit of the same problem without them."""
+    none = np.zeros(problem.third_order.n_cubic if problem.third_order else 0)
+    location = jnp.asarray(np.concatenate([harmonic.irreducible, none, harmonic.background]))
+    return _second_stage(problem, location, [], progress)
 
 
 def refine(
     problem: Problem, start: np.ndarray, progress: Callable[[str], None] = lambda message: None
 ) -> PointFit:
     """The same from a start near the maximum: all Q points from the beginning."""
-    return _second_stage(problem, _with_background(problem, start), [], progress)
+    return _second_stage(problem, _completed(problem, start), [], progress)
 
 
-def _with_background(problem: Problem, start: np.ndarray) -> Array:
-    """Force constants, followed by a background of 0."""
-    n_terms = len(problem.parameter_scales) - len(start)
-    return jnp.append(jnp.asarray(start, dtype=float), jnp.zeros(n_terms))
+def _completed(problem: Problem, start: np.ndarray) -> Array:
+    """Irreducible force constants, followed by 0 for all other parameters."""
+    n_others = len(problem.parameter_scales) - len(start)
+    return jnp.append(jnp.asarray(start, dtype=float), jnp.zeros(n_others))
 
 
 def _first_stage(
@@ -240,15 +259,19 @@ def _record(
         progress(f"{stage}: residual rms {here.residual_rms:.2g}, {distance:.2g} standard errors to go")
 
 
-def background_slope(precision: np.ndarray, n_irreducible: int) -> np.ndarray:
-    """db/dφ = -H_bb⁻¹ H_bφ (n_terms, n_irreducible), by which the best strengths follow the constants.
+def slope_of_rest(precision: np.ndarray, n: int) -> np.ndarray:
+    """dy/dx = -H_yy⁻¹ H_yx (n_parameters - n, n), by which the best of the last parameters follow the first.
 
     Args:
-        precision: H (n_parameters, n_parameters), of the constants φ and then the strengths b.
-        n_irreducible: number of constants.
+        precision: H (n_parameters, n_parameters), of the first parameters x and then the others y.
+        n: number of the first.
     """
-    n = n_irreducible
     return -np.linalg.solve(precision[n:, n:], precision[n:, :n])
+
+
+def marginal_precision(precision: np.ndarray, n: int) -> np.ndarray:
+    """Precision (n, n) of the first parameters, whatever the others are: what is left where these follow."""
+    return precision[:n, :n] + precision[:n, n:] @ slope_of_rest(precision, n)
 
 
 def result_at(
@@ -266,22 +289,22 @@ def result_at(
         forward: with the engine used last.
         problem: what was fitted.
         data: its data, free of the truncation error of the engine.
-        location: (n_parameters,) force constants in eV/Å², and strengths of the background.
+        location: (n_parameters,) φ in eV/Å², γ in eV/Å³, and strengths of the background.
         converged: whether it is a maximum.
         truncation: of the engine, at the location.
         history: of the rounds.
     """
     here = curvature(forward, data, location, jnp.asarray(problem.parameter_scales))
     is_stable = bool(stable(forward, location))
-    n = problem.irreducible.n_irreducible
+    n, first = forward.n_constants, forward.n_irreducible
     total = np.asarray(here.newton.precision)
-    follow = background_slope(total, n)
-    # What is left of H where the strengths follow is the marginal precision.
-    precision = total[:n, :n] + total[:n, n:] @ follow
+    follow = slope_of_rest(total, n)
+    precision = marginal_precision(total, n)
     covariance = np.linalg.inv(precision) if is_stable else np.full_like(precision, np.nan)
     derivative = np.asarray(here.derivative)
     return PointFit(
-        irreducible=np.asarray(location[:n]),
+        irreducible=np.asarray(location[:first]),
+        cubic=np.asarray(location[first:n]),
         precision=precision,
         covariance=covariance,
         background=np.asarray(location[n:]),
@@ -296,6 +319,6 @@ def result_at(
         converged=converged,
         message=verdict(here.newton, converged, is_stable, MAX_ROUNDS),
         truncation=truncation,
-        history=np.column_stack([history[:, :n], history[:, -1]]),
+        history=np.column_stack([history[:, :first], history[:, -1]]),
         forward=forward,
     )

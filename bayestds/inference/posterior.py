@@ -19,7 +19,7 @@ from bayestds.inference.model import (
 )
 from bayestds.inference.noise import FitData, shifted
 from bayestds.inference.nuts import Draws, Sampling, run_nuts
-from bayestds.inference.point_fit import PointFit, background_slope
+from bayestds.inference.point_fit import PointFit, slope_of_rest
 from bayestds.inference.priors import Prior, shrinkage_shapes
 from bayestds.inference.problem import Problem
 from bayestds.scattering.forward import ForwardModel, stable
@@ -59,26 +59,44 @@ def make_target(problem: Problem, fit: PointFit, prior: Prior, noise: Noise | No
         noise: what is not known of the noise; by default the noise is normal, without a floor.
     """
     noise = noise or Noise()
-    coordinates = {"irreducible": (jnp.asarray(fit.irreducible), standard_unit(fit.precision))}
+    coordinates = constant_coordinates(fit)
     coordinates |= noise_coordinates(problem, fit, noise) | background_coordinates(fit)
     data = shifted(problem.data, fit.truncation.offset)
     return Target(coordinates, following(fit), data, prior, noise)
 
 
 def following(fit: PointFit) -> ForwardModel:
-    """The forward model of a fit, in which the coordinates of the background follow the constants."""
-    if not len(fit.background):
-        return fit.forward
-    slope = background_slope(fit.parameter_precision, len(fit.irreducible))
-    return replace(fit.forward, background_slope=jnp.asarray(slope))
+    """The forward model of a fit, in which the coordinates of each kind of parameters follow those before."""
+    forward = fit.forward
+    if len(fit.cubic):
+        slope = slope_of_rest(fit.precision, len(fit.irreducible))
+        forward = replace(forward, cubic_slope=jnp.asarray(slope))
+    if len(fit.background):
+        slope = slope_of_rest(fit.parameter_precision, len(fit.precision))
+        forward = replace(forward, background_slope=jnp.asarray(slope))
+    return forward
+
+
+def constant_coordinates(fit: PointFit) -> Coordinates:
+    """Location and unit of the sites of the force constants, near their point fit.
+
+    With those of :func:`following`, they whiten both orders together: a block of a Cholesky factor each.
+    """
+    found = {"irreducible": (jnp.asarray(fit.irreducible), standard_unit(fit.irreducible_precision))}
+    if len(fit.cubic):
+        n = len(fit.irreducible)
+        location = fit.cubic - slope_of_rest(fit.precision, n) @ fit.irreducible
+        found["cubic_offset"] = (jnp.asarray(location), standard_unit(fit.precision[n:, n:]))
+    return found
 
 
 def background_coordinates(fit: PointFit) -> Coordinates:
     """Location and unit of the site of a background, near its point fit."""
     if not len(fit.background):
         return {}
-    n = len(fit.irreducible)
-    location = fit.background - background_slope(fit.parameter_precision, n) @ fit.irreducible
+    n = len(fit.precision)
+    constants = np.append(fit.irreducible, fit.cubic)
+    location = fit.background - slope_of_rest(fit.parameter_precision, n) @ constants
     return {"background_offset": (jnp.asarray(location), standard_unit(fit.parameter_precision[n:, n:]))}
 
 

@@ -52,6 +52,7 @@ class Predictions:
         likelihood_draws: (m,) the draws that these belong to.
         prior: (n_prior, n_irreducible) draws from the prior within the stable region, eV/Å².
         prior_replicated: (n, n_q) log intensities of some of them.
+        prior_cubic: (n_prior, n_cubic) third-order constants of the same draws, eV/Å³; None without any.
     """
 
     stars: np.ndarray
@@ -61,6 +62,7 @@ class Predictions:
     likelihood_draws: np.ndarray
     prior: np.ndarray
     prior_replicated: np.ndarray
+    prior_cubic: np.ndarray | None = None
 
 
 def make_predictions(target: Target, draws: Draws, stars: np.ndarray, seed: int) -> Predictions:
@@ -84,6 +86,7 @@ def make_predictions(target: Target, draws: Draws, stars: np.ndarray, seed: int)
         many,
         prior["irreducible"],
         replicated_data(target, some, seed + 1).astype(np.float32),
+        prior.get("cubic"),
     )
 
 
@@ -112,6 +115,9 @@ def prior_sites(target: Target, n_draws: int, seed: int) -> Sites:
     rng = np.random.default_rng(seed)
     sites = {"irreducible": prior_draws(target.prior, target.forward, n_draws, seed)}
     n_found = len(sites["irreducible"])
+    if target.prior.cubic_scales is not None:
+        scales = np.asarray(target.prior.cubic_scales)
+        sites["cubic"] = rng.normal(0.0, scales, (n_found, len(scales)))
     if "log_relative_noise" in target.coordinates:
         sites["log_relative_noise"] = rng.normal(*LOG_NOISE, n_found)
     if "scale_offset" in target.coordinates:
@@ -195,10 +201,9 @@ def _expected(arguments: tuple, sites: dict[str, Array], keys: Array) -> Float[A
 
 
 def _parameters(values: dict[str, Array]) -> Float[Array, " n_parameters"]:
-    """Force constants, followed by the strengths of a background if there is one."""
-    if "background" not in values:
-        return values["irreducible"]
-    return jnp.append(values["irreducible"], values["background"])
+    """Force constants of both orders, followed by the strengths of a background, as far as there are any."""
+    found = [values[name] for name in ("irreducible", "cubic", "background") if name in values]
+    return jnp.concatenate(found)
 
 
 def _density(arguments: tuple, values: dict[str, Array], key: Array) -> dist.Distribution:

@@ -35,17 +35,22 @@ class Prior:
         shells: (n_irreducible,) int, from 1.
         family: shape of the density.
         n_shells: number of shells.
+        cubic_scales: (n_cubic,) eV/Å³, standard deviations of the normal prior of third-order constants.
     """
 
     scales: Float[Array, " n_irreducible"]
     shells: Int[Array, " n_irreducible"]
     family: Family = field(metadata={"static": True})
     n_shells: int = field(metadata={"static": True})
+    cubic_scales: Float[Array, " n_cubic"] | None = None
 
 
-def make_prior(scales: np.ndarray, shells: np.ndarray, family: Family = "normal") -> Prior:
-    """Prior from scales (n_irreducible,) in eV/Å² and the shell of each constant."""
-    return Prior(jnp.asarray(scales, dtype=float), jnp.asarray(shells), family, int(np.max(shells)))
+def make_prior(
+    scales: np.ndarray, shells: np.ndarray, family: Family = "normal", cubic_scales: np.ndarray | None = None
+) -> Prior:
+    """Prior from scales (n_irreducible,) in eV/Å², the shell of each constant, and scales of third order."""
+    cubic = None if cubic_scales is None else jnp.asarray(cubic_scales, dtype=float)
+    return Prior(jnp.asarray(scales, dtype=float), jnp.asarray(shells), family, int(np.max(shells)), cubic)
 
 
 def prior_standard_deviations(prior: Prior) -> Float[Array, " n_irreducible"]:

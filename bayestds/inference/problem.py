@@ -7,8 +7,9 @@ from jax import Array
 
 from bayestds.crystal.supercell import Supercell
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
+from bayestds.force_constants.third_order import ThirdOrderForceConstants
 from bayestds.inference.noise import FitData, subset
-from bayestds.scattering.exact import ExactEngine, make_engine
+from bayestds.scattering.exact import MEMORY, ExactEngine, make_engine
 from bayestds.scattering.expansion import Truncation, choose_engine, measure_truncation
 from bayestds.scattering.forward import (
     Deviation,
@@ -43,6 +44,9 @@ class Problem:
         points: (n_q, n_points, 3) r.l.u., over which the intensity of each Q point is averaged, anywhere in
             reciprocal space; None if it is that of the Q point, on a wave vector of the supercell.
         instrument: what the measured intensity has beyond the crystal's, None for nothing.
+        third_order: the parameters that follow the irreducible ones, None for a harmonic crystal.
+        cubic_scales: (n_cubic,) eV/Å³, standard deviations of their normal prior.
+        memory: bytes for the points that the forward model evaluates at once.
     """
 
     irreducible: IrreducibleForceConstants
@@ -57,18 +61,35 @@ class Problem:
     statistics: Statistics = "classical"
     points: np.ndarray | None = None
     instrument: Instrument | None = None
+    third_order: ThirdOrderForceConstants | None = None
+    cubic_scales: np.ndarray | None = None
+    memory: float | int = MEMORY
+
+    @property
+    def constant_scales(self) -> np.ndarray:
+        """Prior standard deviations (n_constants,) of the force constants of both orders."""
+        return (
+            self.prior_scales
+            if self.cubic_scales is None
+            else np.append(self.prior_scales, self.cubic_scales)
+        )
 
     @property
     def parameter_scales(self) -> np.ndarray:
         """Prior standard deviations (n_parameters,) of force constants and strengths of the background."""
         if self.instrument is None:
-            return self.prior_scales
-        return np.append(self.prior_scales, self.instrument.scales)
+            return self.constant_scales
+        return np.append(self.constant_scales, self.instrument.scales)
+
+    @property
+    def harmonic(self) -> "Problem":
+        """The same without third-order force constants."""
+        return replace(self, third_order=None, cubic_scales=None)
 
     def forward_model(self, engine: Engine | None = None) -> ForwardModel:
         """Forward model of the crystal and the instrument, without the deviation."""
         forward = make_forward_model(
-            self.irreducible, self.supercell, self.temperature, engine, self.statistics
+            self.irreducible, self.supercell, self.temperature, engine, self.statistics, self.third_order
         )
         return replace(forward, instrument=self.instrument)
 
@@ -111,6 +132,7 @@ def engine_for(bare: ForwardModel, problem: Problem, location: Array) -> Forward
         problem.scattering_factors,
         # Half the tolerance: the force constants will still move.
         problem.tolerance / 2,
+        problem.memory,
     )
     return bare.with_engine(engine)
 
@@ -130,10 +152,15 @@ def truncation_at(forward: ForwardModel, problem: Problem, location: Array) -> T
         covariance(forward, location),
         problem.scattering_factors,
     )
+    diffuse = log_intensity(replace(forward, instrument=None), location)
+    if forward.cubic is not None and found.offset.any():
+        # Where the direct form is affordable, it gives the error of the third-order term as well.
+        bare = replace(forward.with_engine(direct_engine(problem, np.arange(len(diffuse)))), instrument=None)
+        difference = np.asarray(log_intensity(bare, location) - diffuse)
+        found = Truncation(difference, difference)
     if forward.instrument is None:
         return found
-    diffuse = log_intensity(replace(forward, instrument=None), location)
-    strengths = location[problem.irreducible.n_irreducible :]
+    strengths = location[forward.n_constants :]
     direct, ours = (
         measured_log_intensity(forward.instrument, value, strengths)
         for value in (diffuse + found.offset, diffuse)

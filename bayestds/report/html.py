@@ -198,6 +198,7 @@ def _constants(tree: xr.DataTree, record: dict[str, Any], nodes: dict[str, xr.Da
         "more_tables": [
             tables.self_term_table(tree, mean, covariance),
             *tables.trend_table(tree),
+            *tables.cubic_tables(record),
             *tables.background_table(record),
             *tables.volume_table(nodes),
         ],

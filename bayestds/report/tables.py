@@ -35,12 +35,38 @@ class Table:
 
 def shell_table(record: dict[str, Any]) -> Table:
     """Verdict on each neighbour shell."""
+    return _shells("What the data say of each neighbour shell", record["shells"])
+
+
+def cubic_tables(record: dict[str, Any]) -> list[Table]:
+    """Third-order constants and the verdicts on their shells, where there are any."""
+    if not record["cubic"]:
+        return []
+    chains = any(one["r_hat"] is not None for one in record["cubic"].values())
+    columns = ["IFC", "shell", "mean" if record["kind"] == "posterior" else "value", "sd", "clustered sd"]
+    columns += ["95% interval", "contraction", "|mean| / sd"] + ["R-hat", "bulk ESS", "tail ESS"] * chains
+    rows = []
+    for name, c in record["cubic"].items():
+        places = decimals(c["sd"])
+        row = [name, str(c["shell"]), fixed(c["mean"], places), error(c["sd"]), error(c["clustered_sd"])]
+        row += [interval(c["interval_low"], c["interval_high"], places)]
+        row += [_contraction(c["contraction"]), number(c["signal_to_noise"])]
+        row += [fixed(c["r_hat"], 3), fixed(c["ess_bulk"], 0), fixed(c["ess_tail"], 0)] if chains else []
+        rows.append(row)
+    caption = "What the data say of the third order of each shell"
+    return [
+        Table("Third-order force constants, eV/Å³", columns, rows),
+        _shells(caption, record["cubic_shells"]),
+    ]
+
+
+def _shells(caption: str, shells: dict[str, dict[str, Any]]) -> Table:
     rows = [
         [shell, one["verdict"], _contraction(one["contraction"]), number(one["information"]), one["words"]]
-        for shell, one in record["shells"].items()
+        for shell, one in shells.items()
     ]
     columns = ["shell", "verdict", "contraction", "gain (nats)", "in words"]
-    return Table("What the data say of each neighbour shell", columns, rows, prose=(1, 4), marked=1)
+    return Table(caption, columns, rows, prose=(1, 4), marked=1)
 
 
 def constant_table(tree: xr.DataTree, record: dict[str, Any]) -> Table:

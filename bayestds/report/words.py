@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayestds.diagnostics.cubic import anharmonic_words
+from bayestds.diagnostics.dataset import CUBIC
 from bayestds.diagnostics.per_shell import listed
-from bayestds.diagnostics.summary import ANHARMONIC, ENSEMBLE, chain_warnings
+from bayestds.diagnostics.summary import chain_warnings, error_words
 from bayestds.report.chains import LEAST_BFMI, bfmi
 from bayestds.report.svg import SUPERSCRIPT
 
@@ -58,6 +60,7 @@ def verdict(tree: xr.DataTree, record: dict[str, Any]) -> list[Statement]:
     )
     found += [_shells(record), _constants(record), _stiffness(record)]
     found += _residuals(tree)
+    found += [Statement(NOTE, text) for text in anharmonic_words(record["anharmonicity"])]
     found += _chains(tree, record)
     if record["converged"]:
         found.append(Statement(GOOD, f"Point fit: {_sentence(record['message'])}"))
@@ -67,7 +70,8 @@ def verdict(tree: xr.DataTree, record: dict[str, Any]) -> list[Statement]:
 
 def caution(tree: xr.DataTree) -> str:
     """What the standard errors of a result mean, and leave out."""
-    return {"assumed": NO_NOISE, "ensemble": ENSEMBLE}.get(str(tree.attrs.get("noise")), ANHARMONIC)
+    noise = str(tree.attrs.get("noise"))
+    return NO_NOISE if noise == "assumed" else error_words(noise, CUBIC in tree.children)
 
 
 def _shells(record: dict[str, Any]) -> Statement:
@@ -152,7 +156,7 @@ def _volumes(tree: xr.DataTree) -> list[Statement]:
 
 
 def _chains(tree: xr.DataTree, record: dict[str, Any]) -> list[Statement]:
-    constants = list(record["ifcs"].values())
+    constants = [*record["ifcs"].values(), *record["cubic"].values()]
     if constants[0]["r_hat"] is None:
         k = record["pareto_k"]
         return (

@@ -22,7 +22,7 @@ from bayestds.lattice_dynamics.covariance import (
 from bayestds.lattice_dynamics.third_cumulant import CubicTerm, make_cubic_term
 from bayestds.precision import require_x64
 from bayestds.scattering import exact, points
-from bayestds.scattering.cubic import cubic_intensity
+from bayestds.scattering.cubic import anharmonic
 from bayestds.scattering.instrument import Instrument, measured_log_intensity
 from bayestds.units import BOLTZMANN
 
@@ -65,11 +65,12 @@ class ForwardModel:
         instrument: what the measured intensity has beyond the crystal's, None for nothing. Strengths of its
             background terms follow the irreducible constants, wherever these are given. The engine may have
             several points for each of its Q points.
-        background_slope: (n_terms, n_irreducible) by which a posterior's coordinates of the strengths follow
+        background_slope: (n_terms, n_constants) by which a posterior's coordinates of the strengths follow
             the constants; the intensity does not depend on it.
         masses: (n_atoms,) amu, with which atoms move by quantum statistics; None for classical ones.
         cubic: third-order force constants, whose values γ follow φ in the parameters; None for a harmonic
             crystal.
+        cubic_slope: (n_cubic, n_irreducible) by which a posterior's coordinates of γ follow φ, likewise.
     """
 
     basis: Float[Array, "n_pairs 3 3 n_irreducible"]
@@ -81,8 +82,9 @@ class ForwardModel:
     deviation: Deviation | None = None
     masses: Float[Array, " n_atoms"] | None = None
     instrument: Instrument | None = None
-    background_slope: Float[Array, "n_terms n_irreducible"] | None = None
+    background_slope: Float[Array, "n_terms n_constants"] | None = None
     cubic: CubicTerm | None = None
+    cubic_slope: Float[Array, "n_cubic n_irreducible"] | None = None
 
     @property
     def n_irreducible(self) -> int:
@@ -243,8 +245,11 @@ def _on_grid(
     if forward.cubic is None:
         return exact.log_intensity(engine, covariance)
     cubic = parameters[forward.n_irreducible : forward.n_constants]
-    more = cubic_intensity(engine, forward.cubic, cubic, covariance, forward.thermal_energy)
-    return exact.logarithm(exact.intensity(engine, covariance) + more)
+    parts = (
+        exact.harmonic(engine, covariance),
+        anharmonic(engine, forward.cubic, cubic, covariance, forward.thermal_energy),
+    )
+    return exact.logarithm(exact.sum_of_exponentials(engine, covariance, *parts))
 
 
 @jax.jit

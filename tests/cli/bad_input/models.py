@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.cli.bad_input.case import Case
+from tests.cli.bad_input.case import Case, nothing
 from tests.cli.tiny import MODEL
 
 GRID = MODEL[MODEL.index("[measurement.grid]") : MODEL.index("[fit]")]
@@ -77,7 +77,7 @@ MODELS = [
     ),
     wrong("grid backwards", "h = [-2, 2, 13]", "h = [2, -2, 13]", "measurement.grid.h", "[2, -2, 13]"),
     wrong("grid of no points", "h = [-2, 2, 13]", "h = [-2, 2, 0]", "measurement.grid.h", "positive integer"),
-    wrong("grid beyond the memory", GRID, HUGE, "99999 x 99999 x 99999", "7,450,357.1 GiB"),
+    wrong("grid beyond the memory", GRID, HUGE, "99999 x 99999 x 99999", "121,068,302.6 GiB"),
     wrong("grid not commensurate with the supercell", "h = [-2, 2, 13]", "h = [-2, 2, 12]", "supercell"),
     wrong("too few points", GRID, SMALL, "Only 3 irreducible points"),
     Case(
@@ -127,6 +127,44 @@ MODELS = [
         ),
         "fit wrong.toml",
         ("wrong.toml", "'Gd'", "-13.8i fm"),
+    ),
+    wrong(
+        "negative number of shells with third order",
+        "shells = 2\n",
+        "shells = 2\ncubic_shells = -1\n",
+        "force_constants.cubic_shells",
+        "-1",
+    ),
+    wrong("prior of third order that is negative", "[fit]", "[priors]\ncubic_scale = -30\n[fit]", "-30"),
+    wrong(
+        "third order in quantum statistics",
+        'statistics = "classical"',
+        "",
+        "cubic_shells",
+        "--cubic",
+        "quantum statistics",
+        command="fit wrong.toml --cubic 1",
+    ),
+    wrong(
+        "third order between wave vectors of the supercell",
+        'statistics = "classical"',
+        'statistics = "classical"\ncommensurate = false',
+        "third-order",
+        "wave vectors of the supercell only",
+        command="fit wrong.toml --cubic 1",
+    ),
+    wrong(
+        "third order in a fit of several volumes",
+        "shells = 2\n",
+        "shells = 2\ncubic_shells = 1\n",
+        "several volumes are harmonic",
+        command="fit wrong.toml a.nxs b.nxs",
+    ),
+    Case(
+        "third order beyond half the supercell",
+        nothing,
+        "fit tiny.toml --cubic 9",
+        ("9 shells", "supercell"),
     ),
     wrong("noise that is negative", "[fit]", "[fit]\nnoise = -0.1", "fit.noise", "-0.1"),
 ]

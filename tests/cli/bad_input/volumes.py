@@ -256,6 +256,12 @@ VOLUMES = [
         volume(attribute("/entry/bayestds", "configurations", 2.5), configurations=2),
         "configurations is 2.5",
     ),
+    Case(
+        "third order and a mean over configurations",
+        volume(configurations=50, statistics="classical"),
+        "fit tiny.toml bad.nxs --cubic 1",
+        ("tiny.toml", "bad.nxs", "50 independent configurations", "harmonic"),
+    ),
     wrong(
         "unknown statistics",
         volume(attribute("/entry/bayestds", "statistics", "Bose"), statistics="quantum"),
