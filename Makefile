@@ -6,10 +6,10 @@ CANDIDATES = $(PYTHON) python3.13 python3.12 python3.11
 SUITABLE = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 PIP_INSTALL = $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet
 
-.PHONY: help demo test coverage test-slow test-browser lint bench docs clean
+.PHONY: help demo test coverage test-slow test-browser lint bench bench-peers docs clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed ## fit the force constants of nickel, as in the paper, into demo/
 	@mkdir -p demo
@@ -34,6 +34,9 @@ lint: $(VENV)/.installed-test ## style, formatting and types
 
 bench: $(VENV)/.installed-test ## timings on this machine
 	$(VENV)/bin/python benchmarks/run.py
+
+bench-peers: $(VENV)/.installed-peers ## Euphonic, phonopy, dynasor and the algorithm of the paper beside bayestds
+	$(VENV)/bin/python benchmarks/peers.py
 
 docs: $(VENV)/.installed-docs ## the site of the documentation, into build/site/
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
@@ -65,6 +68,10 @@ $(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.installed-docs: pyproject.toml | $(VENV)/bin/python
 	$(PIP_INSTALL) -e '.[docs]'
 	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-peers: $(VENV)/.installed-test
+	$(PIP_INSTALL) -e '.[test,peers]'
+	@touch $@
 
 $(VENV)/.installed-browser: $(VENV)/.installed-test
 	$(PIP_INSTALL) -e '.[test,browser]'

@@ -5,11 +5,12 @@ import logging
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import Any, TypeVar
 
-from bayestds.errors import BayesTDSError, CampaignError, MissingPackageError
+from bayestds.errors import CampaignError, MissingPackageError
 from bayestds.memory import available_memory
 
 Job = TypeVar("Job")
@@ -59,8 +60,7 @@ def run_all(
         }
         try:
             for future in distributed.as_completed(list(futures), loop=client.loop):
-                name = futures[future]
-                yield name, future.result() if future.status == "finished" else _trouble(future)
+                yield futures[future], _result(future)
         finally:
             # Ended by Ctrl-C or by the caller; one that has ended is not moved by this.
             with suppress(Exception):
@@ -138,17 +138,19 @@ def _client(distributed: ModuleType, scheduler: str | None, workers: tuple[int, 
         yield client
 
 
-def _trouble(future: Any) -> BaseException:
-    """Why a run came to no end of its own."""
-    if future.status == "cancelled":
+def _result(future: Any) -> Any:
+    """What a run returned, or why it did not; waits once more where it was lost and is done again."""
+    try:
+        return future.result()
+    except CancelledError:
         return CampaignError(
             "The run was called off.", "The scheduler was lost, or somebody cancelled it.", "Start again."
         )
-    error = future.exception()
-    if isinstance(error, BayesTDSError) or type(error).__name__ != "KilledWorker":
-        return error
-    return CampaignError(
-        "The process that worked on it died, each time that it was tried.",
-        "Something ended it from outside: most often the system, because memory was short.",
-        "Use fewer --workers, or look into the log of the system; the same command tries again.",
-    )
+    except Exception as error:
+        if type(error).__name__ != "KilledWorker":
+            return error
+        return CampaignError(
+            "The process that worked on it died, each time that it was tried.",
+            "Something ended it from outside: most often the system, because memory was short.",
+            "Use fewer --workers, or look into the log of the system; the same command tries again.",
+        )

@@ -37,6 +37,7 @@ from bayestds.lattice_dynamics.displacements import covariance_root, displacemen
 from bayestds.scattering.exact import ExactEngine, make_engine
 from bayestds.scattering.expansion import choose_engine
 from bayestds.scattering.forward import (
+    ForwardModel,
     blocks,
     covariance,
     displacement_covariance,
@@ -74,6 +75,12 @@ class Case:
         """The periodic supercell."""
         return self.study.supercell()
 
+    def forward_model(self) -> ForwardModel:
+        """Without an engine; quantum statistics, as Euphonic and phonopy have."""
+        return make_forward_model(
+            self.study.irreducible, self.supercell, self.study.model_temperature, statistics="quantum"
+        )
+
     @property
     def primitive(self) -> np.ndarray:
         """The Q points (n_q, 3) in the reciprocal basis of the primitive cell."""
@@ -85,17 +92,17 @@ Call = Callable[[], Any]
 
 def ours(case: Case) -> tuple[Call, Call, Call]:
     """One shot, steady value, and steady value and gradient of a log-likelihood."""
-    study, supercell = case.study, case.supercell
+    supercell = case.supercell
     phi = jnp.asarray(case.phi)
 
     def engine(bare: Any) -> ExactEngine:
         return choose_engine(supercell, case.q_points, covariance(bare, phi))
 
     def one_shot() -> np.ndarray:
-        bare = make_forward_model(study.irreducible, supercell, study.model_temperature)
+        bare = case.forward_model()
         return np.asarray(jnp.exp(log_intensity(bare.with_engine(engine(bare)), phi)))
 
-    bare = make_forward_model(study.irreducible, supercell, study.model_temperature)
+    bare = case.forward_model()
     forward = bare.with_engine(engine(bare))
     value = log_intensity(forward, phi)
     data = FitData(value + 0.01, jnp.ones_like(value), learned=False)
@@ -110,20 +117,20 @@ def ours(case: Case) -> tuple[Call, Call, Call]:
 def accuracy(case: Case) -> float:
     """Largest error of ln I of the engine that the timings use, against the direct form, at 2,000 points."""
     rows = np.random.default_rng(0).permutation(len(case.q_points))[:2000]
-    bare = make_forward_model(case.study.irreducible, case.supercell, case.study.model_temperature)
+    bare = case.forward_model()
     direct = bare.with_engine(make_engine(case.supercell, case.q_points[rows]))
     return float(np.abs(np.log(ours(case)[1]()[rows]) - log_intensity(direct, case.phi)).max())
 
 
 def one_phonon(case: Case) -> np.ndarray:
     """Our one-phonon intensity, as a check that all programs compute the same crystal."""
-    forward = make_forward_model(case.study.irreducible, case.supercell, case.study.model_temperature)
+    forward = case.forward_model()
     at_k = displacement_covariance(forward, blocks(forward, jnp.asarray(case.phi)))
     return np.asarray(one_phonon_intensity(case.supercell, case.q_points, at_k))
 
 
 def euphonic(case: Case, folder: Path) -> tuple[Call, Call]:
-    """One-phonon structure factors of Euphonic with its C extension; classical intensities."""
+    """One-phonon intensities of Euphonic with its C extension."""
     from euphonic import ForceConstants, ureg
 
     read = ForceConstants.from_phonopy(
@@ -131,7 +138,7 @@ def euphonic(case: Case, folder: Path) -> tuple[Call, Call]:
     )
     arrays = read.crystal, read.force_constants, read.sc_matrix, read.cell_origins
     temperature = case.study.model_temperature * ureg("K")
-    kelvin = (BOLTZMANN * case.study.model_temperature) * ureg("eV")
+    twice_heat = (2 * BOLTZMANN * case.study.model_temperature) * ureg("eV")
     settings = {"use_c": True, "n_threads": machine()["cores"]}
     mesh, q_points = case.supercell.k_points, case.primitive
 
@@ -141,7 +148,8 @@ def euphonic(case: Case, folder: Path) -> tuple[Call, Call]:
         )
         modes = constants.calculate_qpoint_phonon_modes(q_points, **settings)
         found = modes.calculate_structure_factor(scattering_lengths={"Ni": 1 * ureg("bohr")}, dw=damping)
-        occupied = 2 * (kelvin / found.frequencies).to("").magnitude
+        # 2n + 1: scattering by creation and by annihilation of a phonon.
+        occupied = 1 / np.tanh((found.frequencies / twice_heat).to("").magnitude)
         return (found.structure_factors.to("bohr**2").magnitude * occupied).sum(axis=1)
 
     return lambda: evaluate(ForceConstants(*arrays)), partial(evaluate, read)
@@ -170,7 +178,7 @@ def dynasor(case: Case, folder: Path) -> Call:
     """Static structure factor by dynasor of configurations that our sampler drew."""
     from dynasor import Trajectory, compute_static_structure_factors
 
-    forward = make_forward_model(case.study.irreducible, case.supercell, case.study.model_temperature)
+    forward = case.forward_model()
     root = covariance_root(displacement_covariance(forward, blocks(forward, jnp.asarray(case.phi))))
     white = white_noise(jax.random.key(0), FRAMES, case.supercell.n_cells, case.study.crystal.n_atoms)
     moves = np.asarray(displacements(root, white, case.supercell.grid_shape)).reshape(FRAMES, -1, 3)

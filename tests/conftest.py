@@ -1,8 +1,17 @@
 """Settings for the whole test run; imported by every worker before any test or package module."""
 
+import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+# One worker compiles for all, and for the commands that tests run; not in the user's cache folder.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir(), f"bayestds-tests-{os.getuid()}"))
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import hypothesis
 import jax

@@ -9,7 +9,8 @@ from bayestds.crystal.supercell import Supercell
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.inference.noise import make_fit_data
 from bayestds.inference.problem import Problem
-from bayestds.scattering.grid import IrreducibleGrid, Mask, Observations, reduce_grid, voxel_mask
+from bayestds.scattering.averaging import Observations
+from bayestds.scattering.grid import IrreducibleGrid, Mask, reduce_grid, voxel_mask
 from bayestds.scattering.volume import make_volume
 from tests.brute_force import (
     PeriodicAtoms,

@@ -9,7 +9,7 @@ from bayestds.crystal.supercell import Supercell
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.inference.noise import make_fit_data
 from bayestds.inference.problem import Problem
-from bayestds.scattering.grid import average
+from bayestds.scattering.averaging import average
 from bayestds.scattering.simulation import simulate_volume
 from tests.brute_force import random_stable
 from tests.crystals import default_supercell, make_irreducible

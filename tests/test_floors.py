@@ -33,6 +33,8 @@ DOORS = {
     "arviz_stats": "bayestds.diagnostics.dataset",
     "arviz_plots": "bayestds.diagnostics.dataset",
     "jinja2": "bayestds.report.html",
+    "dask": "bayestds.campaign",
+    "distributed": "bayestds.campaign",
     "bayestds.config": "bayestds.cli",
 }
 """The one module, or the one package, that may import each of these."""

@@ -20,6 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         the exit code: 0, or 2 after one clear message for bad input.
     """
+    # JAX's compiler remarks on every program that it finds on disk (see `compiled.py`); its errors are shown.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         app(None if arguments is None else list(arguments), prog_name="bayestds")
     except SystemExit as finished:

@@ -33,7 +33,10 @@ def bayestds() -> None:
     """Interatomic force constants, with their uncertainty, from X-ray thermal diffuse scattering."""
     import jax
 
+    from bayestds.cli.compiled import keep_compiled_programs
+
     jax.config.update("jax_enable_x64", True)
+    keep_compiled_programs()
     for stream in (sys.stdout, sys.stderr):
         # Where Å does not exist (a C locale, a Windows pipe), a question mark is better than no table.
         if isinstance(stream, io.TextIOWrapper):

@@ -25,13 +25,21 @@ from bayestds.inference.priors import Prior, make_prior
 from bayestds.inference.problem import Problem
 from bayestds.io import read_volume
 from bayestds.memory import too_much
+from bayestds.scattering.averaging import Observations, average
 from bayestds.scattering.forward import Statistics, make_forward_model, stable
-from bayestds.scattering.grid import Mask, Observations, average
+from bayestds.scattering.grid import Mask
 from bayestds.scattering.sampled import SampledEngine, make_sampled_engine
 from bayestds.scattering.simulation import simulate_volume
+from bayestds.scattering.slabs import SLAB_BYTES
 
 NOISE_FREE_SIGMA = 1e-3
 """Relative noise assumed of each voxel of a volume that was simulated without noise."""
+
+BYTES_PER_VOXEL = 130
+"""Of simulating a volume and of averaging it; 4.6 GiB were taken by one of 321 x 321 x 321 voxels."""
+
+COPIES_OF_DERIVATIVES = 6
+"""Arrays of the size of ∂ ln I/∂φ that a fit has at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +110,7 @@ class Study:
             )
         grid = measurement.grid
         points = [axis.points for axis in (grid.h, grid.k, grid.l)]
-        if reason := too_much(8 * math.prod(points)):
+        if reason := too_much(BYTES_PER_VOXEL * math.prod(points)):
             what = f"The [measurement.grid] of {self.model.path} has {' x '.join(map(str, points))} points."
             raise ModelError(what, reason, "Use fewer points.")
         h, k, l_ = (np.linspace(axis.first, axis.last, axis.points) for axis in (grid.h, grid.k, grid.l))
@@ -222,7 +230,7 @@ class Study:
         """The model's own measurement: its data file, or a simulation."""
         measurement = self._measurement()
         if measurement.file is not None:
-            return read_volume(self.model.resolve(measurement.file))
+            return self.read(self.model.resolve(measurement.file))
         if measurement.ifcs is None:
             raise ModelError(
                 f"The model file {self.model.path} names no data.",
@@ -231,6 +239,12 @@ class Study:
             )
         # The data know all shells of the model, however few or many are fitted, and every constant of them.
         return build_study(self.model, invariant=False).simulated(measurement.ifcs)
+
+    def read(self, path: Path) -> xr.Dataset:
+        """The volume in a data file, in slabs as large as the model allows."""
+        measurement = self.model.measurement
+        slab_bytes = int(measurement.slab_memory * 2**20) if measurement else SLAB_BYTES
+        return read_volume(path, slab_bytes)
 
     @property
     def inputs(self) -> list[Path]:
@@ -266,6 +280,14 @@ class Study:
                 f"{name} has only {n_points} irreducible points inside the mask.",
                 f"{wanted} and a scale are to be found from them.",
                 "Use a larger volume, widen the mask, or fit fewer shells.",
+            )
+        n_derivatives = n_points * (self.irreducible.n_irreducible + n_terms)
+        if reason := too_much(COPIES_OF_DERIVATIVES * 8 * n_derivatives):
+            raise VolumeError(
+                f"{name} has {n_points:,} irreducible points inside the mask, and the model "
+                f"{self.irreducible.n_irreducible} force constants.",
+                reason,
+                "Use fewer points: a coarser grid, or q_max and other limits in [mask]; or fit fewer shells.",
             )
         grid = observations.grid
         try:

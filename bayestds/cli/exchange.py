@@ -49,7 +49,8 @@ def export(result: Path, folder: Path, program: str, draws: int, seed: int, as_j
         },
         "units": "eV/Å²",
     }
-    with atomic_folder(folder) as temporary:
+    matrices = (1 + draws) * 8 * 9 * index["supercell_atoms"] ** 2
+    with atomic_folder(folder, matrices) as temporary:
         writer.write(found.mean, temporary)
         for name, one in zip(names, found.draws, strict=False):
             (temporary / name).mkdir()

@@ -21,7 +21,6 @@ from bayestds.inference.information import clustered_covariance
 from bayestds.inference.noise import learn_noise
 from bayestds.inference.point_fit import PointFit, point_fit, with_cubic
 from bayestds.inference.problem import Problem
-from bayestds.io import read_volume
 from bayestds.io.checkpoint import fingerprint
 
 
@@ -73,7 +72,7 @@ def run_fit(
     begin = start_values(study, start)
     if data is None:
         tell("reading data" if volume else "simulating the model's own measurement")
-        data = read_volume(volume) if volume else study.own_volume()
+        data = study.read(volume) if volume else study.own_volume()
     tell("averaging equivalent voxels")
     problem = study.problem(data, str(volume) if volume else "The model's own measurement")
     digest = fingerprint(problem.grid.q_points, problem.data.log_intensity)

@@ -36,7 +36,6 @@ from bayestds.cli.output import (
 from bayestds.config import load_model
 from bayestds.diagnostics.dataset import joint_tree, write_result
 from bayestds.inference.joint import JointFit, joint_fit, make_joint_problem
-from bayestds.io import read_volume
 from bayestds.report.plots import save_figure, slices_figure
 
 IMPLAUSIBLE = 1e-3
@@ -77,7 +76,7 @@ def fit_several(
     pictures = [picture_path(target, i) for i in range(1, len(volumes) + 1)]
     check_output(target, *pictures, inputs=[*volumes, *study.inputs])
     # What is wrong with the last is said before the first is fitted.
-    data = [read_volume(path) for path in volumes]
+    data = [study.read(path) for path in volumes]
     with progress_bar(study.model.path.stem) as tell:
         joint = _run(study, volumes, data, start, tell)
         record = _record(study, joint)

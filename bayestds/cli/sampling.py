@@ -20,12 +20,13 @@ from bayestds.diagnostics.dataset import pareto_shape, posterior_tree, write_res
 from bayestds.diagnostics.summary import chain_warnings, summary_record
 from bayestds.errors import InstabilityError, ModelError, ResultError
 from bayestds.inference.compression import ACCEPTED, compress, compression_error
-from bayestds.inference.nuts import Draws, Sampling
+from bayestds.inference.nuts import STATISTICS, Draws, Sampling
 from bayestds.inference.posterior import Target, make_target, sample_posterior
 from bayestds.inference.predictive import make_predictions, star_labels
 from bayestds.inference.problem import Problem
 from bayestds.inference.variational import approximate_posterior
 from bayestds.io.checkpoint import checkpoint_path
+from bayestds.memory import too_much
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ def sample_to_file(
         the result and the warnings of the fit.
     """
     refuse_trend(study)
+    _check_memory(choices.sampling, study.irreducible.n_irreducible)
     checkpoint = checkpoint_path(output)
     check_output(output, inputs=[volume, *study.inputs])
     fitted = run_fit(study, volume, start, tell, data)
@@ -118,6 +120,7 @@ def sample_to_file(
     tree = _tree(study, fitted, target, draws, choices, quality)
     write_result(tree, output)
     checkpoint.unlink(missing_ok=True)
+    _of_whole(checkpoint).unlink(missing_ok=True)
     return tree, warnings
 
 
@@ -146,7 +149,7 @@ def _target(study: Study, fitted: Fitted) -> Target:
 
 def _draws(
     target: Target, problem: Problem, choices: Choices, checkpoint: Path, tell: Tell
-) -> tuple[Draws, dict[str, float]]:
+) -> tuple[Draws, dict[str, float | int]]:
     """Draws, and what is known of their quality."""
     if choices.method == "nuts":
         tell("compression of the likelihood")
@@ -156,11 +159,32 @@ def _draws(
             if error <= ACCEPTED:
                 return draws, {"likelihood_points": compressed.n_points, "likelihood_error": error}
             tell("the compressed likelihood is not good enough; beginning anew with the whole one")
-            checkpoint.unlink(missing_ok=True)
+            # In a file of its own, so that --resume finds both.
+            checkpoint = _of_whole(checkpoint)
         return _chains(target, choices, checkpoint, tell), {}
     tell(f"{choices.method} approximation")
     found = approximate_posterior(target, choices.method, choices.sampling)
     return found.draws, {"pareto_k": pareto_shape(found.log_ratios)}
+
+
+def _of_whole(checkpoint: Path) -> Path:
+    """Checkpoint of the chains that see the whole likelihood."""
+    return checkpoint.with_name(f"{checkpoint.name}.whole")
+
+
+def _check_memory(sampling: Sampling, n_parameters: int) -> None:
+    """Refuse more draws than fit into memory.
+
+    Raises:
+        ModelError: they do not, with as much again for what is derived from them.
+    """
+    n_draws = sampling.chains * (sampling.draws + sampling.warmup)
+    if reason := too_much(2 * 8 * n_draws * (n_parameters + len(STATISTICS))):
+        raise ModelError(
+            f"{sampling.chains:,} chains of {sampling.draws:,} draws are asked for.",
+            reason,
+            "Ask for fewer --draws or --chains; some thousand draws tell means and intervals well.",
+        )
 
 
 def _chains(target: Target, choices: Choices, checkpoint: Path, tell: Tell) -> Draws:
@@ -175,7 +199,12 @@ def _chains(target: Target, choices: Choices, checkpoint: Path, tell: Tell) -> D
 
 
 def _tree(
-    study: Study, fitted: Fitted, target: Target, draws: Draws, choices: Choices, quality: dict[str, float]
+    study: Study,
+    fitted: Fitted,
+    target: Target,
+    draws: Draws,
+    choices: Choices,
+    quality: dict[str, float | int],
 ) -> xr.DataTree:
     stars = star_labels(study.supercell(), fitted.problem.grid.q_points)
     predictions = make_predictions(target, draws, stars, choices.sampling.seed)

@@ -12,10 +12,12 @@ from bayestds.cli.assemble import Study, build_study
 from bayestds.cli.output import check_output, progress_bar
 from bayestds.cli.volumes import describe, tell_written
 from bayestds.config import load_model
+from bayestds.crystal.supercell import Supercell
 from bayestds.errors import ModelError, ResultError
 from bayestds.io import format_name, write_volume
 from bayestds.io.checkpoint import checkpoint_path, fingerprint, load_checkpoint, save_checkpoint
 from bayestds.lattice_dynamics.displacements import cell_differences
+from bayestds.memory import too_much
 from bayestds.scattering.detection import counted_volume, unmeasured_volume, with_hot_pixels
 from bayestds.scattering.simulation import (
     IntensitySum,
@@ -113,6 +115,8 @@ def _sampled(study: Study, name: str, sampling: Sampling, scale: float, target: 
     statistics = study.model_statistics
     empty = empty_volume(study.axes, supercell, temperature=temperature, statistics=statistics)
     forward = stable_forward_model(study.irreducible, values, supercell, temperature, statistics)
+    if sampling.dense:
+        _check_hessian(supercell)
     differences = cell_differences(supercell) if sampling.dense else None
     root = displacement_root(forward, jnp.asarray(values), differences)
     engine = study.sampled_engine(sampling.nufft)
@@ -139,3 +143,14 @@ def _sampled(study: Study, name: str, sampling: Sampling, scale: float, target: 
         source=f"bayestds simulate, IFC set {name}, sampled, {sampler} Cholesky",
         seed=sampling.seed,
     )
+
+
+def _check_hessian(supercell: Supercell) -> None:
+    """Refuse a dense Hessian that does not fit into memory, with its factor and the table that fills it."""
+    n_atoms = supercell.n_cells * supercell.crystal.n_atoms
+    if reason := too_much(4 * 8 * 9 * n_atoms**2 + 16 * 8 * supercell.n_cells**2):
+        raise ModelError(
+            f"The dense Hessian of the supercell has {3 * n_atoms:,} rows.",
+            reason,
+            "Use --sampler block, which factorises wave vector by wave vector.",
+        )

@@ -11,6 +11,7 @@ from bayestds.cli.output import check_output, print_json, print_table, words
 from bayestds.errors import VolumeError
 from bayestds.io import format_name, read_volume, write_volume
 from bayestds.scattering.reindex import reindex
+from bayestds.scattering.slabs import COPYING, slabs
 
 STATED = ("noise", "statistics", "configurations", "snapshots", "title")
 """Attributes that are described where a volume has them."""
@@ -38,8 +39,10 @@ def convert(path: Path, output: Path, file_format: str | None, matrix: str | Non
         words.print(f"Warning: {path} has variables that a volume does not know: {ignored}.", markup=False)
     if entries is not None:
         volume = reindex(volume, entries, str(path))
+    # Before the file is written, which may take the place of the one that the volume is read from.
+    record = describe(volume)
     write_volume(volume, output, file_format)
-    tell_written(describe(volume), output, as_json)
+    tell_written(record, output, as_json)
 
 
 def read_matrix(text: str) -> np.ndarray:
@@ -63,11 +66,12 @@ def read_matrix(text: str) -> np.ndarray:
 
 def describe(volume: xr.Dataset) -> dict[str, object]:
     """What was understood of a volume, for people and programs."""
-    intensity = volume["intensity"].values
-    measured = np.isfinite(intensity)
-    if "mask" in volume:
-        measured &= ~volume["mask"].values
-    values = intensity[measured]
+    measured, not_positive, least, most = 0, 0, np.inf, -np.inf
+    for _, part in slabs(volume, COPYING):
+        values = part["intensity"].values
+        values = values[np.isfinite(values) & ~part["mask"].values if "mask" in part else np.isfinite(values)]
+        measured, not_positive = measured + values.size, not_positive + int((values <= 0).sum())
+        least, most = min(least, values.min(initial=np.inf)), max(most, values.max(initial=-np.inf))
     axes = {
         f"axis_{name}": {
             "first": float(volume[name][0]),
@@ -79,11 +83,11 @@ def describe(volume: xr.Dataset) -> dict[str, object]:
     }
     return {
         **axes,
-        "voxels": intensity.size,
-        "measured": int(measured.sum()),
-        "coverage": float(measured.mean()),
-        "not_positive": int((values <= 0).sum()),
-        "intensity_range": [float(values.min()), float(values.max())] if values.size else None,
+        "voxels": volume["intensity"].size,
+        "measured": measured,
+        "coverage": measured / volume["intensity"].size,
+        "not_positive": not_positive,
+        "intensity_range": [float(least), float(most)] if measured else None,
         "intensity_units": volume.attrs.get("intensity_units", "arbitrary"),
         "standard_errors": "sigma" in volume,
         "counts": "counts" in volume,

@@ -107,6 +107,7 @@ class Measurement(Section):
     ifcs: str | None = Field(default=None, description="the name of the IFC set to simulate")
     file: str | None = Field(default=None, description="a data file, relative to the model file")
     grid: Grid | None = Field(default=None, description="a table with h, k and l")
+    slab_memory: Positive = Field(default=256.0, description="a positive number of MiB")
 
     @model_validator(mode="after")
     def _one_origin(self) -> "Measurement":

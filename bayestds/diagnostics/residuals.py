@@ -1,12 +1,16 @@
 """How large the residuals of a fit are, and how they hang together."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from bayestds.crystal.structure import Crystal
 from bayestds.scattering.grid import nearest_bragg
+from bayestds.scattering.slabs import WORKING, places
 from bayestds.scattering.volume import spacing
+
+Axes = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 FEWEST_PAIRS = 0.1
 """Share of the voxels with an image under inversion about a Bragg point below which there is no odd part."""
@@ -39,18 +43,19 @@ class ResidualReport:
 def zone_labels(q_points: np.ndarray, crystal: Crystal) -> np.ndarray:
     """Label (n_q,) int of the Brillouin zone of each point, equal for zones that the Laue group relates."""
     centres = np.rint(nearest_bragg(q_points, crystal)).astype(int)
+    centres, zone = np.unique(centres, axis=0, return_inverse=True)
     images = np.einsum("qi,oij->qoj", centres, crystal.laue_group)
     largest = images[
         np.arange(len(images))[:, None],
         np.lexsort([images[..., 2], images[..., 1], images[..., 0]], axis=-1)[:, -1:],
     ][:, 0]
-    return np.unique(largest, axis=0, return_inverse=True)[1].reshape(-1)
+    return np.unique(largest, axis=0, return_inverse=True)[1].reshape(-1)[zone.reshape(-1)]
 
 
 def residual_report(
     residual: np.ndarray,
     point_of_voxel: np.ndarray,
-    axes: tuple[np.ndarray, np.ndarray, np.ndarray],
+    axes: Axes,
     zones: np.ndarray,
     crystal: Crystal,
 ) -> ResidualReport:
@@ -63,36 +68,64 @@ def residual_report(
         zones: (n_q,) from :func:`zone_labels`.
         crystal: the crystal.
     """
-    voxels = np.where(point_of_voxel >= 0, residual[point_of_voxel], np.nan)
-    image = _inverted(axes, crystal).reshape(voxels.shape)
-    partner = np.where(image >= 0, voxels.ravel()[image], np.nan)
-    both = np.isfinite(voxels) & np.isfinite(partner)
-    both &= both.sum() >= FEWEST_PAIRS * np.isfinite(voxels).sum()
-    odd, even = (voxels - partner)[both] / 2, (voxels + partner)[both] / 2
-    products, squares = [], []
-    for axis in range(3):
-        first, second = np.delete(voxels, -1, axis), np.delete(voxels, 0, axis)
-        pair = np.isfinite(first) & np.isfinite(second)
-        products.append((first * second)[pair])
-        squares.append(((first**2 + second**2) / 2)[pair])
+    # A last value for voxels without a point, whose number is -1.
+    of_point = np.append(residual, np.nan)
+    every, odd, even, product, square = (_Sum() for _ in range(5))
+    for place in places(point_of_voxel.shape, 0, WORKING):
+        voxels = of_point[point_of_voxel[place]]
+        image = _inverted((axes[0][place[0]], *axes[1:]), axes, crystal).reshape(voxels.shape)
+        partner = np.where(image >= 0, of_point[point_of_voxel.reshape(-1)[image]], np.nan)
+        every.add(voxels**2)
+        odd.add(((voxels - partner) / 2) ** 2)
+        even.add(((voxels + partner) / 2) ** 2)
+        # With the plane that follows, whose pairs among its own voxels are the next slab's.
+        following = of_point[point_of_voxel[place[0].stop : place[0].stop + 1]]
+        pairs = [(voxels, np.concatenate([voxels[1:], following]))]
+        pairs += [(np.delete(voxels, -1, axis), np.delete(voxels, 0, axis)) for axis in (1, 2)]
+        for first, second in pairs:
+            product.add(first[: len(second)] * second)
+            square.add((first[: len(second)] ** 2 + second**2) / 2)
+    if odd.n < FEWEST_PAIRS * every.n:
+        odd = even = _Sum()
     multiplicity = np.bincount(point_of_voxel[point_of_voxel >= 0], minlength=len(residual))
     return ResidualReport(
-        _rms(voxels[np.isfinite(voxels)]),
-        _rms(odd),
-        _rms(even),
-        float(np.concatenate(products).sum() / max(np.concatenate(squares).sum(), 1e-300)),
+        every.root_mean,
+        odd.root_mean,
+        even.root_mean,
+        product.total / max(square.total, 1e-300),
         _intraclass_correlation(residual, multiplicity, zones),
         len(np.unique(zones)),
     )
 
 
-def _rms(values: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(values**2))) if values.size else float("nan")
+@dataclass
+class _Sum:
+    """Sum and number of values that exist."""
+
+    total: float = 0.0
+    n: int = 0
+
+    def add(self, values: np.ndarray) -> None:
+        """More values, some of them NaN."""
+        exist = np.isfinite(values)
+        self.total += float(values.sum(where=exist))
+        self.n += int(exist.sum())
+
+    @property
+    def root_mean(self) -> float:
+        """Root of the mean; NaN of none."""
+        return math.sqrt(self.total / self.n) if self.n else math.nan
 
 
-def _inverted(axes: tuple[np.ndarray, np.ndarray, np.ndarray], crystal: Crystal) -> np.ndarray:
-    """Flat index (n_voxels,) of the voxel at 2G - Q, G the nearest Bragg point of Q; -1 off the grid."""
-    q_points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+def _inverted(slab: Axes, axes: Axes, crystal: Crystal) -> np.ndarray:
+    """Flat index (n_voxels,) in a grid of the voxel at 2G - Q, G the Bragg point nearest Q; -1 off it.
+
+    Args:
+        slab: h, k, l of the voxels Q.
+        axes: of the grid.
+        crystal: whose Bragg points.
+    """
+    q_points = np.stack(np.meshgrid(*slab, indexing="ij"), axis=-1).reshape(-1, 3)
     image = 2 * nearest_bragg(q_points, crystal) - q_points
     flat, inside = np.zeros(len(image), dtype=np.int64), np.ones(len(image), dtype=bool)
     for axis, values in zip(axes, image.T, strict=True):

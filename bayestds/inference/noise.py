@@ -10,7 +10,8 @@ from jaxtyping import Float
 
 from bayestds.inference import correlation as correlated
 from bayestds.inference.correlation import Correlation
-from bayestds.scattering.grid import FEWEST_COUNTS, IrreducibleGrid, Observations
+from bayestds.scattering.averaging import FEWEST_COUNTS, Observations
+from bayestds.scattering.grid import IrreducibleGrid
 
 
 @jax.tree_util.register_dataclass

@@ -49,7 +49,7 @@ def atomic_path(path: str | os.PathLike[str], size: int = 0) -> Iterator[Path]:
     try:
         with _room_or_error(path):
             if size:
-                _check_room(temporary, size + size // 10 + OVERHEAD)
+                _check_room(temporary, size)
             yield temporary
             with open(temporary, "rb+") as written:
                 os.fsync(written.fileno())
@@ -59,11 +59,12 @@ def atomic_path(path: str | os.PathLike[str], size: int = 0) -> Iterator[Path]:
 
 
 def _check_room(file: Path, size: int) -> None:
-    """Take so many bytes of the disk for a moment; a quota and other limits are felt as well.
+    """Take so many bytes and the overhead for a moment; a quota and other limits are felt as well.
 
     Raises:
         OSError: they cannot be had.
     """
+    size += size // 10 + OVERHEAD
     with open(file, "rb+") as opened:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(opened.fileno(), 0, size)
@@ -87,13 +88,18 @@ def _room_or_error(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 @contextmanager
-def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_folder(path: str | os.PathLike[str], size: int = 0) -> Iterator[Path]:
     """A temporary folder beside `path` that becomes `path` when the block succeeds.
 
     If the block raises, it is removed, and the exception goes on.
 
+    Args:
+        path: the folder.
+        size: bytes of numbers that are going to be written; see :func:`atomic_path`.
+
     Raises:
-        OutputError: `path` is a file or a folder that is not empty, or its parent is missing or not writable.
+        OutputError: `path` is a file or a folder that is not empty, its parent is missing or not writable, or
+            the disk is full.
     """
     target = Path(os.path.realpath(path))
     check_folder(path)
@@ -108,6 +114,11 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         ) from error
     try:
         with _room_or_error(path):
+            if size:
+                probe = temporary / "room"
+                probe.touch()
+                _check_room(probe, size)
+                probe.unlink()
             yield temporary
             os.replace(temporary, target)
     finally:

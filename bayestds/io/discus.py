@@ -18,6 +18,7 @@ import xarray as xr
 from bayestds.errors import VolumeError
 from bayestds.io import hdf5
 from bayestds.scattering.reindex import onto_axes, order_of_axes
+from bayestds.scattering.slabs import Stored
 from bayestds.scattering.volume import AXES, COMPANIONS, make_volume, spacing
 
 PLACE = "entry/data"
@@ -63,7 +64,7 @@ def read(file: h5py.File) -> xr.Dataset:
     data = hdf5.subgroup(file, PLACE)
     for key, expected in KIND.items():
         _check_kind(data, key, expected)
-    values = hdf5.numbers(data, "data_values")
+    values = hdf5.stored_numbers(data, "data_values")
     _check_shape(data, values)
     corner = hdf5.vector(data, "data_corner", 3)
     order, factors = order_of_axes(_directions(data), values.shape, name)
@@ -98,7 +99,7 @@ def write(volume: xr.Dataset, path: Path) -> None:
         data["data_axes"] = np.array([1, 2, 3], dtype=np.int32)
         data["data_corner"] = [axis[0] for axis in axes]
         data["data_increment_vector"] = np.diag(steps)
-        data["data_values"] = volume["intensity"].values
+        hdf5.write_array(data, "data_values", volume, "intensity")
         hdf5.write_extras(file, volume, EXTRA_VARIABLES, known={"lattice"})
 
 
@@ -113,7 +114,7 @@ def _check_kind(data: h5py.Group, key: str, expected: str) -> None:
         )
 
 
-def _check_shape(data: h5py.Group, values: np.ndarray) -> None:
+def _check_shape(data: h5py.Group, values: Stored) -> None:
     if values.ndim != 3:
         raise VolumeError(
             f"{data.file.filename}: data_values has {values.ndim} dimensions.",

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,16 @@ import xarray as xr
 
 from bayestds.errors import VolumeError
 from bayestds.memory import too_much
+from bayestds.scattering.slabs import AXES, COPYING, Place, Stored, slabs
 
 EXTRAS = "bayestds"
 """Group for what a format has no place for; readers of that format ignore it."""
 
-COPIES = 3
-"""Arrays of float64 while a volume is read: from the file, in the order h k l, and checked."""
+WHOLE = 24
+"""Bytes of a number that is read at once: from the file, as float64, and checked."""
+
+IN_SLABS = 6
+"""Bytes that remain of a voxel of a volume that is read in slabs: its irreducible point, and two flags."""
 
 INVERSE_LENGTH = re.compile(r"(å|a|angstroms?|nm)(\^-1|\*\*-1|-1|⁻¹)|1/(å|a|angstroms?|nm)")
 """Units, lower case and without blanks, of axes that are no Miller indices."""
@@ -118,27 +122,96 @@ def numbers(group: h5py.Group, name: str) -> np.ndarray:
         ) from error
 
 
-def real_dataset(group: h5py.Group, name: str) -> h5py.Dataset:
-    """Dataset `name`, of real numbers and fit to be read; VolumeError otherwise."""
+def stored_numbers(group: h5py.Group, name: str) -> Stored:
+    """Dataset `name` of a volume, to be read part by part as float32 if it is that, else as float64.
+
+    Raises:
+        VolumeError: it is missing, no dataset, not real, or too large for this computer; also whenever a part
+            is read, see `reopened`.
+    """
+    dataset = real_dataset(group, name, IN_SLABS)
+    single = dataset.dtype.kind == "f" and dataset.dtype.itemsize == 4
+    kind, member = np.dtype(np.float32 if single else np.float64), dataset.name
+
+    def read(path: Path, place: Place) -> np.ndarray:
+        with h5py.File(path, "r") as file:
+            return np.asarray(file[member][place], dtype=kind)
+
+    where = f"{group.file.filename}: '{name}' in {group.name}"
+    return Stored(reopened(dataset.file.filename, read, where), dataset.shape, kind)
+
+
+def ratio(sums: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Sums over weights; NaN where there are none."""
+    return np.divide(sums, weights, out=np.full_like(sums, np.nan), where=weights > 0)
+
+
+def reopened(
+    filename: str, read: Callable[[Path, Place], np.ndarray], where: str
+) -> Callable[[Place], np.ndarray]:
+    """What reads a part of an array from a file, which may have come to harm since it was first opened.
+
+    Args:
+        filename: of the file.
+        read: opens it and reads the part at a place.
+        where: what error messages call the array.
+
+    Raises (when a part is read):
+        VolumeError: the part is unreadable, or the file was changed or removed since.
+    """
+    path = Path(filename).absolute()
+    state = _state(path)
+
+    def careful(place: Place) -> np.ndarray:
+        if _state(path) != state:
+            raise VolumeError(
+                f"{where}: the file was changed while it was in use.",
+                "A large volume is read from its file part by part, when it is needed.",
+                "Start again, and write to other files meanwhile.",
+            )
+        try:
+            return read(path, place)
+        # HDF5 and netCDF promise no set of exceptions for files whose inner structure is broken.
+        except Exception as error:
+            raise VolumeError(
+                f"{where} cannot be read.",
+                f"HDF5 says: {error}.",
+                "The file may be damaged, or need a compression filter: rewrite it without (h5repack).",
+            ) from error
+
+    return careful
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file is written again; None where there is no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def real_dataset(group: h5py.Group, name: str, bytes_a_number: int = WHOLE) -> h5py.Dataset:
+    """Dataset `name`, of real numbers that fit into memory at so many bytes each; VolumeError otherwise."""
     dataset = required(group, name)
     where = f"{group.file.filename}: '{name}' in {group.name}"
     found = f"of type {dataset.dtype}" if isinstance(dataset, h5py.Dataset) else "not a dataset"
     if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "biuf" or dataset.shape is None:
         raise VolumeError(f"{where} is {found}.", "Real numbers are expected.", "Store float64 values.")
-    _check_readable(dataset)
+    _check_readable(dataset, bytes_a_number)
     return dataset
 
 
-def _check_readable(dataset: h5py.Dataset) -> None:
+def _check_readable(dataset: h5py.Dataset, bytes_a_number: int) -> None:
     """Refuse, before anything is allocated, what HDF5 would not refuse itself.
 
     A file of some kilobytes may declare any dimensions: chunks that were never written take no space. A
     virtual dataset without the files that it is made of reads as zeros.
 
     Raises:
-        VolumeError: a dataset does not fit into memory as float64, or files that it is made of are missing.
+        VolumeError: a dataset does not fit into memory, or files that it is made of are missing.
     """
-    if reason := too_much(COPIES * 8 * dataset.size):
+    if reason := too_much(bytes_a_number * dataset.size):
         raise VolumeError(
             f"{dataset.file.filename}: {dataset.name} has the dimensions {dataset.shape}.",
             reason,
@@ -212,6 +285,32 @@ def text(value: Any) -> str | None:
     return value.rstrip("\0 ") if isinstance(value, str) else None
 
 
+def write_array(
+    group: h5py.Group,
+    name: str,
+    volume: xr.Dataset,
+    values: str | Callable[[xr.Dataset], np.ndarray],
+    transposed: bool = False,
+) -> h5py.Dataset:
+    """Write an array of a volume slab by slab.
+
+    Args:
+        group: it goes there.
+        name: of the new dataset.
+        volume: the source.
+        values: name of the variable, or what makes the array of a slab.
+        transposed: whether the dimensions are to be l, k, h.
+    """
+    order = (2, 1, 0) if transposed else (0, 1, 2)
+    shape = [volume.sizes[AXES[axis]] for axis in order]
+    for place, part in slabs(volume, COPYING):
+        array = part[values].values if isinstance(values, str) else values(part)
+        if name not in group:
+            group.create_dataset(name, shape, array.dtype)
+        group[name][tuple(place[axis] for axis in order)] = array.transpose(order)
+    return group[name]
+
+
 def write_extras(
     parent: h5py.Group, dataset: xr.Dataset, variables: tuple[str, ...], known: set[str]
 ) -> None:
@@ -223,13 +322,20 @@ def write_extras(
         group.attrs["NX_class"] = "NXcollection"
         group.attrs.update(attributes)
         for key in present:
-            group[key] = dataset[key].values
+            write_array(group, key, dataset, key)
 
 
 def read_extras(parent: h5py.Group, variables: tuple[str, ...]) -> dict[str, Any]:
-    """What `write_extras` kept, as keyword arguments of `make_volume`."""
+    """What `write_extras` kept, as keyword arguments of `make_volume`; arrays to be read part by part."""
     group = find(parent, EXTRAS)
     if not isinstance(group, h5py.Group):
         return {}
-    arrays = {key: numbers(group, key) for key in variables if has(group, key)}
+    arrays: dict[str, Any] = {key: stored_numbers(group, key) for key in variables if has(group, key)}
+    for key, array in arrays.items():
+        if array.ndim != 3:
+            raise VolumeError(
+                f"{group.file.filename}: '{key}' in {group.name} has {array.ndim} dimensions.",
+                "A volume has three: h, k, l.",
+                "Write the file again.",
+            )
     return arrays | {key: value for key, value in group.attrs.items() if key != "NX_class"}

@@ -12,6 +12,7 @@ counts: the signal may be normalised, or its bins filled by symmetry. What Manti
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -22,6 +23,7 @@ from ase.geometry import cellpar_to_cell
 from bayestds.errors import VolumeError
 from bayestds.io import hdf5
 from bayestds.scattering.reindex import onto_axes, order_of_axes
+from bayestds.scattering.slabs import Stored
 from bayestds.scattering.volume import AXES, make_volume, spacing
 
 ROOT = "MDHistoWorkspace"
@@ -58,14 +60,14 @@ def read(file: h5py.File) -> xr.Dataset:
     workspace = hdf5.subgroup(file, ROOT)
     data = hdf5.subgroup(workspace, "data")
     dimensions = _dimensions(data)
-    signal = hdf5.numbers(data, "signal")
+    signal = hdf5.stored_numbers(data, "signal")
     _check_three(signal, dimensions, name)
     order, factors = order_of_axes([_direction(data, key) for key in dimensions], signal.shape, name)
     centres = [_centres(data, key, size) for key, size in zip(dimensions, signal.shape, strict=True)]
     axes = [factors[i] * centres[order[i]] for i in range(3)]
     extras = hdf5.read_extras(file, EXTRA_VARIABLES)
     arrays = _arrays(data, signal)
-    arrays |= {key: extras.pop(key).transpose() for key in EXTRA_VARIABLES if key in extras}
+    arrays |= {key: extras.pop(key).turned((2, 1, 0)) for key in EXTRA_VARIABLES if key in extras}
     if hdf5.has(workspace, LATTICE):
         lattice = hdf5.subgroup(workspace, LATTICE)
         extras["lattice"] = np.concatenate([hdf5.vector(lattice, key, 1) for key in CELL])
@@ -75,7 +77,6 @@ def read(file: h5py.File) -> xr.Dataset:
 
 def write(volume: xr.Dataset, path: Path) -> None:
     """Write SaveMD's layout; standard errors that are not known are written as NaN."""
-    intensity = volume["intensity"].values
     with h5py.File(path, "w") as file:
         workspace = file.create_group(ROOT)
         workspace.attrs.update({"NX_class": "NXentry", "SaveMDVersion": 2})
@@ -86,16 +87,32 @@ def write(volume: xr.Dataset, path: Path) -> None:
         for key, long_name, axis in zip(DIMENSIONS, LONG_NAMES, AXES, strict=True):
             data[key] = _edges(volume[axis].values)
             data[key].attrs.update({"units": "r.l.u.", "long_name": long_name, "frame": "HKL"})
-        data["signal"] = intensity.transpose()
+        arrays: dict[str, str | Callable[[xr.Dataset], np.ndarray]] = {
+            "signal": "intensity",
+            "errors_squared": _variance,
+            "num_events": _measured,
+            "mask": _masked,
+        }
+        for key, values in arrays.items():
+            hdf5.write_array(data, key, volume, values, transposed=True)
         data["signal"].attrs.update({"signal": 1, "axes": "D2:D1:D0"})
-        sigma = volume["sigma"].values if "sigma" in volume else np.full(intensity.shape, np.nan)
-        data["errors_squared"] = sigma.transpose() ** 2
-        data["num_events"] = np.isfinite(intensity).transpose().astype(float)
-        mask = volume["mask"].values if "mask" in volume else np.zeros(intensity.shape, dtype=bool)
-        data["mask"] = mask.transpose().astype(np.int8)
         if "lattice" in volume.attrs:
             _write_lattice(workspace, volume.attrs["lattice"])
         hdf5.write_extras(file, volume, EXTRA_VARIABLES, known={"lattice"})
+
+
+def _variance(part: xr.Dataset) -> np.ndarray:
+    return part["sigma"].values ** 2 if "sigma" in part else np.full(part["intensity"].shape, np.nan)
+
+
+def _measured(part: xr.Dataset) -> np.ndarray:
+    return np.isfinite(part["intensity"].values).astype(float)
+
+
+def _masked(part: xr.Dataset) -> np.ndarray:
+    return (
+        part["mask"].values.astype(np.int8) if "mask" in part else np.zeros(part["intensity"].shape, np.int8)
+    )
 
 
 def _dimensions(data: h5py.Group) -> list[str]:
@@ -104,7 +121,7 @@ def _dimensions(data: h5py.Group) -> list[str]:
     return axes.split(":") if axes else list(reversed(DIMENSIONS))
 
 
-def _check_three(signal: np.ndarray, dimensions: list[str], name: str) -> None:
+def _check_three(signal: Stored, dimensions: list[str], name: str) -> None:
     if signal.ndim != 3 or len(dimensions) != 3:
         raise VolumeError(
             f"{name}: the signal has {signal.ndim} dimensions and the axes {', '.join(dimensions)}.",
@@ -158,29 +175,30 @@ def _edges(centres: np.ndarray) -> np.ndarray:
     return np.append(centres - step / 2, centres[-1] + step / 2)
 
 
-def _arrays(data: h5py.Group, signal: np.ndarray) -> dict[str, np.ndarray]:
+def _arrays(data: h5py.Group, signal: Stored) -> dict[str, Stored]:
     """Intensity, sigma and mask as they lie in the file; the last two only where they say something."""
     arrays = {"intensity": signal}
     if hdf5.has(data, "num_events"):
-        signal[_alike(data, "num_events", signal) == 0] = np.nan
+        events = _alike(data, "num_events", signal)
+        arrays["intensity"] = signal.combined(lambda part, n: np.where(n == 0, np.nan, part), events)
     if hdf5.has(data, "mask"):
-        masked = _alike(data, "mask", signal) != 0
-        arrays |= {"mask": masked} if masked.any() else {}
+        masked = _alike(data, "mask", signal).combined(lambda part: part != 0, dtype=bool)
+        arrays |= {"mask": masked} if masked.count(np.asarray) else {}
     if hdf5.has(data, "errors_squared"):
         variance = _alike(data, "errors_squared", signal)
-        if (variance < 0).any():
+        if n_bad := variance.count(lambda part: part < 0):
             raise VolumeError(
-                f"{data.file.filename}: errors_squared is negative at {(variance < 0).sum()} voxels.",
+                f"{data.file.filename}: errors_squared is negative at {n_bad} voxels.",
                 "It is the variance of the signal.",
                 "Save the workspace again, or mask these voxels in it.",
             )
-        arrays |= {"sigma": np.sqrt(variance)} if (variance > 0).any() else {}
+        arrays |= {"sigma": variance.combined(np.sqrt)} if variance.count(lambda part: part > 0) else {}
     return arrays
 
 
-def _alike(data: h5py.Group, key: str, signal: np.ndarray) -> np.ndarray:
+def _alike(data: h5py.Group, key: str, signal: Stored) -> Stored:
     """A dataset that has one value for every value of the signal."""
-    array = hdf5.numbers(data, key)
+    array = hdf5.stored_numbers(data, key)
     if array.shape != signal.shape:
         raise VolumeError(
             f"{data.file.filename}: {key} has the shape {array.shape}, the signal {signal.shape}.",

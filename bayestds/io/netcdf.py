@@ -3,16 +3,22 @@
 from pathlib import Path
 from typing import Any
 
+import h5netcdf
 import h5py
+import numpy as np
 import xarray as xr
 
 from bayestds.errors import VolumeError
 from bayestds.io import hdf5
-from bayestds.scattering.volume import AXES, COMPANIONS, make_volume
+from bayestds.scattering.slabs import AXES, COPYING, Place, Stored, slabs
+from bayestds.scattering.volume import COMPANIONS, make_volume
 
 VARIABLES = ("intensity", *COMPANIONS, "mask", *AXES)
 RESERVED = {"name", *VARIABLES}
 """Names of arguments of make_volume, under which a foreign file may have attributes of its own."""
+
+CODED = {"scale_factor", "add_offset", "missing_value", "_Unsigned", "units"}
+"""Attributes that a variable has in the file and not any more when xarray has decoded it with them."""
 
 
 def recognises(file: h5py.File) -> bool:
@@ -34,7 +40,7 @@ def read(file: h5py.File) -> xr.Dataset:
     name = file.filename
     present = [key for key in VARIABLES if hdf5.has(file, key)]
     for key in present:
-        variable = hdf5.real_dataset(file, key)
+        variable = hdf5.real_dataset(file, key, hdf5.WHOLE if key in AXES else hdf5.IN_SLABS)
         hdf5.check_miller_indices(variable, file)
         # h5netcdf would give them the names of any others.
         if key not in AXES and not all(len(dimension) for dimension in variable.dims):
@@ -45,24 +51,49 @@ def read(file: h5py.File) -> xr.Dataset:
             )
     # A coordinate is loaded as soon as xarray opens the file, however large, and whatever it is for.
     others = [key for key in file if key not in VARIABLES]
-    with xr.open_dataset(name, engine="h5netcdf", drop_variables=others) as opened:
-        dataset = opened[present].load()
-    arrays = {str(key): array for key, array in dataset.data_vars.items() if key not in AXES}
-    for key, array in arrays.items():
-        if sorted(map(str, array.dims)) != list(AXES):
-            raise VolumeError(
-                f"{name}: {key} has the dimensions {array.dims}.",
-                f"They must be {AXES}, in any order.",
-                "Write the file again with these names.",
-            )
-    axes = {axis: dataset[axis].values for axis in AXES}
-    values: dict[str, Any] = {key: array.transpose(*AXES).values for key, array in arrays.items()}
-    attributes = {key: value for key, value in dataset.attrs.items() if key not in RESERVED}
+    with xr.open_dataset(name, engine="h5netcdf", drop_variables=others, cache=False) as opened:
+        axes = {axis: opened[axis].values for axis in AXES}
+        variables = {key: opened[key].variable for key in present if key not in AXES}
+        attributes = {str(key): value for key, value in opened.attrs.items() if key not in RESERVED}
+    values: dict[str, Any] = {key: _stored(file, key, array, others) for key, array in variables.items()}
     volume = make_volume(name=name, **axes | values | attributes)
     volume.encoding["ignored"] = ", ".join(sorted(key for key in others if _is_data(file, key)))
-    return hdf5.with_order(volume, tuple(map(str, arrays["intensity"].dims)))
+    return hdf5.with_order(volume, tuple(map(str, variables["intensity"].dims)))
+
+
+def _stored(file: h5py.File, key: str, variable: xr.Variable, others: list[str]) -> Stored:
+    """A variable over h, k, l, to be read part by part; as xarray decodes it (slower) if need be."""
+    name = file.filename
+    if sorted(map(str, variable.dims)) != list(AXES):
+        raise VolumeError(
+            f"{name}: {key} has the dimensions {variable.dims}.",
+            f"They must be {AXES}, in any order.",
+            "Write the file again with these names.",
+        )
+    order = [variable.dims.index(axis) for axis in AXES]
+    if CODED.isdisjoint(variable.encoding) and np.isnan(variable.encoding.get("_FillValue", np.nan)):
+        return hdf5.stored_numbers(file, key).turned(order)
+    others = [*others, *(other for other in VARIABLES if other != key)]
+
+    def read(path: Path, place: Place) -> np.ndarray:
+        with xr.open_dataset(path, engine="h5netcdf", drop_variables=others, cache=False) as opened:
+            return np.asarray(opened[key].variable[place].values)
+
+    part = hdf5.reopened(name, read, f"{name}: '{key}'")
+    return Stored(part, variable.shape, variable.dtype).turned(order)
 
 
 def write(volume: xr.Dataset, path: Path) -> None:
-    """Write netCDF-4 with all variables and attributes."""
-    volume.to_netcdf(path, engine="h5netcdf")
+    """Write netCDF-4 with all variables and attributes; arrays over h, k, l go slab by slab."""
+    arrays = {str(key): array for key, array in volume.data_vars.items() if array.dims == AXES}
+    volume.drop_vars(list(arrays)).to_netcdf(path, engine="h5netcdf")
+    with h5netcdf.File(path, "a") as file:
+        for key, array in arrays.items():
+            # As xarray would: netCDF has no booleans, and a missing number is NaN.
+            masks = array.dtype == bool
+            fill = np.nan if array.dtype.kind == "f" else None
+            made = file.create_variable(key, AXES, "i1" if masks else array.dtype, fillvalue=fill)
+            made.attrs.update(array.attrs | ({"dtype": "bool"} if masks else {}))
+        for place, part in slabs(volume, COPYING):
+            for key in arrays:
+                file[key][place] = part[key].values

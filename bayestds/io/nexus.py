@@ -20,7 +20,8 @@ import xarray as xr
 
 from bayestds.errors import VolumeError
 from bayestds.io import hdf5
-from bayestds.scattering.volume import AXES, make_volume
+from bayestds.scattering.slabs import AXES, Stored
+from bayestds.scattering.volume import make_volume
 
 CELL = ("a", "b", "c", "alpha", "beta", "gamma")
 LENGTH = ("angstrom", "angstroms", "å", "a")
@@ -99,7 +100,7 @@ def write(volume: xr.Dataset, path: Path) -> None:
             data[f"Q{axis}"].attrs.update({"long_name": f"{axis.upper()} (r.l.u.)", "units": "r.l.u."})
         for variable, key in DATASETS.items():
             if variable in volume:
-                data[key] = volume[variable].values.transpose()
+                hdf5.write_array(data, key, volume, variable, transposed=True)
         data["data"].attrs["units"] = attributes.get("intensity_units", "arbitrary")
         known = {"title", "temperature", "lattice", "intensity_units"}
         hdf5.write_extras(entry, volume, EXTRA_VARIABLES, known)
@@ -202,9 +203,9 @@ def _labels(data: h5py.Group) -> dict[str, str]:
     return labels if len(names) == 3 and set(labels) == set(AXES) else {}
 
 
-def _array(data: h5py.Group, key: str, labels: dict[str, str]) -> np.ndarray:
+def _array(data: h5py.Group, key: str, labels: dict[str, str]) -> Stored:
     """Dataset `key` with its dimensions in the order h, k, l."""
-    values = hdf5.numbers(data, key)
+    values = hdf5.stored_numbers(data, key)
     if values.ndim != 3:
         raise VolumeError(
             f"{data.file.filename}: '{key}' in {data.name} has {values.ndim} dimensions.",
@@ -212,10 +213,10 @@ def _array(data: h5py.Group, key: str, labels: dict[str, str]) -> np.ndarray:
             "Store a single plane with an axis of length 1.",
         )
     dimensions = list(labels)
-    return np.ascontiguousarray(values.transpose([dimensions.index(axis) for axis in AXES]))
+    return values.turned([dimensions.index(axis) for axis in AXES])
 
 
-def _normalise(arrays: dict[str, np.ndarray], weights: np.ndarray, name: str) -> None:
+def _normalise(arrays: dict[str, Stored], weights: Stored, name: str) -> None:
     """Divide sums, and their errors, by the weights; without weight a voxel is unmeasured."""
     for key in ("intensity", "sigma"):
         if key in arrays:
@@ -226,7 +227,7 @@ def _normalise(arrays: dict[str, np.ndarray], weights: np.ndarray, name: str) ->
                     "The intensity is their ratio.",
                     "Transform the data again.",
                 )
-            arrays[key] = np.divide(values, weights, out=np.full_like(values, np.nan), where=weights > 0)
+            arrays[key] = values.combined(hdf5.ratio, weights)
 
 
 def _sample(entry: h5py.Group) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from bayestds.errors import VolumeError
 from bayestds.io import discus, mdhisto, netcdf, nexus, yell
 from bayestds.io.atomic import atomic_path
 from bayestds.io.hdf5 import open_for_reading
-from bayestds.scattering.volume import COMPANIONS, check_volume
+from bayestds.scattering.slabs import SLAB_BYTES
+from bayestds.scattering.volume import COMPANIONS, check_volume, settled
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,16 @@ FORMATS = {
 }
 
 
-def read_volume(path: str | os.PathLike[str]) -> xr.Dataset:
+def read_volume(path: str | os.PathLike[str], slab_bytes: int = SLAB_BYTES) -> xr.Dataset:
     """Read a scattering volume; the format is detected from the content, not from the suffix.
+
+    A volume larger than a slab stays in its file, and is read from there slab by slab when it is needed: the
+    file must be left alone meanwhile. Reading a whole variable (`volume["intensity"].values`) keeps it in
+    memory, as with `xarray.open_dataset`.
+
+    Args:
+        path: the file.
+        slab_bytes: memory that working on one slab of the volume may take.
 
     Returns:
         The volume, as `bayestds.scattering.volume.make_volume` describes it. Its `encoding` says, for people,
@@ -50,8 +59,8 @@ def read_volume(path: str | os.PathLike[str]) -> xr.Dataset:
             for name, volume_format in FORMATS.items():
                 if volume_format.recognises(file):
                     volume = volume_format.read(file)
-                    volume.encoding["format"] = name
-                    return volume
+                    volume.encoding |= {"format": name, "slab_bytes": slab_bytes}
+                    return settled(volume)
             found = ", ".join(sorted(file)) or "nothing"
         except VolumeError:
             raise

@@ -21,6 +21,7 @@ import xarray as xr
 from bayestds.errors import VolumeError
 from bayestds.io import hdf5
 from bayestds.scattering.reindex import onto_axes, order_of_axes
+from bayestds.scattering.slabs import Stored
 from bayestds.scattering.volume import AXES, COMPANIONS, make_volume, spacing
 
 FORMATS = ("Yell 1.0", "Yell 0.9")
@@ -84,7 +85,7 @@ def write(volume: xr.Dataset, path: Path) -> None:
     steps = [spacing(axis) for axis in axes]
     with h5py.File(path, "w") as file:
         file["format"] = FORMATS[0]
-        file["data"] = volume["intensity"].values
+        hdf5.write_array(file, "data", volume, "intensity")
         file["lower_limits"] = [axis[0] for axis in axes]
         file["step_sizes"] = steps
         file["unit_cell"] = volume.attrs["lattice"]
@@ -112,19 +113,18 @@ def _check_kind(file: h5py.File) -> str:
     return version
 
 
-def _intensity(file: h5py.File, version: str) -> np.ndarray:
+def _intensity(file: h5py.File, version: str) -> Stored:
     if version == FORMATS[0]:
-        return hdf5.numbers(file, "data")
-    total = hdf5.numbers(file, "rebinned_data")
-    pixels = hdf5.numbers(file, "number_of_pixels_rebinned")
+        return hdf5.stored_numbers(file, "data")
+    total = hdf5.stored_numbers(file, "rebinned_data")
+    pixels = hdf5.stored_numbers(file, "number_of_pixels_rebinned")
     if total.shape != pixels.shape:
         raise VolumeError(
             f"{file.filename}: rebinned_data has shape {total.shape}, its pixel numbers {pixels.shape}.",
             "The intensity is rebinned_data / number_of_pixels_rebinned.",
             "Reconstruct the volume again.",
         )
-    intensity: np.ndarray = np.divide(total, pixels, out=np.full_like(total, np.nan), where=pixels > 0)
-    return intensity
+    return total.combined(hdf5.ratio, pixels)
 
 
 def _check_metric(metric: np.ndarray, lattice: tuple[float, ...], name: str) -> None:

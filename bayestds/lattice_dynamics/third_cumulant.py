@@ -5,8 +5,9 @@ X = Q·(u_κ(R) - u_κ'(0)) of two displacements has ⟨X³⟩_c = -6 s with
 
     s_κκ'(R) = (β/6) Σ_bonds Σ_l G_abc A_a A_b A_c,   A = P_κ(R-l) - P_κ'(-l),   P_κ(r) = ⟨d (u_κ(r)·Q)⟩
 
-for the bond in cell 0. The cubes of P_κ do not depend on R; the products P_κ² P_κ' are correlations over l,
-which fast Fourier transforms give. All are polynomials of third degree in Q, kept as their coefficients.
+for the bond in cell 0. The cubes of P_κ do not depend on R. The products P_κ² P_κ' are correlations over l of
+the second derivative of E₃ by the displacement of each atom, taken with two P_κ, with the covariance of that
+atom; fast Fourier transforms give them. All are polynomials of third degree in Q, kept as coefficients.
 """
 
 from dataclasses import dataclass
@@ -32,12 +33,13 @@ class CubicTerm:
     Attributes:
         basis: (n_bonds, 3, 3, 3, n_cubic) the linear map γ -> G, eV/Å³.
         atoms: (n_bonds, 2) int, κ and κ' of each bond.
-        behind: (n_cells, n_bonds) int, grid index of r - R for the cell r and the R of each bond.
+        behind, ahead: (n_bonds, n_cells) int, grid index of r - R and r + R for the R of each bond.
     """
 
     basis: Float[Array, "n_bonds 3 3 3 n_cubic"]
     atoms: Int[Array, "n_bonds 2"]
-    behind: Int[Array, "n_cells n_bonds"]
+    behind: Int[Array, "n_bonds n_cells"]
+    ahead: Int[Array, "n_bonds n_cells"]
 
 
 def make_cubic_term(third_order: ThirdOrderForceConstants, supercell: Supercell) -> CubicTerm:
@@ -48,10 +50,11 @@ def make_cubic_term(third_order: ThirdOrderForceConstants, supercell: Supercell)
     """
     bonds = third_order.bonds
     check_reach(bonds, third_order.n_shells, supercell)
+    cells = supercell.cells
     return CubicTerm(
         jnp.asarray(third_order.basis),
         jnp.asarray(bonds[:, :2]),
-        jnp.asarray(supercell.cell_index(supercell.cells[:, None] - bonds[:, 2:])),
+        *(jnp.asarray(supercell.cell_index(cells + sign * bonds[:, None, 2:])) for sign in (-1, 1)),
     )
 
 
@@ -61,7 +64,7 @@ def third_cumulant(
     covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"],
     thermal_energy: Float[Array, ""],
     grid_shape: tuple[int, int, int],
-) -> tuple[Float[Array, "n_cells n_kinds 10"], Float[Array, "n_kinds 10"]]:
+) -> tuple[Float[Array, "10 n_kinds n_cells"], Float[Array, "10 n_kinds"]]:
     """Coefficients of s_κκ'(R) = -⟨X³⟩_c/6 on the monomials xxx, xxy, ... of Q, Å³.
 
     Args:
@@ -72,47 +75,45 @@ def third_cumulant(
         grid_shape: FFT grid of the supercell.
 
     Returns:
-        them for every cell and every kind κ ≤ κ' of pairs (the others follow from s_κ'κ(-R) = -s_κκ'(R)),
-        and their part that does not depend on R.
+        them for every kind κ ≤ κ' of pairs in every cell (the others follow from s_κ'κ(-R) = -s_κκ'(R)), and
+        their part that does not depend on R.
     """
-    n_atoms = covariance.shape[1]
-    linear = _follows(term, covariance)
-    square = _quadratic(term.basis @ cubic, linear)
-    alone = jnp.einsum("rnkcm,rnkfc,mft->kt", square, linear, products_table(2, 1)) / (6 * thermal_energy)
+    square = _force(term, term.basis @ cubic, covariance) / (2 * thermal_energy)
+    alone = jnp.einsum("rkmcp,rkmfc,pft->tk", square, covariance, products_table(2, 1)) / 3
 
     def waves(field: Array) -> Array:
         return jnp.fft.rfftn(field.reshape(*grid_shape, *field.shape[1:]), axes=(0, 1, 2))
 
-    # Correlations Σ_l P_κ(R+l)² P_κ'(l) over the cells l, and Σ_l P_κ(R+l) P_κ'(l)².
-    both = jnp.einsum(
-        "...nkcm,...nlfc,mft->...klt", waves(square), waves(linear).conj(), products_table(2, 1)
-    )
-    first, second = kinds_of_pairs(n_atoms).T
-    mixed = both[..., second, first, :].conj() - both[..., first, second, :]
-    mixed = jnp.fft.irfftn(mixed, s=grid_shape, axes=(0, 1, 2)) / (2 * thermal_energy)
-    constant = alone[first] - alone[second]
-    return mixed.reshape(-1, *constant.shape) + constant, constant
+    # Correlations Σ_l P_κ(R+l)² P_κ'(l) over the cells l, and of the other kind.
+    both = jnp.einsum("...kmcp,...lmfc->...klpf", waves(square), waves(covariance).conj())
+    first, second = np.array(list(combinations_with_replacement(range(covariance.shape[1]), 2))).T
+    mixed = both[..., second, first, :, :].conj() - both[..., first, second, :, :]
+    mixed = jnp.einsum("...kpf,pft->tk...", mixed, products_table(2, 1))
+    field = jnp.fft.irfftn(mixed, s=grid_shape, axes=(2, 3, 4)).reshape(*mixed.shape[:2], -1)
+    constant = alone[:, first] - alone[:, second]
+    return field + constant[..., None], constant
 
 
-def _follows(
-    term: CubicTerm, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]
-) -> Float[Array, "n_cells n_bonds n_atoms 3 3"]:
-    """⟨u_κ,d(r) d_a⟩ of every atom with the difference of displacements of the bonds in cell 0, Å²."""
+def _force(
+    term: CubicTerm,
+    tensors: Float[Array, "n_pairs 3 3 3"],
+    covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"],
+) -> Float[Array, "n_cells n_atoms n_atoms 3 6"]:
+    """Σ G_abc P_a P_b over the bonds that end at an atom in cell 0, less those that begin there.
+
+    The axes are κ of P_κ, the atom, c, and the products xx, xy, ... of Q.
+    """
     first, second = term.atoms.T
-    return covariance[term.behind, :, first] - covariance.swapaxes(1, 2)[:, second]
-
-
-def _quadratic(
-    tensors: Float[Array, "n_bonds 3 3 3"], linear: Float[Array, "n_cells n_bonds n_atoms 3 3"]
-) -> Float[Array, "n_cells n_bonds n_atoms 3 6"]:
-    """G_abc P_a P_b, as its coefficients on the products xx, xy, ... of Q."""
-    half = jnp.einsum("nabc,rnkda->rnkcdb", tensors, linear)
-    return jnp.einsum("rnkcdb,rnkeb,dem->rnkcm", half, linear, products_table(1, 1))
-
-
-def kinds_of_pairs(n_atoms: int) -> Int[np.ndarray, "n_kinds 2"]:
-    """The kinds κ ≤ κ' of pairs of atoms."""
-    return np.array(list(combinations_with_replacement(range(n_atoms), 2)))
+    # ⟨u_κ,d(r) d_a⟩ of every bond that begins in cell 0, as (n_bonds, n_cells, n_atoms, d, a).
+    begins = jnp.moveaxis(covariance[:, :, second], 2, 0)
+    linear = covariance[term.behind, :, first[:, None]] - begins
+    half = jnp.einsum("nrkda,nabc->nrkdbc", linear, tensors)
+    square = jnp.einsum("nrkdbc,nrkeb->nrkdec", half, linear)
+    ended = jnp.take_along_axis(square, term.ahead[..., None, None, None, None], axis=1)
+    atoms = jnp.arange(covariance.shape[1])
+    ends, starts = (jnp.where(end[:, None] == atoms, 1.0, 0.0) for end in (first, second))
+    force = jnp.einsum("nrkdec,nm->rkmcde", ended, ends) - jnp.einsum("nrkdec,nm->rkmcde", square, starts)
+    return jnp.einsum("rkmcde,dep->rkmcp", force, products_table(1, 1))
 
 
 @cache

@@ -8,14 +8,27 @@ the harmonic intensity of :mod:`bayestds.scattering.exact`: *near* pairs get the
 it is expanded.
 """
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 
-from bayestds.lattice_dynamics.third_cumulant import CubicTerm, products_table, third_cumulant
-from bayestds.scattering.exact import ExactEngine, damping, in_groups, packed_covariance
+from bayestds.lattice_dynamics.third_cumulant import CubicTerm, exponents, products_table, third_cumulant
+from bayestds.scattering.exact import (
+    ExactEngine,
+    Part,
+    fourier_sums,
+    kind_weights,
+    kinds_and_parts,
+    near_weights,
+    packed_covariance,
+    sum_of_exponentials,
+    times_conjugates,
+)
+from bayestds.scattering.polynomials import monomials
 
 
 def cubic_intensity(
@@ -25,7 +38,19 @@ def cubic_intensity(
     covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"],
     thermal_energy: Float[Array, ""],
 ) -> Float[Array, " n_q"]:
-    """ΔI per primitive cell at the engine's Q points; linear in the third-order force constants.
+    """ΔI per primitive cell at the engine's Q points; arguments as those of :func:`anharmonic`."""
+    part = anharmonic(engine, term, cubic, covariance, thermal_energy)
+    return sum_of_exponentials(engine, covariance, part)
+
+
+def anharmonic(
+    engine: ExactEngine,
+    term: CubicTerm,
+    cubic: Float[Array, " n_cubic"],
+    covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"],
+    thermal_energy: Float[Array, ""],
+) -> Part:
+    """Weights of ΔI beside those of the harmonic intensity; linear in the third-order force constants.
 
     Args:
         engine: from :func:`bayestds.scattering.exact.make_engine`.
@@ -35,62 +60,43 @@ def cubic_intensity(
         thermal_energy: k_B T, eV.
     """
     cumulant, constant = third_cumulant(term, cubic, covariance, thermal_energy, engine.grid_shape)
-    packed = packed_covariance(covariance)
     kinds = engine.kinds
-    cell, first, second = engine.near_pairs.T
-    kind = engine.near_kinds.argmax(axis=1)
-    near = packed[cell, first, second] - damping(packed, first, second)
-    fields = _fields(engine, packed[:, kinds[:, 0], kinds[:, 1]], cumulant, constant)
-    arrays = (engine.vectors, engine.structure, _near_phases(engine), fields)
-    constants = near, cumulant[cell, kind], damping(packed, kinds[:, 0], kinds[:, 1]), engine.near_kinds
+    packed = packed_covariance(covariance[:, kinds[:, 0], kinds[:, 1]]).T
+    near = cumulant[:, engine.near_kinds.argmax(axis=1), engine.near_pairs[:, 0]].T
 
-    def one_block(block: tuple[Array, Array, Array, Array]) -> Array:
-        return _intensity(*block, *constants, engine.order)
+    def weights(
+        vectors: Array, structure: Array, near_phases: Array, fields: Array, powers: Array | None
+    ) -> Array:
+        powers = monomials(vectors, max(engine.order - 1, 1)) if powers is None else powers
+        of_near = near_weights(structure, near_phases, engine.near_kinds)
+        of_near *= jnp.moveaxis(odd_values(near, vectors, powers), 1, 0)
+        rows: list[list[Array]] = [[jnp.zeros(())] * 2 for _ in range(len(kinds))]
+        expanded = jnp.moveaxis(odd_values(fields, vectors, powers), 1, 0)
+        for value, (kind, part) in zip(expanded, kinds_and_parts(len(kinds)), strict=True):
+            rows[kind][part] = value
+        return jnp.concatenate([of_near, kind_weights(structure, rows)])
 
-    return in_groups(engine, jax.vmap(one_block), arrays)
-
-
-def _intensity(
-    vectors: Float[Array, "3 block_size"],
-    structure: Float[Array, "n_kinds 2 block_size"],
-    near_phases: Float[Array, "n_near 2"],
-    fields: Float[Array, "n_kinds 2 n_monomials"],
-    near: Float[Array, "n_near 6"],
-    near_cumulant: Float[Array, "n_near 10"],
-    damping: Float[Array, "n_kinds 6"],
-    near_kinds: Float[Array, "n_near n_kinds"],
-    order: int,
-) -> Float[Array, " block_size"]:
-    """ΔI at the points of one block."""
-    quadratic, odd = _monomials(vectors, order)
-    phases = near_kinds.T[:, None, :] * near_phases.T
-    lattice_sum = jnp.tensordot(phases, jnp.exp(near @ quadratic) * (near_cumulant @ odd[:10]), axes=1)
-    lattice_sum += jnp.exp(-damping @ quadratic)[:, None] * jnp.tensordot(fields, odd, axes=1)
-    return (structure * lattice_sum * np.array([[1.0], [-1.0]])).sum(axis=(0, 1))
+    return weights, (_near_phases(engine), _fields(engine, packed, cumulant, constant), engine.powers)
 
 
 def _fields(
     engine: ExactEngine,
-    packed: Float[Array, "n_cells n_kinds 6"],
-    cumulant: Float[Array, "n_cells n_kinds 10"],
-    constant: Float[Array, "n_kinds 10"],
-) -> Float[Array, "n_blocks n_kinds 2 n_monomials"]:
-    """Fourier sums over far R of i s (QᵀCQ)ⁿ/n!, and over all R of -i t, for every block.
+    packed: Float[Array, "6 n_kinds n_cells"],
+    cumulant: Float[Array, "10 n_kinds n_cells"],
+    constant: Float[Array, "10 n_kinds"],
+) -> Float[Array, "n_blocks n_rows n_monomials"]:
+    """Fourier sums over far R of i s xⁿ/n!, and over all R of -i t, for every block.
 
     Degrees are odd and below twice the phonon order of the engine.
     """
-    far = packed * engine.far_mask[..., None]
-    power = cumulant * engine.far_mask[..., None]
-    powers = [power - constant]
+    far = packed * engine.far_mask.T
+    power = cumulant * engine.far_mask.T
+    powers = [power - constant[..., None]]
     for n in range(1, engine.order - 1):
-        power = jnp.einsum("rki,rkj,ijm->rkm", power, far, products_table(2 * n + 1, 2)) / n
+        power = jnp.einsum("ikr,jkr,ijm->mkr", power, far, products_table(2 * n + 1, 2)) / n
         powers.append(power)
-    stacked = jnp.concatenate(powers, axis=-1) * engine.window[:, None, None]
-    grid = (*engine.grid_shape, *stacked.shape[1:])
-    waves = jnp.fft.ifftn(stacked.reshape(grid), axes=(0, 1, 2), norm="forward")
-    waves = waves.reshape(stacked.shape)[engine.k_index]
-    # A kind κ < κ' stands for its conjugate κ' > κ as well.
-    return _times_i(waves * jnp.where(engine.kinds[:, :1] == engine.kinds[:, 1:], 1.0, 2.0), axis=-2)
+    series = jnp.concatenate(powers) * (engine.window * times_conjugates(engine))
+    return fourier_sums(engine, series, turned=True)
 
 
 def _near_phases(engine: ExactEngine) -> Float[Array, "n_blocks n_near 2"]:
@@ -98,24 +104,74 @@ def _near_phases(engine: ExactEngine) -> Float[Array, "n_blocks n_near 2"]:
     cell, first, second = engine.near_pairs.T
     shape = engine.grid_shape
     k, r = (jnp.stack(jnp.unravel_index(index, shape), axis=-1) for index in (engine.k_index, cell))
-    phases = 2 * engine.window[cell] * jnp.exp(2j * jnp.pi * (k / np.array(shape)) @ r.T)
+    phases = 2j * engine.window[cell] * jnp.exp(2j * jnp.pi * (k / np.array(shape)) @ r.T)
     # A pair with κ = κ' has the opposite s of its conjugate.
-    return _times_i(jnp.where(first == second, 1j * phases.imag, phases), axis=-1)
+    return jnp.stack([phases.real, jnp.where(first == second, 0.0, phases.imag)], axis=-1)
 
 
-def _times_i(waves: Complex[Array, "..."], axis: int) -> Float[Array, "..."]:
-    """Real and imaginary part of i times waves, along a new axis."""
-    return jnp.stack([-waves.imag, waves.real], axis=axis)
+@jax.custom_jvp
+def odd_values(
+    coefficients: Float[Array, "*blocks n_rows n_monomials"],
+    vectors: Float[Array, "n_blocks 3 n_q"],
+    powers: Float[Array, "n_blocks n_even n_q"],
+) -> Float[Array, "n_blocks n_rows n_q"]:
+    """Values of polynomials of degree 3, 5, 7, ... by Horner's rule; only coefficients are differentiated.
+
+    Args:
+        coefficients: of each, on the monomials of degree 3, then 5, ..., of all blocks or of each.
+        vectors: where they are evaluated.
+        powers: the monomials of even degree there, up to one less; only the derivative needs them.
+    """
+    index = {powers: i for i, powers in enumerate(_odd_exponents(coefficients.shape[-1]))}
+    degree = sum(next(reversed(index)))
+    x, y, z = jnp.moveaxis(vectors[..., None, :, :], -2, 0)
+    square = z * z
+    value: Array | float = 0.0
+    for a in range(degree, -1, -1):
+        of_x: Array | float = 0.0
+        for b in range(degree - a, -1, -1):
+            rest = degree - a - b
+            of_y: Array | float = 0.0
+            for c in range(rest, -1, -2):
+                of_y = of_y * square
+                if (a, b, c) in index:
+                    of_y = of_y + coefficients[..., index[a, b, c], None]
+            of_x = of_x * y + (of_y * z if rest % 2 else of_y)
+        value = value * x + of_x
+    return jnp.asarray(value)
 
 
-def _monomials(
-    vectors: Float[Array, "3 n_q"], order: int
-) -> tuple[Float[Array, "6 n_q"], Float[Array, "n_monomials n_q"]]:
-    """Products of Q components of degree 2, and of degrees 3, 5, ..., 2 * order - 1 together."""
-    x, y, z = vectors
-    powers = [vectors]
-    for degree in range(2, max(2 * order, 4)):
-        power = powers[-1]
-        # Products with a factor x come first; of the others those with y; the last is a power of z.
-        powers.append(jnp.concatenate([x * power, y * power[-degree:], z * power[-1:]]))
-    return powers[1], jnp.concatenate(powers[2::2])
+@odd_values.defjvp
+def _odd_values_jvp(primals, tangents):
+    _, vectors, powers = primals
+    # A monomial of odd degree is x times one of even degree, or y times one, or z times one.
+    along = _along_axes(tangents[0])
+    values = along @ powers[:, None, : along.shape[-1]]
+    return odd_values(*primals), (values * vectors[:, None]).sum(axis=-2)
+
+
+def _along_axes(
+    coefficients: Float[Array, "*blocks n_rows n_monomials"],
+) -> Float[Array, "*blocks n_rows 3 n_even"]:
+    """Coefficients of the polynomials that x, y and z are multiplied by."""
+    axes: list[list[Array]] = [[], [], []]
+    start, degree = 0, 2
+    while start < coefficients.shape[-1]:
+        n_even = len(exponents(degree))
+        own = coefficients[..., start : start + len(exponents(degree + 1))]
+        # With x as a factor come first, of the others those with y; the last is a power of z.
+        for place, (first, last) in zip(axes, [(0, n_even), (n_even, -1), (-1, None)], strict=True):
+            part = own[..., first:last]
+            place.append(jnp.zeros((*part.shape[:-1], n_even - part.shape[-1])))
+            place.append(part)
+        start, degree = start + own.shape[-1], degree + 2
+    return jnp.stack([jnp.concatenate(parts, axis=-1) for parts in axes], axis=-2)
+
+
+@cache
+def _odd_exponents(count: int) -> tuple[tuple[int, int, int], ...]:
+    """Exponents of so many monomials of degree 3, 5, 7, ..."""
+    found: list[tuple[int, int, int]] = []
+    while len(found) < count:
+        found += exponents(sum(found[-1]) + 2 if found else 3)
+    return tuple(found)

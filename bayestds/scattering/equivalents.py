@@ -1,6 +1,7 @@
 """What equivalent voxels tell of one another: the variance of each, and which of them are outliers."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy.special import boxcox, xlogy
@@ -40,6 +41,12 @@ class Voxels:
     counts: np.ndarray | None = None
     exposure: np.ndarray | None = None
 
+    @staticmethod
+    def together(parts: Sequence["Voxels"]) -> "Voxels":
+        """Those of all parts."""
+        named = {field.name: [getattr(part, field.name) for part in parts] for field in fields(Voxels)}
+        return Voxels(**{name: np.concatenate(some) for name, some in named.items() if some[0] is not None})
+
     def select(self, rows: np.ndarray) -> "Voxels":
         """Some of them."""
         sigma, counts, exposure = (
@@ -48,34 +55,67 @@ class Voxels:
         return Voxels(self.point[rows], self.intensity[rows], sigma, counts, exposure)
 
 
-def expected_variance(point: np.ndarray, values: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    """Variances (n_voxels,) that do not hang on the noise of the very voxel.
+def summed(
+    voxels: Iterable[Voxels], n_points: int, *terms: Callable[[Voxels], np.ndarray | None]
+) -> list[np.ndarray]:
+    """Sums (n_points,) over the voxels of each orbit, of several terms."""
+    totals = [np.zeros(n_points) for _ in terms]
+    for part in voxels:
+        for total, term in zip(totals, terms, strict=True):
+            total += np.bincount(part.point, term(part), minlength=n_points)
+    return totals
+
+
+def weighted_mean(voxels: Iterable[Voxels], mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean intensity (n_points,) of each orbit weighted by inverse variance, and its own inverse variance.
 
     Where σ² was made from counts, a voxel that came out low has a small σ and weighs more than it should,
     so that the mean is too low. Equivalent voxels have one expectation: the power with which σ² follows the
     value is seen within the orbits, 1 for counts and 0 for errors of another origin, and σ² is moved along
-    it to the mean of the orbit.
+    it to the mean of the orbit. Such variances do not hang on the noise of the very voxel.
 
     Args:
-        point: (n_voxels,) int, the orbit of each voxel.
-        values: intensities, positive.
-        sigma: standard errors, positive.
+        voxels: in parts of any size, to be gone through twice; intensities and standard errors positive.
+        mean: (n_points,) of the intensities without weights.
     """
-    relative = values / (np.bincount(point, values) / np.bincount(point))[point]
-    return sigma**2 * np.exp(-_power(point, relative, sigma) * np.log(relative))
+    n_points = len(mean)
+
+    def compared(part: Voxels) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        assert part.sigma is not None
+        return part.point, part.intensity / mean[part.point], part.sigma
+
+    power = _power(map(compared, voxels), n_points)
+
+    def weight(part: Voxels) -> np.ndarray:
+        _, relative, sigma = compared(part)
+        return relative**power / sigma**2
+
+    weights, total = summed(voxels, n_points, weight, lambda part: weight(part) * part.intensity)
+    return total / weights, weights
 
 
-def _power(point: np.ndarray, relative: np.ndarray, sigma: np.ndarray) -> float:
-    """Power, 0 to 1, with which σ² follows the values within orbits; relative to one value per orbit."""
-    multiplicity = np.maximum(np.bincount(point), 1)
+def _power(parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], n_points: int) -> float:
+    """Power, 0 to 1, with which σ² follows the values within orbits.
 
-    def within(numbers: np.ndarray) -> np.ndarray:
-        return numbers - (np.bincount(point, numbers) / multiplicity)[point]
+    Values themselves do not hang on how long each voxel was measured; their logarithms do, in the mean. So
+    the power is the covariance of values and ln σ² over that of values and their logarithms.
 
-    # Values themselves do not hang on how long each voxel was measured; their logarithms do, in the mean.
-    spread = within(relative)
-    power = spread @ within(np.log(sigma**2)) / max(spread @ within(np.log(relative)), 1e-300)
-    return float(np.clip(power, 0, 1))
+    Args:
+        parts: point, value relative to one of the orbit, and σ (n_voxels,) of voxels.
+        n_points: number of orbits.
+    """
+    n, value, variance, logarithm = np.zeros((4, n_points))
+    with_variance = with_logarithm = 0.0
+    for point, relative, sigma in parts:
+        above, log_variance, log_relative = relative - 1, 2 * np.log(sigma), np.log(relative)
+        with_variance += above @ log_variance
+        with_logarithm += above @ log_relative
+        for total, terms in ((n, None), (value, above), (variance, log_variance), (logarithm, log_relative)):
+            total += np.bincount(point, terms, minlength=n_points)
+    n = np.maximum(n, 1)
+    with_variance -= (value * variance / n).sum()
+    with_logarithm -= (value * logarithm / n).sum()
+    return float(np.clip(with_variance / max(with_logarithm, 1e-300), 0, 1))
 
 
 def outlying(voxels: Voxels, limit: float) -> np.ndarray:
@@ -169,7 +209,7 @@ def _measured(
         variance = middle**2 * (median / middle) ** power
     else:
         near = np.abs(np.log(relative)) < np.log(2)
-        power = _power(point[near], relative[near], sigma[near])
+        power = _power([(point[near], relative[near], sigma[near])], int(point.max()) + 1)
         variance = sigma**2 * relative**-power
     of_median = MEDIAN_VARIANCE * np.bincount(point) / np.bincount(point, variance**-0.5) ** 2
     off = np.where(relative > 1, boxcox(relative, 1 - power / 2), 1 - relative)

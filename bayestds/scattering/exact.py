@@ -10,7 +10,6 @@ The direct form is the one in which every pair is near.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import combinations_with_replacement
 from typing import Any, TypeVar
 
@@ -22,50 +21,25 @@ from jaxtyping import Float, Int
 
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import VolumeError
+from bayestds.memory import too_much
+from bayestds.scattering import polynomials
+from bayestds.scattering.blocks import make_blocks
+from bayestds.scattering.pairs import pair_table
+from bayestds.scattering.polynomials import monomials, n_monomials
 
 AnyArray = TypeVar("AnyArray", Array, np.ndarray)
 
 SMALLEST_INTENSITY = 1e-200
 """Intensities below this, which only unphysical force constants give, are raised to it."""
 
-ELEMENTS_AT_ONCE = 4_000_000
-"""Exponentials and monomials evaluated together; bounds the memory."""
+MEMORY = 2**25
+"""Bytes by default for what is evaluated at once; points that fit the cache of a processor are fastest."""
+
+FEW_WAVES = 64
+"""Up to so many distinct k a matrix product is faster than a Fourier transform (measured)."""
 
 PRODUCTS = np.array([[0, 0], [0, 1], [0, 2], [1, 1], [1, 2], [2, 2]])
-"""The six products Q_a Q_b, in the order of :func:`_exponents`."""
-
-
-@dataclass(frozen=True, eq=False)
-class PairTable:
-    """One of each two conjugate pairs (κ, κ', R) and (κ', κ, -R) of a supercell, shortest first.
-
-    Attributes:
-        cells: (n_pairs,) int, grid index of R.
-        atoms: (n_pairs, 2) int, κ and κ'.
-        lengths: (n_pairs,) |R + τ_κ - τ_κ'|, Å, of the shortest periodic image.
-        counts: (n_pairs,) 2 where the conjugate is another pair, else 1.
-    """
-
-    cells: np.ndarray
-    atoms: np.ndarray
-    lengths: np.ndarray
-    counts: np.ndarray
-
-
-def pair_table(supercell: Supercell) -> PairTable:
-    """All pairs of atoms of a supercell, conjugates once."""
-    n_atoms = supercell.crystal.n_atoms
-    opposite = supercell.cell_index(-supercell.cells)
-    cells = np.arange(supercell.n_cells)
-    blocks = []
-    for first, second in combinations_with_replacement(range(n_atoms), 2):
-        kept = cells if first != second else cells[cells <= opposite]
-        counts = np.where((opposite[kept] == kept) & (first == second), 1, 2)
-        pairs = np.column_stack([np.broadcast_to([first, second], (len(kept), 2)), supercell.cells[kept]])
-        blocks.append((kept, pairs[:, :2], supercell.nearest_images(pairs)[0], counts))
-    cell, atoms, lengths, counts = (np.concatenate(part) for part in zip(*blocks, strict=True))
-    order = np.argsort(lengths, kind="stable")
-    return PairTable(cell[order], atoms[order], lengths[order], counts[order])
+"""The six products Q_a Q_b, in the order of ``polynomials.exponents``."""
 
 
 @jax.tree_util.register_dataclass
@@ -86,6 +60,11 @@ class ExactEngine:
         window: (n_cells,) factors of the cells in the lattice sum.
         kinds: (n_kinds, 2) int, κ <= κ' of each kind of pair.
         k_index: (n_blocks,) grid index of k.
+        k_points: (n_k,) the distinct ones.
+        k_of_block: (n_blocks,) int, which of these it is.
+        waves: (2, n_cells, n_k) cosine and sine of k·R; None where a Fourier transform is faster.
+        powers: (n_blocks, n_monomials, block_size) the monomials of Q, which the derivative needs; None where
+            the blocks are in several groups, which make them anew.
         place: (n_q,) position of each Q point in the flattened blocks.
         order: highest phonon order of the expansion; 0 in the direct form.
         grid_shape: FFT grid of the supercell.
@@ -101,6 +80,10 @@ class ExactEngine:
     window: Float[Array, " n_cells"]
     kinds: Int[Array, "n_kinds 2"]
     k_index: Int[Array, " n_blocks"]
+    k_points: Int[Array, " n_k"]
+    k_of_block: Int[Array, " n_blocks"]
+    waves: Float[Array, "2 n_cells n_k"] | None
+    powers: Float[Array, "n_blocks n_monomials block_size"] | None
     place: Int[Array, " n_q"]
     order: int = field(metadata={"static": True})
     grid_shape: tuple[int, int, int] = field(metadata={"static": True})
@@ -127,27 +110,51 @@ def logarithm(intensity: Float[Array, " n_q"]) -> Float[Array, " n_q"]:
     return jnp.log(jnp.where(positive, intensity, SMALLEST_INTENSITY))
 
 
+Part = tuple[Callable[..., Array], tuple[Array | None, ...]]
+"""What multiplies the exponentials at the points of some blocks: a function of their scattering vectors and
+structure factors and of further arrays, and these arrays of all blocks."""
+
+
 def intensity(
     engine: ExactEngine, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]
 ) -> Float[Array, " n_q"]:
     """Diffuse intensity per primitive cell at the engine's Q points."""
+    return sum_of_exponentials(engine, covariance, harmonic(engine, covariance))
+
+
+def sum_of_exponentials(
+    engine: ExactEngine, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"], *parts: Part
+) -> Float[Array, " n_q"]:
+    """Σ w exp(x - W - W') over near pairs plus Σ w exp(-W - W') over kinds, w being the sum of the parts."""
     kinds = engine.kinds
     packed = packed_covariance(covariance)
     cell, first, second = engine.near_pairs.T
     near = packed[cell, first, second] - damping(packed, first, second)
-    fields = _fields(engine, packed[:, kinds[:, 0], kinds[:, 1]])
-    arrays = (engine.vectors, engine.structure, engine.near_phases, fields)
-    constants = near, damping(packed, kinds[:, 0], kinds[:, 1]), engine.near_kinds
+    # All exponents are negative by Cauchy-Schwarz.
+    forms = jnp.concatenate([near, -damping(packed, kinds[:, 0], kinds[:, 1])])
+    functions, arrays = zip(*parts, strict=True)
 
-    def one_block(block: tuple[Array, Array, Array, Array]) -> Array:
-        return _intensity(*block, *constants, engine.order)
+    def evaluate(blocks: tuple[Any, ...]) -> Array:
+        vectors, structure, own = blocks
+        weights = [function(vectors, structure, *x) for function, x in zip(functions, own, strict=True)]
+        return polynomials.exponential_sum(forms, sum(weights[1:], weights[0]), vectors)
 
-    evaluate = jax.vmap(one_block)
-    return in_groups(engine, evaluate, arrays)
+    return in_groups(engine, evaluate, (engine.vectors, engine.structure, arrays))
+
+
+def harmonic(engine: ExactEngine, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]) -> Part:
+    """Weights of the diffuse intensity of a harmonic crystal."""
+    kinds = engine.kinds
+    fields = _fields(engine, packed_covariance(covariance)[:, kinds[:, 0], kinds[:, 1]])
+
+    def weights(vectors: Array, structure: Array, *arrays: Any) -> Array:
+        return _weights(engine.near_kinds, vectors, structure, *arrays)
+
+    return weights, (engine.near_phases, fields, engine.powers)
 
 
 def in_groups(
-    engine: ExactEngine, evaluate: Callable[[Any], Array], arrays: tuple[Array, ...]
+    engine: ExactEngine, evaluate: Callable[..., Array], arrays: tuple[Any, ...]
 ) -> Float[Array, " n_q"]:
     """What a function gives for all blocks, group by group, in the order of the Q points."""
     if engine.n_groups == 1:
@@ -159,27 +166,54 @@ def in_groups(
     return found.reshape(-1)[engine.place]
 
 
-def _intensity(
-    vectors: Float[Array, "3 block_size"],
-    structure: Float[Array, "n_kinds 2 block_size"],
-    near_phases: Float[Array, "n_near 2"],
-    fields: Float[Array, "n_kinds 2 n_monomials"],
-    near: Float[Array, "n_near 6"],
-    damping: Float[Array, "n_kinds 6"],
+def _weights(
     near_kinds: Float[Array, "n_near n_kinds"],
-    order: int,
-) -> Float[Array, " block_size"]:
-    """Intensity at the points of one block; all exponents are negative by Cauchy-Schwarz."""
-    powers = monomials(vectors, max(order, 1))
-    quadratic = powers[:6]
-    phases = near_kinds.T[:, None, :] * near_phases.T
-    # exp(x - W - W') - exp(-W - W') for the near pairs, the powers of x for the far ones.
-    expanded = -phases.sum(axis=-1, keepdims=True)
-    if order:
-        expanded += jnp.tensordot(fields, powers, axes=1)
-    lattice_sum = jnp.tensordot(phases, jnp.exp(near @ quadratic), axes=1)
-    lattice_sum += jnp.exp(-damping @ quadratic)[:, None] * expanded
-    return (structure * lattice_sum * np.array([[1.0], [-1.0]])).sum(axis=(0, 1))
+    vectors: Float[Array, "n_blocks 3 block_size"],
+    structure: Float[Array, "n_blocks n_kinds 2 block_size"],
+    near_phases: Float[Array, "n_blocks n_near 2"],
+    fields: Float[Array, "n_blocks n_rows n_monomials"],
+    powers: Float[Array, "n_blocks n_monomials block_size"] | None,
+) -> Float[Array, "n_exponentials n_blocks block_size"]:
+    """Weights of the exponentials at the points of some blocks.
+
+    Those of every near pair, exp(x - W - W'), and of every kind, exp(-W - W'): the powers of x of its far
+    pairs, less what the near ones have in the Bragg peaks.
+    """
+    near = near_weights(structure, near_phases, near_kinds)
+    bragg = jnp.moveaxis(jnp.tensordot(near_phases, near_kinds, axes=(1, 0)), 0, 2)[..., None]
+    rows = [[-bragg[0, k], -bragg[1, k]] for k in range(structure.shape[1])]
+    if fields.shape[-1]:
+        expanded = jnp.moveaxis(polynomials.evaluate(fields, vectors, powers), 1, 0)
+        for value, (k, part) in zip(expanded, kinds_and_parts(len(rows)), strict=True):
+            rows[k][part] += value
+    return jnp.concatenate([near, kind_weights(structure, rows)])
+
+
+def near_weights(
+    structure: Float[Array, "n_blocks n_kinds 2 block_size"],
+    near_phases: Float[Array, "n_blocks n_near 2"],
+    near_kinds: Float[Array, "n_near n_kinds"],
+) -> Float[Array, "n_near n_blocks block_size"]:
+    """Real part of structure factors times phases, of the near pairs."""
+    real, imaginary = jnp.moveaxis(structure, (1, 2), (1, 0))
+    phases, kind = near_phases.transpose(1, 2, 0)[..., None], near_kinds.argmax(axis=1)
+    return real[kind] * phases[:, 0] - imaginary[kind] * phases[:, 1]
+
+
+def kind_weights(
+    structure: Float[Array, "n_blocks n_kinds 2 block_size"], rows: list[list[Array]]
+) -> Float[Array, "n_kinds n_blocks block_size"]:
+    """Real part of structure factors times real and imaginary part of the rows, of the kinds."""
+    real, imaginary = jnp.moveaxis(structure, (1, 2), (1, 0))
+    return jnp.stack([real[k] * re - imaginary[k] * im for k, (re, im) in enumerate(rows)])
+
+
+def kinds_and_parts(n_kinds: int) -> list[tuple[int, int]]:
+    """Kind and part (0 real, 1 imaginary) of each Fourier sum; that of κ with itself has no imaginary one."""
+    n_atoms = int(np.sqrt(2 * n_kinds))
+    kinds = list(combinations_with_replacement(range(n_atoms), 2))
+    different = [k for k, (first, second) in enumerate(kinds) if first != second]
+    return [(k, 0) for k in range(n_kinds)] + [(k, 1) for k in different]
 
 
 def damping(
@@ -200,60 +234,55 @@ def packed_covariance(covariance: Float[AnyArray, "... 3 3"]) -> Float[AnyArray,
 
 def _fields(
     engine: ExactEngine, packed: Float[Array, "n_cells n_kinds 6"]
-) -> Float[Array, "n_blocks n_kinds 2 n_monomials"]:
-    """Fourier sums over far R of the coefficients of (QᵀCQ)ⁿ/n!, real and imaginary, for every block."""
+) -> Float[Array, "n_blocks n_rows n_monomials"]:
+    """Fourier sums over far R of the coefficients of (QᵀCQ)ⁿ/n! for every block."""
     if not engine.order:
-        return jnp.zeros((len(engine.k_index), len(engine.kinds), 2, 0))
-    far = packed * engine.far_mask[..., None]
-    # Once in each order, however many covariances are multiplied.
-    term = far * engine.window[:, None, None]
-    powers = [term]
-    for n in range(2, engine.order + 1):
-        term = jnp.einsum("rki,rkj,ijm->rkm", term, far, _products_table(n)) / n
-        powers.append(term)
-    stacked = jnp.concatenate(powers, axis=-1)
-    grid = (*engine.grid_shape, *stacked.shape[1:])
-    waves = jnp.fft.ifftn(stacked.reshape(grid), axes=(0, 1, 2), norm="forward")
-    waves = waves.reshape(stacked.shape)[engine.k_index]
-    # A kind κ < κ' stands for its conjugate κ' > κ as well.
-    waves *= jnp.where(engine.kinds[:, :1] == engine.kinds[:, 1:], 1.0, 2.0)
-    return jnp.stack([waves.real, waves.imag], axis=-2)
+        return jnp.zeros((len(engine.k_index), len(kinds_and_parts(packed.shape[1])), 0))
+    # The window is once in each order, however many covariances are multiplied.
+    factor = times_conjugates(engine) * engine.window
+    series = polynomials.exponential_series(packed.T * engine.far_mask.T, factor, engine.order)
+    return fourier_sums(engine, series)
 
 
-def monomials(vectors: Float[Array, "3 n_q"], order: int) -> Float[Array, "n_monomials n_q"]:
-    """All products of Q components of degree 2, 4, ..., 2 * order, as ordered by :func:`_exponents`."""
-    x, y, z = vectors
-    power = vectors
-    even = []
-    for degree in range(2, 2 * order + 1):
-        # Products with a factor x come first; of the others those with y; the last is a power of z.
-        power = jnp.concatenate([x * power, y * power[-degree:], z * power[-1:]])
-        if degree % 2 == 0:
-            even.append(power)
-    return jnp.concatenate(even)
+def times_conjugates(engine: ExactEngine) -> Float[Array, "n_kinds 1"]:
+    """How often a kind κ ≤ κ' counts: κ < κ' stands for its conjugate κ' > κ as well."""
+    return jnp.where(engine.kinds[:, :1] == engine.kinds[:, 1:], 1.0, 2.0)
 
 
-def n_monomials(order: int) -> int:
-    """Number of monomials up to a phonon order."""
-    return sum((2 * n + 1) * (n + 1) for n in range(1, order + 1))
+def fourier_sums(
+    engine: ExactEngine, series: Float[Array, "n_monomials n_kinds n_cells"], turned: bool = False
+) -> Float[Array, "n_blocks n_rows n_monomials"]:
+    """Σ_R exp(ik·R) series(R) for every block, in rows of :func:`kinds_and_parts`; turned: i times that."""
+    different = np.array([k for k, part in kinds_and_parts(series.shape[1]) if part], dtype=int)
+    if engine.waves is not None:
+        cosine, sine = engine.waves
+        real, imaginary = (-sine, cosine) if turned else (cosine, sine)
+        parts = [series @ real, series[:, different] @ imaginary]
+    else:
+        grid = jnp.fft.rfftn(series.reshape(*series.shape[:2], *engine.grid_shape), axes=(2, 3, 4))
+        place, sign = _half_spectrum(engine.k_points, engine.grid_shape)
+        waves = grid.reshape(*grid.shape[:2], -1)[..., place]
+        cosine, sine = waves.real, sign * waves.imag
+        parts = [-sine, cosine[:, different]] if turned else [cosine, sine[:, different]]
+    return jnp.concatenate(parts, axis=1).transpose(2, 1, 0)[engine.k_of_block]
 
 
-@cache
-def _exponents(n: int) -> tuple[tuple[int, int, int], ...]:
-    """Exponents of the monomials of degree 2n."""
-    return tuple((a, b, 2 * n - a - b) for a in range(2 * n, -1, -1) for b in range(2 * n - a, -1, -1))
+def _half_spectrum(
+    k_points: Int[Array, " n_k"], grid_shape: tuple[int, int, int]
+) -> tuple[Int[Array, " n_k"], Float[Array, " n_k"]]:
+    """Where Σ_R exp(ik·R) x(R) is in the output of ``rfftn``, and the sign of its imaginary part there."""
+    waves = jnp.stack(jnp.unravel_index(k_points, grid_shape))
+    opposite = -waves % jnp.array(grid_shape)[:, None]
+    half = grid_shape[2] // 2
+    # rfftn has exp(-ik·R), and of each two opposite k one.
+    there = waves[2] <= half
+    place = jnp.ravel_multi_index(
+        tuple(jnp.where(there, waves, opposite)), (*grid_shape[:2], half + 1), mode="wrap"
+    )
+    return place, jnp.where(there, -1.0, 1.0)
 
 
-@cache
-def _products_table(n: int) -> np.ndarray:
-    """(n_lower, 6, n_monomials) 1 where monomial i of degree 2n-2 times product j is monomial m."""
-    index = {exponents: m for m, exponents in enumerate(_exponents(n))}
-    table = np.zeros((len(_exponents(n - 1)), 6, len(index)))
-    for i, lower in enumerate(_exponents(n - 1)):
-        for j, factor in enumerate(_exponents(1)):
-            a, b, c = (x + y for x, y in zip(lower, factor, strict=True))
-            table[i, j, index[a, b, c]] = 1
-    return table
+_monomials = jax.jit(monomials, static_argnames="order")
 
 
 def make_engine(
@@ -263,6 +292,7 @@ def make_engine(
     n_near: int | None = None,
     order: int = 0,
     window: np.ndarray | None = None,
+    memory: float | int = MEMORY,
 ) -> ExactEngine:
     """Engine for a set of commensurate Q points.
 
@@ -273,9 +303,10 @@ def make_engine(
         n_near: number of pairs, shortest first, that get the exponential; all by default.
         order: highest phonon order of the expansion for the others.
         window: (n_cells,) factors of the cells in the lattice sum, as finite resolution gives; 1 by default.
+        memory: bytes for what is evaluated at once; the points are taken in as many groups as that needs.
 
     Raises:
-        VolumeError: a Q point is not commensurate with the supercell.
+        VolumeError: a Q point is not commensurate with the supercell, or the engine does not fit into memory.
     """
     k_index = supercell.k_index(q_points)
     if (k_index < 0).any():
@@ -286,23 +317,27 @@ def make_engine(
         )
     pairs = pair_table(supercell)
     n_near = len(pairs.cells) if n_near is None else n_near
-    layout, place, k_of_block, n_groups = _block_layout(k_index, n_near + n_monomials(max(order, 1)))
-    used = layout >= 0
-    points = np.asarray(q_points, dtype=float)[layout] * used[..., None]
-    vectors = supercell.crystal.scattering_vectors(points.reshape(-1, 3)).reshape(points.shape)
-    structure = _structure_factors(supercell, vectors, scattering_factors, layout) * used[..., None]
     kinds = np.array(list(combinations_with_replacement(range(supercell.crystal.n_atoms), 2)))
+    # Exponentials, their products with weights and with the derivative of exponents; and the monomials.
+    blocks = make_blocks(k_index, 8 * (3 * (n_near + len(kinds)) + n_monomials(order)), memory)
+    _check_memory(supercell, blocks.points, n_near)
+    used = blocks.points >= 0
+    points = np.asarray(q_points, dtype=float)[blocks.points] * used[..., None]
+    vectors = supercell.crystal.scattering_vectors(points.reshape(-1, 3)).reshape(points.shape)
+    structure = _structure_factors(supercell, vectors, scattering_factors, blocks.points) * used[..., None]
     cross = structure[..., kinds[:, 0]] * structure[..., kinds[:, 1]].conj()
 
     cells, atoms = pairs.cells[:n_near], pairs.atoms[:n_near]
     kind = (atoms[:, None] == kinds).all(-1).argmax(-1)
     same = atoms[:, 0] == atoms[:, 1]
     window = np.ones(supercell.n_cells) if window is None else window
+    k_of_block = blocks.k_points[blocks.k_of_block]
     phases = pairs.counts[:n_near] * window[cells] * supercell.phases(k_of_block, cells)
     # Of a pair and its conjugate with κ = κ' only the sum of both is wanted, and that is real.
     phases = np.stack([phases.real, np.where(same, 0.0, phases.imag)], axis=-1)
+    vectors = vectors.swapaxes(1, 2)
     return ExactEngine(
-        jnp.asarray(vectors.swapaxes(1, 2)),
+        jnp.asarray(vectors),
         jnp.asarray(np.stack([cross.real, cross.imag], axis=-1).transpose(0, 2, 3, 1)),
         jnp.asarray(phases),
         jnp.asarray(np.column_stack([cells, atoms])),
@@ -311,11 +346,34 @@ def make_engine(
         jnp.asarray(window),
         jnp.asarray(kinds),
         jnp.asarray(k_of_block),
-        jnp.asarray(place),
+        jnp.asarray(blocks.k_points),
+        jnp.asarray(blocks.k_of_block),
+        _waves(supercell, blocks.k_points) if order and len(blocks.k_points) <= FEW_WAVES else None,
+        _monomials(jnp.asarray(vectors), order) if order and blocks.n_groups == 1 else None,
+        jnp.asarray(blocks.place),
         order,
         supercell.grid_shape,
-        n_groups,
+        blocks.n_groups,
     )
+
+
+def _waves(supercell: Supercell, k_points: np.ndarray) -> Float[Array, "2 n_cells n_k"]:
+    """Cosine and sine of k·R."""
+    phases = supercell.phases(k_points, np.arange(supercell.n_cells)).T
+    return jnp.asarray(np.stack([phases.real, phases.imag]))
+
+
+def _check_memory(supercell: Supercell, layout: np.ndarray, n_near: int) -> None:
+    """Refuse an engine of near phases, structure factors and kinds of pairs that does not fit into memory."""
+    n_kinds = supercell.crystal.n_atoms * (supercell.crystal.n_atoms + 1) // 2
+    # Each as complex numbers, as pairs of real ones, and as JAX's.
+    n_points = np.count_nonzero(layout >= 0)
+    if reason := too_much(3 * 16 * (len(layout) * n_near + layout.size * n_kinds) + 16 * n_near * n_kinds):
+        raise VolumeError(
+            f"The intensity is wanted at {n_points:,} points, with {n_near:,} pairs of atoms each.",
+            reason,
+            "Use a smaller supercell or fewer points: a coarser grid, or q_max and other limits in [mask].",
+        )
 
 
 def _far_mask(
@@ -337,32 +395,3 @@ def _structure_factors(
         return phases
     factors = np.asarray(factors)
     return phases * (factors if factors.ndim == 1 else factors[layout])
-
-
-def _block_layout(k_index: np.ndarray, per_point: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Points sorted into padded blocks of equal k, and the blocks into groups.
-
-    Args:
-        k_index: (n_q,) grid index of k of each point.
-        per_point: numbers evaluated for each point.
-
-    Returns:
-        the point in each place (n_blocks, block_size), -1 where padded, the place of each point (n_q,),
-        the k of each block (n_blocks,), and the number of groups.
-    """
-    unique, inverse, counts = np.unique(k_index, return_inverse=True, return_counts=True)
-    # A power of two near half the median group keeps the padding small.
-    block_size = 2 ** int(np.clip(np.ceil(np.log2(max(1, np.median(counts) / 2))), 0, 7))
-    blocks_of_k = -(-counts // block_size)
-    k_of_block = np.repeat(unique, blocks_of_k)
-    n_groups = int(np.ceil(len(k_of_block) * block_size * per_point / ELEMENTS_AT_ONCE))
-    k_of_block = np.pad(k_of_block, (0, -len(k_of_block) % n_groups))
-
-    start = np.cumsum(blocks_of_k * block_size) - blocks_of_k * block_size
-    order = np.argsort(inverse, kind="stable")
-    rank = np.arange(len(k_index)) - np.repeat(np.cumsum(counts) - counts, counts)
-    place = np.empty(len(k_index), dtype=int)
-    place[order] = start[inverse[order]] + rank
-    layout = np.full(len(k_of_block) * block_size, -1)
-    layout[place] = np.arange(len(k_index))
-    return layout.reshape(-1, block_size), place, k_of_block, n_groups

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from bayestds.crystal.supercell import Supercell
 from bayestds.scattering.exact import (
@@ -15,10 +15,10 @@ from bayestds.scattering.exact import (
     damping,
     log_intensity,
     make_engine,
-    n_monomials,
     packed_covariance,
-    pair_table,
 )
+from bayestds.scattering.pairs import pair_table
+from bayestds.scattering.polynomials import n_monomials
 
 HIGHEST_ORDER = 6
 """Highest phonon order that is tried."""
@@ -26,9 +26,8 @@ HIGHEST_ORDER = 6
 _EXPONENTIAL_COST = 10
 """Cost of a near pair, in monomials of a far one (measured)."""
 
-_EVALUATIONS = 1.5e6
-"""Exponentials spent on measuring the error; beyond it a sample of the Q points is measured."""
-
+_CHOOSING, _MEASURING = 600, 6000
+"""Q points whose error is computed to choose an engine, and to measure it where all are too many."""
 
 _DIRECT_EVALUATIONS = 3e8
 """Exponentials up to which the direct form is evaluated at every Q point."""
@@ -63,17 +62,19 @@ def choose_engine(
         scattering_factors: f_κ, (n_atoms,) or (n_q, n_atoms); 1 by default.
         tolerance: in log intensity.
     """
-    direct = _sample(supercell, q_points, scattering_factors)
+    direct = _sample(supercell, q_points, scattering_factors, _CHOOSING)
     lengths = pair_table(supercell).lengths
     # Only whole shells of pairs, so that the choice does not break the symmetry.
     shell_ends = np.flatnonzero(np.append(np.diff(lengths) > 1e-3, True)) + 1
     n_kinds = len(direct.kinds)
     best_cost, best = np.inf, (len(lengths), 0)
-    for order, errors in _truncation_errors(direct, covariance):
-        good = shell_ends[errors[:, shell_ends].max(axis=0) <= tolerance]
+    for order, errors in _truncation_errors(direct, covariance, shell_ends):
+        good = shell_ends[errors.max(axis=0) <= tolerance]
         cost = _EXPONENTIAL_COST * good[0] + n_kinds * n_monomials(order)
         if cost < best_cost:
             best_cost, best = cost, (int(good[0]), order)
+        if best_cost < n_kinds * n_monomials(order + 1):
+            break
     return make_engine(supercell, q_points, scattering_factors, *best)
 
 
@@ -88,9 +89,9 @@ def measure_truncation(
     if not engine.order:
         return Truncation(np.zeros(len(q_points)), np.zeros(len(q_points)))
     if len(q_points) * len(pair_table(supercell).cells) > _DIRECT_EVALUATIONS:
-        sample = _sample(supercell, q_points, scattering_factors)
-        errors = dict(_truncation_errors(sample, covariance))[engine.order]
-        return Truncation(errors[:, len(engine.near_pairs)], np.zeros(len(q_points)))
+        sample = _sample(supercell, q_points, scattering_factors, _MEASURING)
+        errors = dict(_truncation_errors(sample, covariance, np.array([len(engine.near_pairs)])))
+        return Truncation(errors[engine.order][:, 0], np.zeros(len(q_points)))
     direct = make_engine(supercell, q_points, scattering_factors)
     difference = np.asarray(_evaluate(direct, covariance) - _evaluate(engine, covariance))
     return Truncation(difference, difference)
@@ -100,9 +101,11 @@ _evaluate = jax.jit(log_intensity)
 
 
 def _truncation_errors(
-    direct: ExactEngine, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]
+    direct: ExactEngine,
+    covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"],
+    n_near: Int[np.ndarray, " n_choices"],
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """For each order, the errors (n_q, n_pairs + 1) in log intensity when the first pairs are near.
+    """For each order, the errors (n_q, n_choices) in log intensity when so many pairs are near.
 
     The error is the part of the exponential series that is left out, summed over the far pairs.
     """
@@ -110,11 +113,15 @@ def _truncation_errors(
     term = np.exp(-damped)
     tail = np.exp(exponent - damped) - term
     weights /= (weights * tail).sum(axis=1, keepdims=True)
+    # Each choice leaves out what lies between it and the next, and all that the next does.
+    starts = n_near[n_near < weights.shape[1]]
     for order in range(1, HIGHEST_ORDER + 1):
         term *= exponent / order
         tail -= term
-        missing = np.cumsum((weights * tail)[:, ::-1], axis=1)[:, ::-1]
-        yield order, np.abs(np.pad(missing, ((0, 0), (0, 1))))
+        between = np.zeros((len(weights), len(n_near)))
+        if len(starts):
+            between[:, : len(starts)] = np.add.reduceat(weights * tail, starts, axis=1)
+        yield order, np.abs(np.cumsum(between[:, ::-1], axis=1)[:, ::-1])
 
 
 def _terms(direct: ExactEngine, packed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -130,14 +137,15 @@ def _terms(direct: ExactEngine, packed: np.ndarray) -> tuple[np.ndarray, np.ndar
     return quadratic @ packed[cell, first, second].T, quadratic @ damping(packed, first, second).T, weights
 
 
-def _sample(supercell: Supercell, q_points: np.ndarray, factors: np.ndarray | None) -> ExactEngine:
+def _sample(
+    supercell: Supercell, q_points: np.ndarray, factors: np.ndarray | None, limit: int
+) -> ExactEngine:
     """Direct engine at all Q points, or where they are many at those of longest |Q| and random others."""
-    limit = int(_EVALUATIONS / len(pair_table(supercell).cells))
     rows = np.arange(len(q_points))
     if len(rows) > limit:
         length = np.linalg.norm(supercell.crystal.scattering_vectors(q_points), axis=1)
-        order = np.argsort(-length, kind="stable")
-        drawn = np.random.default_rng(0).permutation(order[limit // 2 :])[: limit - limit // 2]
+        order = np.argpartition(-length, limit // 2)
+        drawn = np.random.default_rng(0).choice(order[limit // 2 :], limit - limit // 2, replace=False)
         rows = np.sort(np.concatenate([order[: limit // 2], drawn]))
     factors = factors if factors is None or np.ndim(factors) == 1 else factors[rows]
     return make_engine(supercell, q_points[rows], factors)

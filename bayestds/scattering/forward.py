@@ -22,7 +22,7 @@ from bayestds.lattice_dynamics.covariance import (
 from bayestds.lattice_dynamics.third_cumulant import CubicTerm, make_cubic_term
 from bayestds.precision import require_x64
 from bayestds.scattering import exact, points
-from bayestds.scattering.cubic import cubic_intensity
+from bayestds.scattering.cubic import anharmonic
 from bayestds.scattering.instrument import Instrument, measured_log_intensity
 from bayestds.units import BOLTZMANN
 
@@ -245,8 +245,11 @@ def _on_grid(
     if forward.cubic is None:
         return exact.log_intensity(engine, covariance)
     cubic = parameters[forward.n_irreducible : forward.n_constants]
-    more = cubic_intensity(engine, forward.cubic, cubic, covariance, forward.thermal_energy)
-    return exact.logarithm(exact.intensity(engine, covariance) + more)
+    parts = (
+        exact.harmonic(engine, covariance),
+        anharmonic(engine, forward.cubic, cubic, covariance, forward.thermal_energy),
+    )
+    return exact.logarithm(exact.sum_of_exponentials(engine, covariance, *parts))
 
 
 @jax.jit

@@ -25,8 +25,8 @@ from bayestds.scattering.exact import (
     SMALLEST_INTENSITY,
     damping,
     packed_covariance,
-    pair_table,
 )
+from bayestds.scattering.pairs import pair_table
 
 ELEMENTS_AT_ONCE = 1_000_000
 """Exponentials evaluated together; bounds the memory."""

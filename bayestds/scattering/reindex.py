@@ -11,7 +11,8 @@ import numpy as np
 import xarray as xr
 
 from bayestds.errors import VolumeError
-from bayestds.scattering.volume import AXES, COMPANIONS, Numbers, make_volume
+from bayestds.scattering.slabs import AXES, Stored, stored
+from bayestds.scattering.volume import COMPANIONS, Numbers, make_volume, settled
 
 TOLERANCE = 1e-6
 """Largest component across an axis, relative to the one along it: as float32 rounds."""
@@ -59,8 +60,8 @@ def order_of_axes(
 
 
 def onto_axes(
-    axes: Sequence[np.ndarray], arrays: dict[str, np.ndarray], order: tuple[int, int, int], name: str
-) -> dict[str, np.ndarray]:
+    axes: Sequence[np.ndarray], arrays: dict[str, Stored], order: tuple[int, int, int], name: str
+) -> dict[str, Any]:
     """Arguments of `make_volume`: axes that increase, arrays with their dimensions in the order h, k, l.
 
     Args:
@@ -79,14 +80,12 @@ def onto_axes(
                 "A volume has three, one for every axis.",
                 "Store a single plane with an axis of length 1.",
             )
-    flips = tuple(slice(None, None, -1 if axis.size > 1 and axis[0] > axis[-1] else 1) for axis in axes)
+    flips = [axis.size > 1 and bool(axis[0] > axis[-1]) for axis in axes]
     turned = {
-        axis: values[flip] + 0.0  # never -0
+        axis: values[:: -1 if flip else 1] + 0.0  # never -0
         for axis, values, flip in zip(AXES, axes, flips, strict=True)
     }
-    return turned | {
-        key: np.ascontiguousarray(array.transpose(order)[flips]) for key, array in arrays.items()
-    }
+    return turned | {key: array.turned(order, flips) for key, array in arrays.items()}
 
 
 def reindex(volume: xr.Dataset, matrix: Numbers, name: str = "volume") -> xr.Dataset:
@@ -118,11 +117,16 @@ def reindex(volume: xr.Dataset, matrix: Numbers, name: str = "volume") -> xr.Dat
     factors = entries[used]
     axes = [factors[row] * volume[AXES[column]].values for row, column in enumerate(order)]
     keys = [key for key in ("intensity", *COMPANIONS, "mask") if key in volume]
-    arrays = {key: volume[key].values for key in keys}
+    arrays = {key: stored(volume[key]) for key in keys}
     attributes: dict[str, Any] = {str(key): value for key, value in volume.attrs.items()}
     if "lattice" in attributes:
         attributes["lattice"] = _lattice(attributes["lattice"], order, factors)
-    return make_volume(name=name, **onto_axes(axes, arrays, order, name) | attributes)
+    turned = make_volume(name=name, **onto_axes(axes, arrays, order, name) | attributes)
+    before = volume.encoding.get("order", "h k l").split()
+    now = " ".join(AXES[order.index(AXES.index(axis))] for axis in before)
+    turned.encoding |= {key: volume.encoding[key] for key in ("slab_bytes",) if key in volume.encoding}
+    turned.encoding["order"] = now
+    return settled(turned)
 
 
 def _is_monomial(used: np.ndarray) -> bool:

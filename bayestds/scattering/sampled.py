@@ -7,6 +7,7 @@ and sines of d ≥ 0 are left, a real product with a quarter of the operations o
 atoms a nonuniform FFT (jax-finufft) is faster.
 """
 
+import math
 from dataclasses import dataclass, field
 from itertools import product
 from types import ModuleType
@@ -18,7 +19,8 @@ from jax import Array
 from jaxtyping import Complex, Float
 
 from bayestds.crystal.supercell import Supercell
-from bayestds.errors import MissingPackageError
+from bayestds.errors import MissingPackageError, VolumeError
+from bayestds.memory import too_much
 
 NUFFT_TOLERANCE = 1e-9
 """Relative accuracy asked of the nonuniform FFT."""
@@ -79,10 +81,20 @@ def make_sampled_engine(
 
     Raises:
         MissingPackageError: jax-finufft is asked for and not installed.
+        VolumeError: a configuration does not fit into memory.
     """
     if nufft:
         _finufft()
     crystal = supercell.crystal
+    n_atoms, shape = supercell.n_cells * crystal.n_atoms, [len(axis) for axis in axes]
+    # The products of two waves of every atom, and a handful of volumes; the nonuniform FFT needs only these.
+    products = 0 if nufft else shape[0] * shape[1] * n_atoms
+    if reason := too_much(8 * (products + 6 * math.prod(shape))):
+        raise VolumeError(
+            f"A configuration has {n_atoms:,} atoms and {' x '.join(map(str, shape))} voxels.",
+            reason,
+            "Use a coarser grid or a smaller supercell" + (", or --nufft." if products else "."),
+        )
     to_fractional = np.linalg.inv(crystal.conventional_lattice)
     cells = supercell.cells @ crystal.lattice_vectors
     factors = np.ones(crystal.n_atoms) if scattering_factors is None else np.asarray(scattering_factors)

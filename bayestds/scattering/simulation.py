@@ -41,6 +41,7 @@ from bayestds.scattering.instrument import SMALLEST_SHARE
 from bayestds.scattering.one_phonon import one_phonon_intensity
 from bayestds.scattering.points import make_point_engine
 from bayestds.scattering.sampled import SampledEngine, folded_intensity, folded_shape, unfolded
+from bayestds.scattering.slabs import COPYING, places
 from bayestds.scattering.volume import make_volume
 
 Axes = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -108,7 +109,10 @@ def simulate_volume(
         if (strengths < 0).any():
             _check_background(measured, phi, strengths, grid.q_points)
         intensity = jnp.exp(log_intensity(measured, jnp.append(phi, strengths)))
-    volume["intensity"].values[used] = scale * np.asarray(intensity)[grid.point_of_voxel[used]]
+    # A last value for Bragg peaks, which have no point: their number is -1.
+    of_point = np.append(scale * np.asarray(intensity), np.nan)
+    for place in places(used.shape, 0, COPYING):
+        volume["intensity"].values[place] = of_point[grid.point_of_voxel[place]]
     return volume
 
 

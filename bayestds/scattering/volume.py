@@ -1,7 +1,11 @@
-"""A measured or simulated scattering volume: one ``xarray.Dataset``, built and checked by functions."""
+"""A measured or simulated scattering volume: one ``xarray.Dataset``, built and checked by functions.
+
+Its arrays may lie in a file that is larger than the memory: they are then read slab by slab.
+"""
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,11 +13,14 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayestds.errors import VolumeError
+from bayestds.scattering.slabs import AXES, COPYING, Place, Stored, shifted, slab_bytes, slabs
 
 # ArrayLike alone refuses lists and tuples where annotations are checked at run time.
-Numbers = ArrayLike | Sequence[Any]
-AXES = ("h", "k", "l")
+Numbers = ArrayLike | Sequence[Any] | Stored
 COMPANIONS = ("sigma", "counts", "transmission")
+SMALL = 4
+"""A volume is in memory as a whole if a slab could take so many of it."""
+
 UNIFORMITY = 1e-3
 """Largest deviation of an axis step from the mean step, relative; wide enough for float32 axes."""
 
@@ -39,7 +46,8 @@ def make_volume(
         h, k, l: axes, (n_h,), (n_k,), (n_l,), in reciprocal lattice units of the conventional cell;
             uniform and strictly increasing.
         intensity: (n_h, n_k, n_l); NaN where nothing was measured. Negative values, as background
-            subtraction leaves them, are kept.
+            subtraction leaves them, are kept. This and what follows may be :class:`Stored`: values are then
+            neither read nor checked here.
         sigma: standard error of the intensity, same shape and unit.
         counts: counts behind every voxel, same shape.
         transmission: known factor that the intensity and its error still contain, same shape, positive:
@@ -52,8 +60,8 @@ def make_volume(
             `configurations` (simulated from that many), `noise`, `source`, `title`.
 
     Returns:
-        `intensity`, `sigma`, `counts`, `transmission` (float64), `mask` (bool) over `h`, `k`, `l`; all but
-        the first if given.
+        `intensity`, `sigma`, `counts`, `transmission` (float32 if they came as such, else float64), `mask`
+        (bool) over `h`, `k`, `l`; all but the first if given.
 
     Raises:
         VolumeError: anything that is not as described above.
@@ -61,27 +69,56 @@ def make_volume(
     axes = {axis: _axis(values, axis, name) for axis, values in zip(AXES, (h, k, l), strict=True)}
     shape = tuple(values.size for values in axes.values())
     numbers = {"intensity": intensity, "sigma": sigma, "counts": counts, "transmission": transmission}
-    arrays = {
-        key: _of_shape(_numbers(array, key, name), shape, key, name)
-        for key, array in numbers.items()
-        if array is not None
-    }
-    if mask is not None:
-        arrays["mask"] = _of_shape(_booleans(mask, name), shape, "mask", name)
-
+    arrays = _arrays(numbers | {"mask": mask}, shape, name)
     given = {"lattice": lattice, "temperature": temperature} | attrs
     attributes = {key: _plain(value) for key, value in given.items() if value is not None}
     dataset = xr.Dataset(
-        {key: (AXES, values) for key, values in arrays.items()},
+        {key: v.variable() if isinstance(v, Stored) else (AXES, v) for key, v in arrays.items()},
         coords={axis: (axis, values, {"units": "r.l.u."}) for axis, values in axes.items()},
         attrs={"intensity_units": "arbitrary"} | attributes,
     )
-    check_volume(dataset, name)
+    dataset.encoding["source"] = name
+    _check_form(dataset, name)
+    if not any(isinstance(values, Stored) for values in arrays.values()):
+        _check_values(dataset, name)
     return dataset
 
 
+def _arrays(
+    given: dict[str, Numbers | None], shape: tuple[int, ...], name: str
+) -> dict[str, np.ndarray | Stored]:
+    """The arrays of a volume of this shape, of the types that they should have."""
+    arrays = {
+        key: _booleans(array, name) if key == "mask" else _numbers(array, key, name)
+        for key, array in given.items()
+        if array is not None
+    }
+    return {key: _of_shape(array, shape, key, name) for key, array in arrays.items()}
+
+
 def check_volume(dataset: xr.Dataset, name: str = "volume") -> None:
-    """Raise VolumeError, calling the volume `name`, unless `dataset` is as `make_volume` describes."""
+    """Raise VolumeError, calling the volume `name`, unless `dataset` is as `make_volume` describes.
+
+    All its values are read once, slab by slab.
+    """
+    _check_form(dataset, name)
+    _check_values(dataset, name)
+
+
+def settled(volume: xr.Dataset) -> xr.Dataset:
+    """A volume of Stored arrays ready for use: checked, and in memory where it is small beside a slab.
+
+    Raises:
+        VolumeError: values are not as `make_volume` describes them, or cannot be read.
+    """
+    if SMALL * volume.nbytes <= slab_bytes(volume):
+        volume.load()
+    _check_values(volume, volume.encoding["source"])
+    return volume
+
+
+def _check_form(dataset: xr.Dataset, name: str) -> None:
+    """Refuse what is wrong whatever the values are."""
     if "intensity" not in dataset:
         raise VolumeError(
             f"{name}: it has no variable 'intensity'.",
@@ -90,13 +127,9 @@ def check_volume(dataset: xr.Dataset, name: str = "volume") -> None:
         )
     for key in ("intensity", *COMPANIONS, "mask"):
         if key in dataset:
-            _check_layout(dataset[key], "bool" if key == "mask" else "float64", name)
+            _check_layout(dataset[key], ("bool",) if key == "mask" else ("float64", "float32"), name)
     for axis in AXES:
         _check_axis(dataset, axis, name)
-    _check_intensity(dataset, name)
-    for key in COMPANIONS:
-        if key in dataset:
-            _check_companion(dataset, key, name)
     _check_attributes(dataset.attrs, name)
 
 
@@ -106,7 +139,7 @@ def spacing(axis: np.ndarray) -> float:
 
 
 def _axis(values: Numbers, axis: str, name: str) -> np.ndarray:
-    array = _numbers(values, axis, name)
+    array = np.asarray(_numbers(values, axis, name))
     if array.ndim != 1:
         raise VolumeError(
             f"{name}: axis {axis} has {array.ndim} dimensions.",
@@ -116,30 +149,37 @@ def _axis(values: Numbers, axis: str, name: str) -> np.ndarray:
     return array
 
 
-def _numbers(values: Numbers, key: str, name: str) -> np.ndarray:
-    """A float64 array; complex numbers and text are refused rather than cast."""
-    array = np.asarray(values)
+def _numbers(values: Numbers, key: str, name: str) -> np.ndarray | Stored:
+    """An array of float64, or float32 as it came; complex numbers and text are refused rather than cast."""
+    array = values if isinstance(values, Stored) else np.asarray(values)
     if array.dtype.kind not in "iuf":
         raise VolumeError(
             f"{name}: {key} holds values of type {array.dtype}.",
             "Real numbers are expected.",
             f"Store {key} as float64.",
         )
-    return array.astype(np.float64)
+    kind = np.float32 if array.dtype == np.float32 else np.float64
+    if isinstance(array, Stored):
+        return array.combined(lambda part: part.astype(kind), dtype=kind)
+    return array.astype(kind)
 
 
-def _booleans(values: Numbers, name: str) -> np.ndarray:
-    array = np.asarray(values)
-    if array.dtype.kind not in "biuf" or not np.isin(array, (0, 1)).all():
-        raise VolumeError(
-            f"{name}: the mask holds something else than True and False.",
-            "True marks an excluded voxel.",
-            "Store the mask as booleans.",
-        )
-    return array.astype(bool)
+def _booleans(values: Numbers, name: str) -> np.ndarray | Stored:
+    array = values if isinstance(values, Stored) else np.asarray(values)
+
+    def checked(part: np.ndarray) -> np.ndarray:
+        if part.dtype.kind not in "biuf" or not np.isin(part, (0, 1)).all():
+            raise VolumeError(
+                f"{name}: the mask holds something else than True and False.",
+                "True marks an excluded voxel.",
+                "Store the mask as booleans.",
+            )
+        return part.astype(bool)
+
+    return array.combined(checked, dtype=bool) if isinstance(array, Stored) else checked(array)
 
 
-def _of_shape(array: np.ndarray, shape: tuple[int, ...], key: str, name: str) -> np.ndarray:
+def _of_shape(array: np.ndarray | Stored, shape: tuple[int, ...], key: str, name: str) -> np.ndarray | Stored:
     if array.shape != shape:
         raise VolumeError(
             f"{name}: {key} has shape {array.shape}, the axes h, k, l ask for {shape}.",
@@ -158,11 +198,11 @@ def _plain(value: Any) -> Any:
     return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
 
 
-def _check_layout(array: xr.DataArray, dtype: str, name: str) -> None:
-    if array.dims != AXES or array.dtype != dtype:
+def _check_layout(array: xr.DataArray, dtypes: tuple[str, ...], name: str) -> None:
+    if array.dims != AXES or array.dtype not in dtypes:
         raise VolumeError(
             f"{name}: {array.name} has dimensions {array.dims} and type {array.dtype}.",
-            f"Dimensions {AXES} and type {dtype} are expected.",
+            f"Dimensions {AXES} and type {' or '.join(dtypes)} are expected.",
             "Build volumes with bayestds.scattering.volume.make_volume.",
         )
 
@@ -199,39 +239,64 @@ def _check_axis(dataset: xr.Dataset, axis: str, name: str) -> None:
         )
 
 
-def _check_intensity(dataset: xr.Dataset, name: str) -> None:
-    intensity = dataset["intensity"].values
-    infinite = np.isinf(intensity)
-    if infinite.any():
+def _check_values(dataset: xr.Dataset, name: str) -> None:
+    """Refuse values that are wrong: infinite intensities, none at all, companions that contradict them.
+
+    Companions must be finite and not negative, the transmission positive, where the intensity is used.
+    """
+    keys = [key for key in COMPANIONS if key in dataset]
+    found, measured = {key: Bad() for key in ("intensity", *keys)}, 0
+    for place, part in slabs(dataset, COPYING):
+        intensity = part["intensity"].values
+        used = ~np.isnan(intensity)
+        measured += used.sum()
+        found["intensity"].add(np.isinf(intensity), intensity, place)
+        if "mask" in part:
+            used &= ~part["mask"].values
+        for key in keys:
+            values = part[key].values
+            right = (values > 0) if key == "transmission" else (values >= 0)
+            found[key].add(used & ~(np.isfinite(values) & right), values, place)
+    infinite = found["intensity"]
+    if infinite.count:
         raise VolumeError(
-            f"{name}: {infinite.sum()} intensities are infinite, the first at index {_first(infinite)}.",
+            f"{name}: {infinite.count} intensities are infinite, the first at index {infinite.first}.",
             "Intensities are finite, or NaN where nothing was measured.",
             "Replace them by NaN.",
         )
-    if np.isnan(intensity).all():
+    if not measured:
         raise VolumeError(
             f"{name}: every intensity is NaN.",
             "NaN means unmeasured: this volume holds no data.",
             "Check how the volume was reduced or masked.",
         )
+    for key in keys:
+        if (bad := found[key]).count:
+            raise VolumeError(
+                f"{name}: {key} is {bad.value:g} at index {bad.first}, and bad at {bad.count} voxels.",
+                f"Where the intensity is measured, {key} must be finite and "
+                f"{'positive' if key == 'transmission' else 'not negative'}.",
+                "Mask these voxels or set their intensity to NaN.",
+            )
 
 
-def _check_companion(dataset: xr.Dataset, key: str, name: str) -> None:
-    """Companions must be finite and not negative, the transmission positive, where the intensity is used."""
-    used = ~np.isnan(dataset["intensity"].values)
-    if "mask" in dataset:
-        used &= ~dataset["mask"].values
-    values = dataset[key].values
-    positive = key == "transmission"
-    bad = used & ~(np.isfinite(values) & ((values > 0) if positive else (values >= 0)))
-    if bad.any():
-        first = _first(bad)
-        raise VolumeError(
-            f"{name}: {key} is {values[first]:g} at index {first}, and bad at {bad.sum()} voxels.",
-            f"Where the intensity is measured, {key} must be finite and "
-            f"{'positive' if positive else 'not negative'}.",
-            "Mask these voxels or set their intensity to NaN.",
-        )
+@dataclass
+class Bad:
+    """Voxels that something is wrong with, slab by slab: how many, the first index, and its value."""
+
+    count: int = 0
+    first: tuple[int, ...] = ()
+    value: float = math.nan
+
+    def add(self, flags: np.ndarray, values: np.ndarray, place: Place) -> None:
+        """Those that are flagged in a slab of values at a place."""
+        if not flags.any():
+            return
+        index = np.unravel_index(int(np.argmax(flags)), flags.shape)
+        first = shifted(index, place)
+        if not self.count or first < self.first:
+            self.first, self.value = first, float(values[index])
+        self.count += int(flags.sum())
 
 
 def _check_attributes(attrs: dict[Any, Any], name: str) -> None:
@@ -288,8 +353,3 @@ def _check_lattice(lattice: Any, name: str) -> None:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _first(flags: np.ndarray) -> tuple[int, ...]:
-    """Index (i_h, i_k, i_l) of the first True."""
-    return tuple(int(i) for i in np.unravel_index(int(np.argmax(flags)), flags.shape))

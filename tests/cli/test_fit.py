@@ -215,6 +215,7 @@ def test_fewer_shells_than_the_truth_leave_a_residual(folder):
     assert found["residual_rms"] > 1e-3
 
 
+@pytest.mark.slow
 def test_photons_are_counted_and_fitted(tmp_path, monkeypatch):
     """Twelve counts a voxel in the mean, in many none: standard errors say how large the errors are."""
     monkeypatch.chdir(tmp_path)

@@ -67,6 +67,7 @@ def test_all_effects_together_give_the_constants_back(fitted):
     assert (background["standard_error"].values > 0).all()
 
 
+@pytest.mark.slow
 def test_summary_and_samples_print_the_background(fitted):
     folder, record = fitted
     with pytest.MonkeyPatch.context() as patch:

@@ -66,6 +66,7 @@ def test_series_of_temperatures(folder, series):
     assert [means[name]["mean"] for name in NAMES] == pytest.approx(list(column(record, "value")))
 
 
+@pytest.mark.slow
 def test_series_without_a_trend_is_called_into_question(folder, series):
     outcome = call("fit", "tiny.toml", *series, "-o", "r.nc")
     assert outcome.code == 0, outcome.err

@@ -79,6 +79,7 @@ def test_in_words(results, folder):
     assert (folder / "p.png").exists()
 
 
+@pytest.mark.slow
 def test_seed_and_path(results, folder):
     words = ("phonons", results / "fit.nc", "--json", "--draws", 20, "--path", "L G")
     first, same, other = (json.loads(call(*words, "--seed", seed).out) for seed in (1, 1, 2))

@@ -71,6 +71,7 @@ def test_time(record):
         assert needed == {said["time_factor"]}
 
 
+@pytest.mark.slow
 def test_verdict_changes_at_the_time_factor(folder, record):
     for shell, said in record["shells"].items():
         for side, verdict in ((0.999, False), (1.001, True)):
@@ -78,6 +79,7 @@ def test_verdict_changes_at_the_time_factor(folder, record):
             assert (again["alternatives"][0]["shells"][shell]["verdict"] == "determined") == verdict
 
 
+@pytest.mark.slow
 def test_a_masked_model_plans_what_the_alternative_says(folder, record):
     masked = planned(model(folder, ("[fit]", "[mask]\nwedge = 10\n\n[fit]")))
     names = by_name(masked)
@@ -95,6 +97,7 @@ def test_beam_time_is_that_of_directions(record):
     assert max(alternative["n_voxels"] for alternative in ranges) < found["as in the model"]["n_voxels"]
 
 
+@pytest.mark.slow
 def test_temperatures_share_the_exposure(folder, record):
     hot = model(folder, ("temperature = 300", "temperature = 600"))
     intensities = [build_study(load_model(p)).simulated("truth")["intensity"] for p in ("tiny.toml", hot)]

@@ -2,13 +2,19 @@
 
 import itertools
 import json
+from functools import partial
 
 import numpy as np
 import pytest
+import xarray as xr
 
+from bayestds.cli import volumes
+from bayestds.cli.assemble import build_study
+from bayestds.config import load_model
 from bayestds.io import read_volume, write_volume
+from bayestds.scattering.slabs import slab_bytes
 from bayestds.scattering.volume import make_volume
-from tests.cli.tiny import LATTICE, POINTS, call, tiny_volume
+from tests.cli.tiny import LATTICE, MODEL, POINTS, call, tiny_volume
 
 # All even or all odd within -2..2.
 BRAGG_POINTS = 27 + 8
@@ -218,3 +224,35 @@ def test_convert_replaces_its_own_input(folder):
     before = read_volume("a.nc")
     assert call("convert", "a.nc", "a.nc").code == 0
     assert read_volume("a.nc").identical(before)
+
+
+@pytest.fixture
+def in_slabs(monkeypatch):
+    """Every volume that a command reads stays in its file, in slabs of one plane."""
+    monkeypatch.setattr(volumes, "read_volume", partial(read_volume, slab_bytes=1))
+
+
+def test_info_and_convert_go_by_slabs(folder, in_slabs):
+    volume = asymmetric()
+    volume["intensity"].values[0, 1, 0], volume["intensity"].values[3, 2, 1] = np.nan, -1.0
+    write_volume(volume, "v.nxs")
+    whole = json.loads(call("info", "v.nxs", "--json").out)
+    values = volume["intensity"].values[np.isfinite(volume["intensity"].values)]
+    assert whole["intensity_range"] == [values.min(), values.max()]
+    assert (whole["measured"], whole["not_positive"]) == (values.size, (values <= 0).sum())
+    # Onto itself, in another format: what is told of it is of the volume, not of whatever is there by then.
+    converted = call("convert", "v.nxs", "v.nxs", "--format", "yell", "--json")
+    assert converted.code == 0, converted.err
+    assert json.loads(converted.out)["measured"] == values.size
+    xr.testing.assert_allclose(read_volume("v.nxs"), volume)
+
+
+def test_the_model_says_how_large_a_slab_may_be(folder):
+    write_volume(tiny_volume(), "v.nxs")
+    model = MODEL.replace("temperature = 300", "temperature = 300\nslab_memory = 0.25")
+    (folder / "slabs.toml").write_text(model)
+    assert slab_bytes(build_study(load_model("slabs.toml")).read(folder / "v.nxs")) == 2**18
+    (folder / "plain.toml").write_text(MODEL)
+    assert slab_bytes(build_study(load_model("plain.toml")).read(folder / "v.nxs")) == 2**28
+    (folder / "wrong.toml").write_text(model.replace("0.25", "0"))
+    assert "slab_memory" in call("fit", "wrong.toml", "v.nxs").err

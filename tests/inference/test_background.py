@@ -75,6 +75,7 @@ def test_constants_and_strengths_are_recovered_together(case):
     assert low < np.square(pulls).sum() < high
 
 
+@pytest.mark.slow
 def test_without_the_background_constants_are_wrong(case, fitted):
     problem, fit = fitted
     nothing = problem.instrument.background[:, :0]
@@ -108,6 +109,7 @@ def test_truncation_is_taken_off_beside_a_background(case):
     assert fit.residual_rms < 2e-7
 
 
+@pytest.mark.slow
 def test_volumes_of_a_joint_fit_have_backgrounds_of_their_own(case):
     other = np.array([0.1, 0.02, 0.05, 0.06])
     problems = [spoiled(case, STRENGTHS, 1), spoiled(case, other, 2)]

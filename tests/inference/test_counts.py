@@ -74,6 +74,7 @@ def test_likelihood_is_that_of_poisson_counts_with_the_scale_integrated_out():
     assert found[0] - found[1] == pytest.approx(expected[0] - expected[1], rel=1e-9)
 
 
+@pytest.mark.slow
 def test_least_squares_have_slope_and_information_of_the_likelihood(case):
     problem = counted_problem(case, 5.0, 1)
     engine = make_engine(problem.supercell, problem.grid.q_points)

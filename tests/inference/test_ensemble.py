@@ -111,7 +111,8 @@ def drawn(name: str) -> np.ndarray:
     return np.array(observed) / np.exp(np.asarray(problem.data.log_intensity))
 
 
-@pytest.mark.parametrize("name", ["wedge", pytest.param("cscl", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["wedge", "cscl"])
 def test_covariance_is_that_of_drawn_ensembles(name):
     data, _ = noise_of(name)
     precision = np.asarray(precision_times(data, jnp.eye(len(data.weight))))

@@ -1,16 +1,23 @@
 """The scattering of third-order force constants against sums over all pairs of atoms and all bonds."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from bayestds.crystal.supercell import Supercell, make_supercell
+from bayestds.errors import CrystalError, ModelError
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.force_constants.third_order import ThirdOrderForceConstants, third_order_force_constants
+from bayestds.lattice_dynamics.third_cumulant import make_cubic_term
 from bayestds.scattering.cubic import cubic_intensity
-from bayestds.scattering.exact import make_engine, pair_table
-from bayestds.scattering.forward import covariance, make_forward_model
+from bayestds.scattering.exact import make_engine
+from bayestds.scattering.forward import covariance, log_intensity, make_forward_model
+from bayestds.scattering.instrument import Instrument
+from bayestds.scattering.pairs import pair_table
+from bayestds.scattering.points import make_point_engine
 from tests.brute_force import bonds_of, dense_covariance, dense_hessian, periodic_atoms, random_stable
 from tests.crystals import commensurate_points, make_crystal, make_irreducible
 from tests.cubic_oracle import dense_bonds, dense_cubic_intensity
@@ -65,3 +72,52 @@ def test_sum_over_all_pairs_and_bonds(name, n_second, n_third, repeats):
         )
         # Rounding in the direct form; at order 6 what the expansion leaves out, at most 1e-4 in p1.
         np.testing.assert_allclose(found, expected, rtol=3e-4 if order else 1e-10)
+
+
+@pytest.fixture(scope="module")
+def polar() -> Setting:
+    return setting("zincblende", 3, 2, (2, 2, 2))
+
+
+def test_gradient_and_parameters_that_follow(polar):
+    """By φ and γ against central differences; γ comes behind φ, and a background behind both."""
+    irreducible, third_order, supercell, phi, gamma = polar
+    q_points = commensurate_points(supercell, 6, 10.0, seed=1)
+    engine = make_engine(supercell, q_points, make_factors(len(q_points), 2), 10, 4)
+    forward = make_forward_model(irreducible, supercell, TEMPERATURE, engine, third_order=third_order)
+    assert forward.n_constants == len(phi) + len(gamma)
+    parameters = jnp.concatenate([jnp.asarray(phi), jnp.asarray(gamma)])
+    bare = log_intensity(replace(forward, cubic=None), parameters)
+    value = log_intensity(forward, parameters)
+    more = evaluate(engine, forward.cubic, parameters[len(phi) :], covariance(forward, parameters),
+                    forward.thermal_energy)  # fmt: skip
+    np.testing.assert_allclose(value, np.log(np.exp(bare) + more), rtol=1e-12)
+
+    jacobian = jax.jacrev(lambda p: log_intensity(forward, p))(parameters)
+    steps = 1e-5 * np.eye(len(parameters))
+    # Central differences of step h: off by h² times third derivatives, and by rounding over h.
+    differences = [(log_intensity(forward, parameters + h) - log_intensity(forward, parameters - h)) / 2e-5
+                   for h in steps]  # fmt: skip
+    np.testing.assert_allclose(jacobian.T, differences, rtol=1e-5, atol=1e-7)
+    assert (np.abs(jacobian[:, len(phi) :]).max(axis=0) > 1e-5).all()
+
+    rng = np.random.default_rng(2)
+    factor, background = rng.uniform(0.5, 1, 6), rng.uniform(0, 1, (6, 2))
+    instrument = Instrument(jnp.asarray(factor), jnp.asarray(background), jnp.ones(2), ("one", "two"))
+    strengths = jnp.array([0.3, 0.2])
+    measured = log_intensity(
+        replace(forward, instrument=instrument), jnp.concatenate([parameters, strengths])
+    )
+    np.testing.assert_allclose(measured, np.log(factor * np.exp(value) + background @ strengths), rtol=1e-12)
+
+
+def test_what_it_is_not_known_for_is_refused(polar):
+    irreducible, third_order, supercell, phi, gamma = polar
+    with pytest.raises(ModelError, match="quantum"):
+        make_forward_model(irreducible, supercell, TEMPERATURE, None, "quantum", third_order)
+    engine = make_point_engine(irreducible, supercell, np.array([[1.03, 0.2, 0.4]]))
+    forward = make_forward_model(irreducible, supercell, TEMPERATURE, engine, third_order=third_order)
+    with pytest.raises(ModelError, match="do not fit the supercell"):
+        log_intensity(forward, jnp.asarray(np.append(phi, gamma)))
+    with pytest.raises(CrystalError, match="half the supercell"):
+        make_cubic_term(third_order_force_constants(irreducible.crystal, 6), supercell)

@@ -9,9 +9,10 @@ import pytest
 
 from bayestds.crystal.supercell import Supercell, make_supercell
 from bayestds.scattering import exact, expansion
-from bayestds.scattering.exact import make_engine, pair_table
+from bayestds.scattering.exact import make_engine
 from bayestds.scattering.expansion import choose_engine, measure_truncation
 from bayestds.scattering.forward import covariance, make_forward_model
+from bayestds.scattering.pairs import pair_table
 from tests.brute_force import random_stable
 from tests.crystals import commensurate_points, default_supercell, make_crystal, make_irreducible
 

@@ -77,7 +77,7 @@ MODELS = [
     ),
     wrong("grid backwards", "h = [-2, 2, 13]", "h = [2, -2, 13]", "measurement.grid.h", "[2, -2, 13]"),
     wrong("grid of no points", "h = [-2, 2, 13]", "h = [-2, 2, 0]", "measurement.grid.h", "positive integer"),
-    wrong("grid beyond the memory", GRID, HUGE, "99999 x 99999 x 99999", "7,450,357.1 GiB"),
+    wrong("grid beyond the memory", GRID, HUGE, "99999 x 99999 x 99999", "121,068,302.6 GiB"),
     wrong("grid not commensurate with the supercell", "h = [-2, 2, 13]", "h = [-2, 2, 12]", "supercell"),
     wrong("too few points", GRID, SMALL, "Only 3 irreducible points"),
     Case(

@@ -165,6 +165,70 @@ def made_up_result() -> None:
     write_result(point_fit_result("fcc", n_shells=2), "r.nc")
 
 
+def campaign(*lines: str) -> Callable[[], object]:
+    """A campaign file of these lines, beside good.nxs."""
+
+    def prepare() -> None:
+        good()
+        Path("c.toml").write_text("\n".join(lines) + "\n")
+
+    return prepare
+
+
+RUN = ('model = "tiny.toml"', "[[run]]", 'volume = "good.nxs"')
+
+CAMPAIGNS = [
+    argument("campaign file missing", "campaign none.toml", "none.toml", "No such file"),
+    argument("model for a campaign", "campaign tiny.toml", "campaign file", "crystal: unknown key"),
+    argument("campaign of nothing", "campaign c.toml", "`volumes`", prepare=campaign('model = "tiny.toml"')),
+    argument("campaign without a model", "campaign c.toml", "a `model`", prepare=campaign(*RUN[1:])),
+    argument(
+        "campaign of a model that is missing",
+        "campaign c.toml",
+        "ni_fcc_papr",
+        "Did you mean",
+        prepare=campaign('model = "ni_fcc_papr"', *RUN[1:]),
+    ),
+    argument(
+        "pattern that matches nothing",
+        "campaign c.toml",
+        "hot/*.nxs",
+        prepare=campaign(RUN[0], 'volumes = ["hot/*.nxs"]'),
+    ),
+    argument(
+        "run without a volume",
+        "campaign c.toml",
+        "run.0.volume: missing",
+        prepare=campaign(*RUN[:2], "seed = 1"),
+    ),
+    argument(
+        "unknown command of a run",
+        "campaign c.toml",
+        "run.0.command: expected fit or sample, found 'simulate'",
+        prepare=campaign(*RUN, 'command = "simulate"'),
+    ),
+    argument("two runs of one name", "campaign c.toml", "called good", prepare=campaign(*RUN, *RUN[1:])),
+    argument(
+        "run called as the tables are",
+        "campaign c.toml",
+        "called campaign",
+        prepare=campaign(*RUN, 'name = "campaign"'),
+    ),
+    argument(
+        "name of a run that is a path",
+        "campaign c.toml",
+        "run.0.name: expected letters, digits",
+        prepare=campaign(*RUN, 'name = "../x"'),
+    ),
+    argument(
+        "file in the place of the folder of a campaign",
+        "campaign c.toml -o tiny.toml",
+        "tiny.toml cannot be made",
+        prepare=campaign(*RUN),
+    ),
+]
+
+
 def bare() -> None:
     write_volume(tiny_volume(lattice=None), "bare.nc")
 
@@ -183,6 +247,12 @@ ARGUMENTS = [
     argument("volume for a model", "irreducible good.nxs", "good.nxs", "UTF-8"),
     argument(
         "set to simulate unknown", "simulate tiny.toml --ifcs other", "'other'", "truth, springs, repulsive"
+    ),
+    argument(
+        "draws beyond the memory",
+        f"sample tiny.toml --draws {10**13}",
+        "10,000,000,000,000 draws",
+        "GiB free",
     ),
     argument("set to simulate unstable", "simulate tiny.toml --ifcs repulsive", "unstable", "'repulsive'"),
     argument(

@@ -9,7 +9,7 @@ from tests.cli.bad_input.crystals import CRYSTALS
 from tests.cli.bad_input.exchange import EXCHANGE
 from tests.cli.bad_input.formats import FORMATS
 from tests.cli.bad_input.models import MODELS
-from tests.cli.bad_input.others import ARGUMENTS, RESULTS, TRAJECTORIES
+from tests.cli.bad_input.others import ARGUMENTS, CAMPAIGNS, RESULTS, TRAJECTORIES
 from tests.cli.bad_input.volumes import VOLUMES
 
 SECTIONS = {
@@ -20,6 +20,7 @@ SECTIONS = {
     "Trajectories": TRAJECTORIES,
     "Results": RESULTS,
     "Force constants of other programs": EXCHANGE,
+    "Campaigns": CAMPAIGNS,
     "Arguments and options": ARGUMENTS,
 }
 CASES = [case for cases in SECTIONS.values() for case in cases]

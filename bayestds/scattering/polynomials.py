@@ -1,0 +1,179 @@
+"""Even polynomials in Q: the powers of QᵀCQ, their coefficients and their values.
+
+Coefficients stand on the monomials of degree 2, 4, ..., in the order of :func:`exponents`. The functions here
+are linear or powers, and their derivatives are written out, in a form whose transpose is as fast as itself:
+JAX's own goes through scattered sums.
+"""
+
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+
+def n_monomials(order: int) -> int:
+    """Number of monomials of degree 2, 4, ..., 2 * order."""
+    return sum((2 * n + 1) * (n + 1) for n in range(1, order + 1))
+
+
+def order_of(n: int) -> int:
+    """The order that has so many monomials."""
+    order = 0
+    while n_monomials(order) < n:
+        order += 1
+    return order
+
+
+@cache
+def exponents(n: int) -> tuple[tuple[int, int, int], ...]:
+    """Exponents of the monomials of degree 2n."""
+    return tuple((a, b, 2 * n - a - b) for a in range(2 * n, -1, -1) for b in range(2 * n - a, -1, -1))
+
+
+def monomials(vectors: Float[Array, "*blocks 3 n_q"], order: int) -> Float[Array, "*blocks n_monomials n_q"]:
+    """All products of Q components of degree 2, 4, ..., 2 * order."""
+    power = [jnp.ones_like(vectors)]
+    for _ in range(2 * order):
+        power.append(power[-1] * vectors)
+    # Rows of a table of powers; products of products, one after the other, are several times slower.
+    table = jnp.stack(power, axis=-3)
+    a, b, c = np.array([e for n in range(1, order + 1) for e in exponents(n)]).T
+    return table[..., a, 0, :] * table[..., b, 1, :] * table[..., c, 2, :]
+
+
+@cache
+def _lower(n: int) -> np.ndarray:
+    """(n_monomials, 6) the monomial of degree 2n-2 that times product j is that of degree 2n; -1 for none."""
+    index = {exponent: i for i, exponent in enumerate(exponents(n - 1))}
+    return np.array(
+        [[index.get((a - i, b - j, c - k), -1) for i, j, k in exponents(1)] for a, b, c in exponents(n)]
+    )
+
+
+@cache
+def _all_lower(order: int) -> np.ndarray:
+    """(n_monomials, 6) the same of all degrees, among 1 and the monomials; -1 for none."""
+    tables = [_lower(n) for n in range(1, order + 1)]
+    starts = [0] + [1 + n_monomials(n - 2) for n in range(2, order + 1)]
+    shifted = [np.where(table < 0, -1, table + start) for table, start in zip(tables, starts, strict=True)]
+    return np.concatenate(shifted)
+
+
+@jax.custom_jvp
+def evaluate(
+    coefficients: Float[Array, "*blocks n_rows n_monomials"],
+    vectors: Float[Array, "*blocks 3 n_q"],
+    powers: Float[Array, "*blocks n_monomials n_q"] | None,
+) -> Float[Array, "*blocks n_rows n_q"]:
+    """Values of polynomials, by Horner's rule in x, y and z²; only their coefficients are differentiated.
+
+    Args:
+        coefficients: of each.
+        vectors: where they are evaluated.
+        powers: the monomials there, if they are at hand; only the derivative needs them.
+    """
+    order = order_of(coefficients.shape[-1])
+    index = {e: i for i, e in enumerate(e for n in range(1, order + 1) for e in exponents(n))}
+    x, y, z = jnp.moveaxis(vectors[..., None, :, :], -2, 0)
+    square = z * z
+
+    def coefficient(a: int, b: int, c: int) -> Array | float:
+        return coefficients[..., index[a, b, c], None] if a + b + c else 0.0
+
+    value: Array | float = 0.0
+    for a in range(2 * order, -1, -1):
+        of_x: Array | float = 0.0
+        for b in range(2 * order - a, -1, -1):
+            highest = 2 * order - a - b
+            of_y: Array | float = 0.0
+            for c in range(highest, -1, -2):
+                of_y = of_y * square + coefficient(a, b, c)
+            of_x = of_x * y + (of_y * z if highest % 2 else of_y)
+        value = value * x + of_x
+    return jnp.asarray(value)
+
+
+@evaluate.defjvp
+def _evaluate_jvp(primals, tangents):
+    coefficients, vectors, powers = primals
+    if powers is None:
+        powers = monomials(vectors, order_of(coefficients.shape[-1]))
+    return evaluate(*primals), tangents[0] @ powers
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def exponential_series(
+    first: Float[Array, "6 *cells"], factor: Float[Array, " *cells"], order: int
+) -> Float[Array, "n_monomials *cells"]:
+    """Coefficients of factor * xⁿ/n!, n = 1 ... order, for quadratic forms x; only these are differentiated.
+
+    Args:
+        first: coefficients of x.
+        factor: a constant.
+        order: of the series.
+    """
+    return _with_constant(first, factor, order)[1:]
+
+
+@exponential_series.defjvp
+def _exponential_series_jvp(order, primals, tangents):
+    first, factor = primals
+    series = _with_constant(first, factor, order)
+    # d(xⁿ/n!) = xⁿ⁻¹/(n-1)! dx
+    padded, table = _padded(series), _all_lower(order)
+    change = jnp.zeros_like(series[1:])
+    for j in range(6):
+        change += padded[table[:, j]] * tangents[0][j]
+    return series[1:], change
+
+
+def _with_constant(first: Array, factor: Array, order: int) -> Array:
+    """The factor, and the series."""
+    terms = [jnp.broadcast_to(factor, first.shape[1:])[None]]
+    for n in range(1, order + 1):
+        padded, table = _padded(terms[-1]), _lower(n)
+        term = padded[table[:, 0]] * (first[0] / n)
+        for j in range(1, 6):
+            term += padded[table[:, j]] * (first[j] / n)
+        terms.append(term)
+    return jnp.concatenate(terms)
+
+
+def _padded(rows: Array) -> Array:
+    """Rows with one of zeros at the end, which is that of index -1."""
+    return jnp.concatenate([rows, jnp.zeros_like(rows[:1])])
+
+
+@jax.custom_jvp
+def exponential_sum(
+    forms: Float[Array, "n 6"],
+    weights: Float[Array, "n n_blocks n_q"],
+    vectors: Float[Array, "n_blocks 3 n_q"],
+) -> Float[Array, "n_blocks n_q"]:
+    """Σ w exp(x) over quadratic forms x of Q; only forms and weights are differentiated.
+
+    Args:
+        forms: coefficients of x.
+        weights: of the exponentials, at each Q.
+        vectors: Q.
+    """
+    return (weights * _exponentials(forms, vectors)).sum(axis=0)
+
+
+@exponential_sum.defjvp
+def _exponential_sum_jvp(primals, tangents):
+    forms, weights, vectors = primals
+    exponentials = _exponentials(forms, vectors)
+    weighted = weights * exponentials
+    quadratic = jnp.moveaxis(monomials(vectors, 1), 1, 0)
+    change = jnp.tensordot(tangents[0], quadratic, axes=1)
+    return weighted.sum(axis=0), (weighted * change + exponentials * tangents[1]).sum(axis=0)
+
+
+def _exponentials(forms: Array, vectors: Array) -> Array:
+    xx, xy, xz, yy, yz, zz = forms.T[..., None, None]
+    x, y, z = jnp.moveaxis(vectors, 1, 0)
+    return jnp.exp(x * (xx * x + xy * y + xz * z) + y * (yy * y + yz * z) + zz * (z * z))

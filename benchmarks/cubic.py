@@ -1,0 +1,137 @@
+"""Third-order force constants: what their scattering costs, how exact it is, and what they explain in copper.
+
+Usage: python benchmarks/cubic.py [VOLUME]
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayestds.cli.assemble import Study, build_study
+from bayestds.config import load_model
+from bayestds.force_constants.third_order import ThirdOrderForceConstants, third_order_force_constants
+from bayestds.inference.information import fisher_information, log_intensity_and_jacobian
+from bayestds.inference.model import constrained_log_likelihood
+from bayestds.inference.noise import centred
+from bayestds.inference.problem import Problem
+from bayestds.io import read_volume
+from bayestds.scattering.cubic import cubic_intensity
+from bayestds.scattering.exact import intensity, make_engine
+from bayestds.scattering.expansion import choose_engine
+from bayestds.scattering.forward import ForwardModel, covariance, make_forward_model
+from benchmarks.run import milliseconds
+
+VOLUME = Path(__file__).parents[1] / "tests" / "data" / "cu_md_300K.nxs"
+POTENTIAL = -9.47
+"""∂³E/∂u₀²∂u_j along the first bond of the copper potential, eV/Å³ (finite differences, LAMMPS)."""
+
+CENTRAL = np.array([1.0, 1.0, 0.0]) / np.sqrt(8)
+"""b_xxx, b_xxy, b_xzz of a tensor n⊗n⊗n along the bond n = (1, 1, 0)/√2."""
+
+
+def cost() -> None:
+    """Value and gradient on the grid of the paper, without the third order and with two shells of it."""
+    study = build_study(load_model("ni_fcc_paper"))
+    problem = study.problem(study.own_volume(), "paper grid")
+    third_order = third_order_force_constants(study.crystal, 2)
+    phi = jnp.asarray(study.ifcs("u3_paper"))
+    gamma = jnp.asarray(np.concatenate([-15.4 * CENTRAL, np.zeros(third_order.n_cubic - 3)]))
+    forward = make_forward_model(study.irreducible, problem.supercell, problem.temperature, None,
+                                 third_order=third_order)  # fmt: skip
+    displacement = covariance(forward, phi)
+    engine = choose_engine(problem.supercell, problem.grid.q_points, displacement)
+    forward = forward.with_engine(engine)
+
+    @jax.jit
+    def value_and_gradient(parameters: jax.Array, forward: ForwardModel) -> object:
+        likelihood = lambda p: constrained_log_likelihood(forward, problem.data, p)  # noqa: E731
+        return jax.value_and_grad(likelihood)(parameters)
+
+    harmonic, _ = milliseconds(value_and_gradient, phi, replace(forward, cubic=None))
+    both, _ = milliseconds(value_and_gradient, jnp.concatenate([phi, gamma]), forward)
+    print(
+        f"value and gradient, {len(problem.grid.q_points)} points: harmonic {harmonic:.1f} ms, with "
+        f"{third_order.n_cubic} third-order constants {both:.1f} ms, ratio {both / harmonic:.2f}"
+    )
+    direct = make_engine(problem.supercell, problem.grid.q_points)
+    assert forward.cubic is not None
+    found, exact = (
+        np.asarray(jax.jit(cubic_intensity)(e, forward.cubic, gamma, displacement, forward.thermal_energy))
+        for e in (engine, direct)
+    )
+    whole = np.asarray(jax.jit(intensity)(direct, displacement))
+    print(
+        f"order {engine.order}, {len(engine.near_pairs)} near pairs: ΔI/I up to "
+        f"{np.abs(exact / whole).max():.2f}, error of ΔI/I at most "
+        f"{np.abs((found - exact) / whole).max():.1e}"
+    )
+
+
+def gauss_newton(
+    forward: ForwardModel, problem: Problem, start: np.ndarray, directions: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Parameters start + directions @ x of least squares in log I, and the rms of the residual."""
+    place = start
+    for _ in range(7):
+        value, jacobian = log_intensity_and_jacobian(forward, jnp.asarray(place))
+        jacobian = jacobian @ directions
+        residual = centred(problem.data, problem.data.log_intensity - value)
+        weighted = problem.data.weight[:, None] * centred(problem.data, jacobian)
+        step = np.linalg.solve(fisher_information(problem.data, jacobian), weighted.T @ residual)
+        rms = float(np.sqrt((problem.data.weight * residual**2).sum() / problem.data.weight.sum()))
+        place = place + directions @ np.asarray(step)
+    return place, rms
+
+
+def copper(study: Study, problem: Problem) -> None:
+    """Least squares on the molecular-dynamics volume, harmonic and with third-order constants."""
+    phi = study.ifcs("bvk_296K")
+    n = len(phi)
+    for shells in (1, 2):
+        third_order = third_order_force_constants(study.crystal, shells)
+        forward = make_forward_model(study.irreducible, problem.supercell, problem.temperature, None,
+                                     third_order=third_order)  # fmt: skip
+        engine = choose_engine(
+            problem.supercell, problem.grid.q_points, covariance(forward, jnp.asarray(phi))
+        )
+        everything = np.eye(n + third_order.n_cubic)
+        start = np.append(phi, np.zeros(third_order.n_cubic))
+        forward = forward.with_engine(engine)
+        if shells == 1:
+            report("harmonic", study, third_order, gauss_newton(forward, problem, start, everything[:, :n]))
+            central = np.column_stack([everything[:, :n], np.append(np.zeros(n), CENTRAL)])
+            place, rms = gauss_newton(forward, problem, start, central)
+            report("central", study, third_order, (place, rms))
+            print(f"g = {place[n] / CENTRAL[0]:.2f} eV/Å³; the potential's {POTENTIAL}")
+        report(f"{shells} shells", study, third_order, gauss_newton(forward, problem, start, everything))
+
+
+def report(
+    name: str, study: Study, third_order: ThirdOrderForceConstants, fit: tuple[np.ndarray, float]
+) -> None:
+    """Print the residual of a fit, its third-order constants, and how far φ is from the potential's."""
+    place, rms = fit
+    n = study.irreducible.n_irreducible
+    values = zip(third_order.names, place[n:], strict=True)
+    off = place[:n] - study.ifcs("u3")
+    print(
+        f"{name}: residual {100 * rms:.2f} % rms; {', '.join(f'{k} {v:+.2f}' for k, v in values)} eV/Å³; "
+        f"φ - potential: {np.sqrt((off**2).mean()):.1e} eV/Å² rms"
+    )
+
+
+def main() -> None:
+    """Print every figure."""
+    jax.config.update("jax_enable_x64", True)
+    cost()
+    study = build_study(load_model("cu_fcc"))
+    volume = read_volume(sys.argv[1] if len(sys.argv) > 1 else VOLUME)
+    copper(study, study.problem(volume, "copper"))
+
+
+if __name__ == "__main__":
+    main()
