@@ -56,7 +56,7 @@ from bayestds.inference.posterior import Target, make_target, sample_posterior
 from bayestds.inference.priors import prior_draws
 from bayestds.inference.problem import Problem
 from bayestds.io.atomic import atomic_path
-from bayestds.scattering.exact import make_engine
+from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import ForwardModel, log_intensity, make_forward_model, stable
 from bayestds.scattering.simulation import (
     averaged_volume,

@@ -20,7 +20,8 @@ from bayestds.inference.noise import centred
 from bayestds.inference.problem import Problem
 from bayestds.io import read_volume
 from bayestds.scattering.cubic import cubic_intensity
-from bayestds.scattering.exact import intensity, make_engine
+from bayestds.scattering.engine import make_engine
+from bayestds.scattering.exact import intensity
 from bayestds.scattering.expansion import choose_engine
 from bayestds.scattering.forward import ForwardModel, covariance, make_forward_model
 from benchmarks.run import milliseconds

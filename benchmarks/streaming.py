@@ -1,19 +1,20 @@
 """Memory and time of volumes that need not fit into memory: fcc nickel on 321³ voxels.
 
 The volume (h, k, l from -8 to 8 in steps of 0.05, a 20x20x20 supercell, 33 million voxels) is simulated with
-the constants of the model ni_fcc_paper into FOLDER, where it is not there yet, in double and in single
-precision. Each step then runs in a process of its own, whose peak memory and seconds are printed and written
-to results/streaming.json. Imports are part of both, and stand on a line of their own.
+the constants of the model ni_fcc_paper. Each step runs in a process of its own, imports included, whose peak
+memory and seconds are printed and written to results/streaming.json; files go to FOLDER. Named steps are
+measured again, beside the others of before. Where the machine does other things as well, compare seconds of
+CPU.
 
-Usage: python benchmarks/streaming.py FOLDER [--without-fit]
+Usage: python benchmarks/streaming.py FOLDER [STEP ...]
 """
 
 import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from machine import in_words, machine
 
@@ -31,11 +32,11 @@ from bayestds.scattering.averaging import average
 study = build_study(load_model(sys.argv[1]))
 supercell = study.supercell()
 if len(sys.argv) > 2:
-    began = time.perf_counter()
+    began = time.process_time()
     volume = read_volume(sys.argv[2], int(float(sys.argv[3]) * 2**20))
-    read = time.perf_counter()
+    read = time.process_time()
     points = len(average(volume, supercell).log_intensity)
-    print(read - began, time.perf_counter() - read, points)
+    print(read - began, time.process_time() - read, points)
 """
 
 COMMAND = [sys.executable, "-m", "bayestds"]
@@ -63,58 +64,65 @@ def model(folder: Path) -> Path:
 
 
 def run(*arguments: object) -> tuple[dict[str, float], str]:
-    """Seconds and peak memory (GiB) of a process, imports included, and what it printed."""
+    """Seconds, on the clock and of CPU, and peak memory (GiB) of a process, and what it printed."""
     # A process in between, since the peak of children is that of the largest one so far.
-    middle = "import json, resource, subprocess, sys; done = subprocess.run(sys.argv[1:], check=True); "
-    middle += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    middle = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
+    middle += "used = resource.getrusage(resource.RUSAGE_CHILDREN); "
+    middle += "print(used.ru_maxrss, used.ru_utime + used.ru_stime)"
     began = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", middle, *map(str, arguments)], stdout=subprocess.PIPE, text=True, check=True
     )
-    *printed, peak = done.stdout.splitlines()
-    return {"seconds": time.perf_counter() - began, "peak_GiB": int(peak) / 2**20}, "\n".join(printed)
+    *printed, used = done.stdout.splitlines()
+    peak, cpu = map(float, used.split())
+    found = {"seconds": time.perf_counter() - began, "cpu_seconds": cpu, "peak_GiB": peak / 2**20}
+    return found, "\n".join(printed)
+
+
+def in_single_precision(double: Path, single: Path) -> Path:
+    """The file ``single``, made from the other in a process of its own."""
+    single.write_bytes(double.read_bytes())
+    subprocess.run([sys.executable, "-c", SINGLE, single], check=True)
+    return single
 
 
 def averaged(path: Path, volume: Path, slab: float) -> dict[str, float]:
     """Reading and averaging a volume in slabs of so many MiB."""
     found, printed = run(sys.executable, "-c", AVERAGE, path, volume, slab)
     read, average, points = map(float, printed.split())
-    return found | {"read_seconds": read, "average_seconds": average, "points": points, "slab_MiB": slab}
+    return found | {
+        "read_cpu_seconds": read,
+        "average_cpu_seconds": average,
+        "points": int(points),
+        "slab_MiB": slab,
+    }
 
 
-def main(folder: Path, with_fit: bool) -> None:
-    """Measure all steps, print and write them."""
+def main(folder: Path, chosen: list[str]) -> None:
+    """Measure all steps, or those chosen, print them, and write them beside those of before."""
     folder.mkdir(parents=True, exist_ok=True)
     path, double, single = model(folder), folder / "double.nxs", folder / "single.nxs"
-    steps: dict[str, dict[str, Any]] = {}
-
-    def tell(name: str, found: dict[str, Any]) -> None:
-        steps[name] = found
-        print(f"{name}: {found['peak_GiB']:.2f} GiB, {found['seconds']:.1f} s", flush=True)
-
-    if not double.exists():
-        tell("simulate", run(*COMMAND, "simulate", path, "-o", double)[0])
-    if not single.exists():
-        single.write_bytes(double.read_bytes())
-        subprocess.run([sys.executable, "-c", SINGLE, single], check=True)
-    tell("imports and model alone", run(sys.executable, "-c", AVERAGE, path)[0])
-    tell("read and average", averaged(path, double, 256))
-    tell("the same in slabs of 16 MiB", averaged(path, double, 16))
-    tell("the same in single precision", averaged(path, single, 256))
-    tell("info", run(*COMMAND, "info", double)[0])
-    for suffix in (".h5", ".nc"):
-        tell(f"convert to {suffix}", run(*COMMAND, "convert", double, folder / f"converted{suffix}")[0])
-    if with_fit:
-        tell("fit", run(*COMMAND, "fit", path, double, "-o", folder / "fit.nc")[0])
-    found = {
-        "voxels": 321**3,
-        "file_MiB": double.stat().st_size / 2**20,
-        "steps": steps,
-        "machine": machine(),
+    steps: dict[str, Callable[[], dict[str, float]]] = {
+        "imports": lambda: run(sys.executable, "-c", AVERAGE, path)[0],
+        "simulate": lambda: run(*COMMAND, "simulate", path, "-o", double)[0],
+        "read and average": lambda: averaged(path, double, 256),
+        "in slabs of 16 MiB": lambda: averaged(path, double, 16),
+        "single precision": lambda: averaged(path, in_single_precision(double, single), 256),
+        "info": lambda: run(*COMMAND, "info", double)[0],
+        "convert to Yell": lambda: run(*COMMAND, "convert", double, folder / "converted.h5")[0],
+        "convert to netCDF": lambda: run(*COMMAND, "convert", double, folder / "converted.nc")[0],
+        "fit": lambda: run(*COMMAND, "fit", path, double, "-o", folder / "fit.nc")[0],
     }
+    found = json.loads(RESULT.read_text("utf-8")) if RESULT.exists() else {"steps": {}}
+    for name in chosen or steps:
+        step = found["steps"][name] = steps[name]()
+        seconds = f"{step['seconds']:.1f} s, {step['cpu_seconds']:.1f} s of CPU"
+        print(f"{name}: {step['peak_GiB']:.2f} GiB, {seconds}", flush=True)
+        found |= {"voxels": 321**3, "file_MiB": double.stat().st_size / 2**20, "machine": machine()}
+        found["steps"] = {name: found["steps"][name] for name in steps if name in found["steps"]}
+        RESULT.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
     print(in_words(found["machine"]))
-    RESULT.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), "--without-fit" not in sys.argv)
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -18,8 +18,10 @@ class DenseBonds:
 
     def energy(self, displacements: np.ndarray) -> np.ndarray:
         """E₃ (m,), eV, of displacements (m, n_atoms, 3)."""
-        d = displacements[:, self.head] - displacements[:, self.tail]
-        return np.einsum("nabc,mna,mnb,mnc->m", self.tensors, d, d, d, optimize=True) / 6
+        d = np.moveaxis(displacements[:, self.head] - displacements[:, self.tail], 0, 1)
+        squares = (d[..., :, None] * d[..., None, :]).reshape(*d.shape[:2], 9)
+        forces = squares @ self.tensors.reshape(-1, 9, 3)
+        return (forces * d).sum(axis=(0, 2)) / 6
 
 
 def dense_bonds(atoms: PeriodicAtoms, third_order: ThirdOrderForceConstants, gamma: np.ndarray) -> DenseBonds:

@@ -314,6 +314,7 @@ class Study:
             instrument=instrument,
             third_order=self.third_order,
             cubic_scales=self.cubic_scales,
+            memory=self.model.fit.memory * 2**20,
         )
 
     def _check_noise(

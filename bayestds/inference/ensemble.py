@@ -34,6 +34,7 @@ from bayestds.inference.point_fit import PointFit, point_fit, refine
 from bayestds.inference.problem import Problem
 from bayestds.lattice_dynamics.covariance import covariance_in_real_space
 from bayestds.scattering import exact
+from bayestds.scattering.engine import ExactEngine
 from bayestds.scattering.fluctuations import Star, find_stars, orbit_shares, star_noise
 from bayestds.scattering.forward import (
     Deviation,
@@ -122,7 +123,7 @@ def mode_response(
         irreducible: (n_irreducible,).
         amplitudes: (n_modes,).
     """
-    assert isinstance(forward.engine, exact.ExactEngine)
+    assert isinstance(forward.engine, ExactEngine)
     covariance = displacement_covariance(forward, blocks(forward, jnp.asarray(irreducible)))
     centre = covariance_in_real_space(covariance, forward.grid_shape)
     roots = square_roots(np.asarray(covariance))
@@ -166,7 +167,7 @@ def _combined(
 
 @jax.jit
 def _mode_derivatives(
-    engine: exact.ExactEngine,
+    engine: ExactEngine,
     covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"],
     k_index: Int[Array, "n_modes n_members"],
     blocks: Complex[Array, "n_modes n_members size size"],

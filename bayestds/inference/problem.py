@@ -9,7 +9,7 @@ from bayestds.crystal.supercell import Supercell
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.force_constants.third_order import ThirdOrderForceConstants
 from bayestds.inference.noise import FitData, subset
-from bayestds.scattering.exact import ExactEngine, make_engine
+from bayestds.scattering.engine import MEMORY, ExactEngine, make_engine
 from bayestds.scattering.expansion import Truncation, choose_engine, measure_truncation
 from bayestds.scattering.forward import (
     Deviation,
@@ -46,6 +46,7 @@ class Problem:
         instrument: what the measured intensity has beyond the crystal's, None for nothing.
         third_order: the parameters that follow the irreducible ones, None for a harmonic crystal.
         cubic_scales: (n_cubic,) eV/Å³, standard deviations of their normal prior.
+        memory: bytes for the points that the forward model evaluates at once.
     """
 
     irreducible: IrreducibleForceConstants
@@ -62,6 +63,7 @@ class Problem:
     instrument: Instrument | None = None
     third_order: ThirdOrderForceConstants | None = None
     cubic_scales: np.ndarray | None = None
+    memory: float | int = MEMORY
 
     @property
     def constant_scales(self) -> np.ndarray:
@@ -130,6 +132,7 @@ def engine_for(bare: ForwardModel, problem: Problem, location: Array) -> Forward
         problem.scattering_factors,
         # Half the tolerance: the force constants will still move.
         problem.tolerance / 2,
+        problem.memory,
     )
     return bare.with_engine(engine)
 

@@ -98,7 +98,7 @@ def group_velocities(
         eigenvalues, modes = np.linalg.eigh(_lattice_sum(phases, by_cell))
         slopes = _lattice_sum(1j * vectors.T[:, None, :] * phases, by_cell)
         along = np.einsum("qx,xqij->qij", towards[points], slopes)
-        modes = modes @ _parting(eigenvalues, modes.conj().swapaxes(-1, -2) @ along @ modes)
+        modes = modes @ parting(eigenvalues, modes.conj().swapaxes(-1, -2) @ along @ modes)
         change = np.einsum("qim,xqij,qjm->qmx", modes.conj(), slopes, modes, optimize=True).real
         velocities[points] = change / np.sqrt(np.abs(eigenvalues))[..., None]
     return KM_PER_S * np.pi * THZ * velocities
@@ -176,7 +176,7 @@ def _lattice_sum(phases: np.ndarray, by_cell: np.ndarray) -> np.ndarray:
     return flat.reshape(*flat.shape[:-1], size, size)
 
 
-def _parting(eigenvalues: np.ndarray, slope: np.ndarray) -> np.ndarray:
+def parting(eigenvalues: np.ndarray, slope: np.ndarray) -> np.ndarray:
     """Unitary (n_q, 3n, 3n) that diagonalises the slope among modes of equal eigenvalue, and only there."""
     slope = np.where(_together(eigenvalues), slope, 0)
     # Sets of modes far apart from each other: eigenvectors then stay within their set, and the sets in order.

@@ -17,8 +17,8 @@ from jax import Array
 from jaxtyping import Float
 
 from bayestds.lattice_dynamics.third_cumulant import CubicTerm, exponents, products_table, third_cumulant
+from bayestds.scattering.engine import ExactEngine
 from bayestds.scattering.exact import (
-    ExactEngine,
     Part,
     fourier_sums,
     kind_weights,
@@ -53,7 +53,7 @@ def anharmonic(
     """Weights of ΔI beside those of the harmonic intensity; linear in the third-order force constants.
 
     Args:
-        engine: from :func:`bayestds.scattering.exact.make_engine`.
+        engine: from :func:`bayestds.scattering.engine.make_engine`.
         term: the third-order force constants in the same supercell.
         cubic: γ, eV/Å³.
         covariance: C_κκ'(R), Å².
@@ -67,7 +67,7 @@ def anharmonic(
     def weights(
         vectors: Array, structure: Array, near_phases: Array, fields: Array, powers: Array | None
     ) -> Array:
-        powers = monomials(vectors, max(engine.order - 1, 1)) if powers is None else powers
+        powers = monomials(vectors, max(engine.order, 1)) if powers is None else powers
         of_near = near_weights(structure, near_phases, engine.near_kinds)
         of_near *= jnp.moveaxis(odd_values(near, vectors, powers), 1, 0)
         rows: list[list[Array]] = [[jnp.zeros(())] * 2 for _ in range(len(kinds))]
@@ -87,16 +87,16 @@ def _fields(
 ) -> Float[Array, "n_blocks n_rows n_monomials"]:
     """Fourier sums over far R of i s xⁿ/n!, and over all R of -i t, for every block.
 
-    Degrees are odd and below twice the phonon order of the engine.
+    Degrees are odd and up to one beyond twice the phonon order of the engine.
     """
     far = packed * engine.far_mask.T
     power = cumulant * engine.far_mask.T
     powers = [power - constant[..., None]]
-    for n in range(1, engine.order - 1):
+    for n in range(1, engine.order):
         power = jnp.einsum("ikr,jkr,ijm->mkr", power, far, products_table(2 * n + 1, 2)) / n
         powers.append(power)
     series = jnp.concatenate(powers) * (engine.window * times_conjugates(engine))
-    return fourier_sums(engine, series, turned=True)
+    return fourier_sums(engine, lambda x: x, (series,), turned=True)
 
 
 def _near_phases(engine: ExactEngine) -> Float[Array, "n_blocks n_near 2"]:

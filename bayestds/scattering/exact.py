@@ -9,7 +9,6 @@ The direct form is the one in which every pair is near.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import combinations_with_replacement
 from typing import Any, TypeVar
 
@@ -17,77 +16,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Complex, Float, Int
 
-from bayestds.crystal.supercell import Supercell
-from bayestds.errors import VolumeError
-from bayestds.memory import too_much
 from bayestds.scattering import polynomials
-from bayestds.scattering.blocks import make_blocks
-from bayestds.scattering.pairs import pair_table
-from bayestds.scattering.polynomials import monomials, n_monomials
+from bayestds.scattering.engine import ExactEngine
 
 AnyArray = TypeVar("AnyArray", Array, np.ndarray)
 
 SMALLEST_INTENSITY = 1e-200
 """Intensities below this, which only unphysical force constants give, are raised to it."""
 
-MEMORY = 2**25
-"""Bytes by default for what is evaluated at once; points that fit the cache of a processor are fastest."""
-
-FEW_WAVES = 64
-"""Up to so many distinct k a matrix product is faster than a Fourier transform (measured)."""
-
 PRODUCTS = np.array([[0, 0], [0, 1], [0, 2], [1, 1], [1, 2], [2, 2]])
 """The six products Q_a Q_b, in the order of ``polynomials.exponents``."""
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, eq=False)
-class ExactEngine:
-    """Everything about the Q points that :func:`log_intensity` needs; a pytree of constant arrays.
-
-    Points are sorted into blocks of equal k, padded to ``block_size``. Everything that depends on Q
-    through exp(iQ·R) alone, the near phases and the Fourier sums, is then shared by a block.
-
-    Attributes:
-        vectors: (n_blocks, 3, block_size) scattering vectors Q, Å⁻¹.
-        structure: (n_blocks, n_kinds, 2, block_size) f_κ f_κ'* exp(iQ·(τ_κ-τ_κ')), real and imaginary.
-        near_phases: (n_blocks, n_near, 2) exp(ik·R) times 2 where the conjugate pair is another one.
-        near_pairs: (n_near, 3) int, grid cell, κ, κ'.
-        near_kinds: (n_near, n_kinds) 1 where a near pair is of a kind.
-        far_mask: (n_cells, n_kinds) 1 where a pair is far.
-        window: (n_cells,) factors of the cells in the lattice sum.
-        kinds: (n_kinds, 2) int, κ <= κ' of each kind of pair.
-        k_index: (n_blocks,) grid index of k.
-        k_points: (n_k,) the distinct ones.
-        k_of_block: (n_blocks,) int, which of these it is.
-        waves: (2, n_cells, n_k) cosine and sine of k·R; None where a Fourier transform is faster.
-        powers: (n_blocks, n_monomials, block_size) the monomials of Q, which the derivative needs; None where
-            the blocks are in several groups, which make them anew.
-        place: (n_q,) position of each Q point in the flattened blocks.
-        order: highest phonon order of the expansion; 0 in the direct form.
-        grid_shape: FFT grid of the supercell.
-        n_groups: number of equal groups of blocks that are evaluated in turn.
-    """
-
-    vectors: Float[Array, "n_blocks 3 block_size"]
-    structure: Float[Array, "n_blocks n_kinds 2 block_size"]
-    near_phases: Float[Array, "n_blocks n_near 2"]
-    near_pairs: Int[Array, "n_near 3"]
-    near_kinds: Float[Array, "n_near n_kinds"]
-    far_mask: Float[Array, "n_cells n_kinds"]
-    window: Float[Array, " n_cells"]
-    kinds: Int[Array, "n_kinds 2"]
-    k_index: Int[Array, " n_blocks"]
-    k_points: Int[Array, " n_k"]
-    k_of_block: Int[Array, " n_blocks"]
-    waves: Float[Array, "2 n_cells n_k"] | None
-    powers: Float[Array, "n_blocks n_monomials block_size"] | None
-    place: Int[Array, " n_q"]
-    order: int = field(metadata={"static": True})
-    grid_shape: tuple[int, int, int] = field(metadata={"static": True})
-    n_groups: int = field(metadata={"static": True})
 
 
 def log_intensity(
@@ -160,9 +100,10 @@ def in_groups(
     if engine.n_groups == 1:
         found = evaluate(arrays)
     else:
-        grouped = (engine.n_groups, len(engine.k_index) // engine.n_groups)
-        groups = jax.tree.map(lambda array: array.reshape(*grouped, *array.shape[1:]), arrays)
-        found = jax.lax.map(jax.checkpoint(evaluate), groups)
+        # A group takes every n_groups-th block, and so its share of those on each of several devices.
+        grouped = (len(engine.k_index) // engine.n_groups, engine.n_groups)
+        groups = jax.tree.map(lambda x: x.reshape(*grouped, *x.shape[1:]).swapaxes(0, 1), arrays)
+        found = jax.lax.map(jax.checkpoint(evaluate), groups).swapaxes(0, 1)
     return found.reshape(-1)[engine.place]
 
 
@@ -239,9 +180,10 @@ def _fields(
     if not engine.order:
         return jnp.zeros((len(engine.k_index), len(kinds_and_parts(packed.shape[1])), 0))
     # The window is once in each order, however many covariances are multiplied.
-    factor = times_conjugates(engine) * engine.window
-    series = polynomials.exponential_series(packed.T * engine.far_mask.T, factor, engine.order)
-    return fourier_sums(engine, series)
+    far, factor = packed.T * engine.far_mask.T, times_conjugates(engine) * engine.window
+    return fourier_sums(
+        engine, lambda x, y: polynomials.exponential_series(x, y, engine.order), (far, factor)
+    )
 
 
 def times_conjugates(engine: ExactEngine) -> Float[Array, "n_kinds 1"]:
@@ -250,148 +192,50 @@ def times_conjugates(engine: ExactEngine) -> Float[Array, "n_kinds 1"]:
 
 
 def fourier_sums(
-    engine: ExactEngine, series: Float[Array, "n_monomials n_kinds n_cells"], turned: bool = False
+    engine: ExactEngine, series: Callable[..., Array], arrays: tuple[Array, ...], turned: bool = False
 ) -> Float[Array, "n_blocks n_rows n_monomials"]:
-    """Σ_R exp(ik·R) series(R) for every block, in rows of :func:`kinds_and_parts`; turned: i times that."""
-    different = np.array([k for k, part in kinds_and_parts(series.shape[1]) if part], dtype=int)
+    """Σ_R exp(ik·R) series(R) for every block, in rows of :func:`kinds_and_parts`.
+
+    Args:
+        engine: for its k.
+        series: from parts of the arrays to (n_monomials, n_kinds, n_cells of the part).
+        arrays: (..., n_cells).
+        turned: times i.
+    """
+    different = np.array([k for k, part in kinds_and_parts(len(engine.kinds)) if part], dtype=int)
     if engine.waves is not None:
+        values = series(*arrays)
         cosine, sine = engine.waves
         real, imaginary = (-sine, cosine) if turned else (cosine, sine)
-        parts = [series @ real, series[:, different] @ imaginary]
+        parts = [values @ real, values[:, different] @ imaginary]
     else:
-        grid = jnp.fft.rfftn(series.reshape(*series.shape[:2], *engine.grid_shape), axes=(2, 3, 4))
-        place, sign = _half_spectrum(engine.k_points, engine.grid_shape)
-        waves = grid.reshape(*grid.shape[:2], -1)[..., place]
-        cosine, sine = waves.real, sign * waves.imag
-        parts = [-sine, cosine[:, different]] if turned else [cosine, sine[:, different]]
+        sums = _sums_by_plane(engine, series, arrays)
+        sums = 1j * sums if turned else sums
+        parts = [sums.real, sums[:, different].imag]
     return jnp.concatenate(parts, axis=1).transpose(2, 1, 0)[engine.k_of_block]
 
 
-def _half_spectrum(
-    k_points: Int[Array, " n_k"], grid_shape: tuple[int, int, int]
-) -> tuple[Int[Array, " n_k"], Float[Array, " n_k"]]:
-    """Where Σ_R exp(ik·R) x(R) is in the output of ``rfftn``, and the sign of its imaginary part there."""
-    waves = jnp.stack(jnp.unravel_index(k_points, grid_shape))
-    opposite = -waves % jnp.array(grid_shape)[:, None]
-    half = grid_shape[2] // 2
-    # rfftn has exp(-ik·R), and of each two opposite k one.
-    there = waves[2] <= half
-    place = jnp.ravel_multi_index(
-        tuple(jnp.where(there, waves, opposite)), (*grid_shape[:2], half + 1), mode="wrap"
-    )
-    return place, jnp.where(there, -1.0, 1.0)
+def _sums_by_plane(
+    engine: ExactEngine, series: Callable[..., Array], arrays: tuple[Array, ...]
+) -> Complex[Array, "n_monomials n_kinds n_k"]:
+    """The same sums at the distinct k, plane by plane of the grid, so that the series stay in the cache."""
+    first, *plane = engine.grid_shape
+    waves = jnp.stack(jnp.unravel_index(engine.k_points, engine.grid_shape))
+    # Of each two opposite k the real transform, which has exp(-ik·R), has one.
+    there = waves[2] <= plane[1] // 2
+    waves = jnp.where(there, waves, -waves % jnp.array(engine.grid_shape)[:, None])
+    place = waves[1] * (plane[1] // 2 + 1) + waves[2]
+    phases = jnp.exp(-2j * jnp.pi / first * jnp.arange(first)[:, None] * waves[0])
 
+    def of_plane(given: tuple[Array, ...], phase: Array) -> Array:
+        values = series(*given)
+        spectrum = jnp.fft.rfft2(values.reshape(*values.shape[:2], *plane))
+        return phase * spectrum.reshape(*values.shape[:2], -1)[..., place]
 
-_monomials = jax.jit(monomials, static_argnames="order")
+    def add_plane(total: Array, given: tuple[tuple[Array, ...], Array]) -> tuple[Array, None]:
+        return total + of_plane(*given), None
 
-
-def make_engine(
-    supercell: Supercell,
-    q_points: Float[np.ndarray, "n_q 3"],
-    scattering_factors: np.ndarray | None = None,
-    n_near: int | None = None,
-    order: int = 0,
-    window: np.ndarray | None = None,
-    memory: float | int = MEMORY,
-) -> ExactEngine:
-    """Engine for a set of commensurate Q points.
-
-    Args:
-        supercell: the periodic supercell.
-        q_points: conventional r.l.u.; every point commensurate with the supercell.
-        scattering_factors: f_κ, (n_atoms,) or (n_q, n_atoms), may be complex; 1 by default.
-        n_near: number of pairs, shortest first, that get the exponential; all by default.
-        order: highest phonon order of the expansion for the others.
-        window: (n_cells,) factors of the cells in the lattice sum, as finite resolution gives; 1 by default.
-        memory: bytes for what is evaluated at once; the points are taken in as many groups as that needs.
-
-    Raises:
-        VolumeError: a Q point is not commensurate with the supercell, or the engine does not fit into memory.
-    """
-    k_index = supercell.k_index(q_points)
-    if (k_index < 0).any():
-        raise VolumeError(
-            f"{(k_index < 0).sum()} of {len(q_points)} Q points do not fit the supercell.",
-            f"The first is {np.round(q_points[k_index < 0][0], 4).tolist()} r.l.u.",
-            "Choose a supercell whose wave vectors contain the voxels.",
-        )
-    pairs = pair_table(supercell)
-    n_near = len(pairs.cells) if n_near is None else n_near
-    kinds = np.array(list(combinations_with_replacement(range(supercell.crystal.n_atoms), 2)))
-    # Exponentials, their products with weights and with the derivative of exponents; and the monomials.
-    blocks = make_blocks(k_index, 8 * (3 * (n_near + len(kinds)) + n_monomials(order)), memory)
-    _check_memory(supercell, blocks.points, n_near)
-    used = blocks.points >= 0
-    points = np.asarray(q_points, dtype=float)[blocks.points] * used[..., None]
-    vectors = supercell.crystal.scattering_vectors(points.reshape(-1, 3)).reshape(points.shape)
-    structure = _structure_factors(supercell, vectors, scattering_factors, blocks.points) * used[..., None]
-    cross = structure[..., kinds[:, 0]] * structure[..., kinds[:, 1]].conj()
-
-    cells, atoms = pairs.cells[:n_near], pairs.atoms[:n_near]
-    kind = (atoms[:, None] == kinds).all(-1).argmax(-1)
-    same = atoms[:, 0] == atoms[:, 1]
-    window = np.ones(supercell.n_cells) if window is None else window
-    k_of_block = blocks.k_points[blocks.k_of_block]
-    phases = pairs.counts[:n_near] * window[cells] * supercell.phases(k_of_block, cells)
-    # Of a pair and its conjugate with κ = κ' only the sum of both is wanted, and that is real.
-    phases = np.stack([phases.real, np.where(same, 0.0, phases.imag)], axis=-1)
-    vectors = vectors.swapaxes(1, 2)
-    return ExactEngine(
-        jnp.asarray(vectors),
-        jnp.asarray(np.stack([cross.real, cross.imag], axis=-1).transpose(0, 2, 3, 1)),
-        jnp.asarray(phases),
-        jnp.asarray(np.column_stack([cells, atoms])),
-        jnp.asarray(np.eye(len(kinds))[kind]),
-        jnp.asarray(_far_mask(supercell, len(kinds), cells, kind, same)),
-        jnp.asarray(window),
-        jnp.asarray(kinds),
-        jnp.asarray(k_of_block),
-        jnp.asarray(blocks.k_points),
-        jnp.asarray(blocks.k_of_block),
-        _waves(supercell, blocks.k_points) if order and len(blocks.k_points) <= FEW_WAVES else None,
-        _monomials(jnp.asarray(vectors), order) if order and blocks.n_groups == 1 else None,
-        jnp.asarray(blocks.place),
-        order,
-        supercell.grid_shape,
-        blocks.n_groups,
-    )
-
-
-def _waves(supercell: Supercell, k_points: np.ndarray) -> Float[Array, "2 n_cells n_k"]:
-    """Cosine and sine of k·R."""
-    phases = supercell.phases(k_points, np.arange(supercell.n_cells)).T
-    return jnp.asarray(np.stack([phases.real, phases.imag]))
-
-
-def _check_memory(supercell: Supercell, layout: np.ndarray, n_near: int) -> None:
-    """Refuse an engine of near phases, structure factors and kinds of pairs that does not fit into memory."""
-    n_kinds = supercell.crystal.n_atoms * (supercell.crystal.n_atoms + 1) // 2
-    # Each as complex numbers, as pairs of real ones, and as JAX's.
-    n_points = np.count_nonzero(layout >= 0)
-    if reason := too_much(3 * 16 * (len(layout) * n_near + layout.size * n_kinds) + 16 * n_near * n_kinds):
-        raise VolumeError(
-            f"The intensity is wanted at {n_points:,} points, with {n_near:,} pairs of atoms each.",
-            reason,
-            "Use a smaller supercell or fewer points: a coarser grid, or q_max and other limits in [mask].",
-        )
-
-
-def _far_mask(
-    supercell: Supercell, n_kinds: int, cells: np.ndarray, kind: np.ndarray, same: np.ndarray
-) -> np.ndarray:
-    """1 (n_cells, n_kinds) but for near pairs, given by cell and kind, and their conjugates if κ = κ'."""
-    mask = np.ones((supercell.n_cells, n_kinds))
-    mask[cells, kind] = 0
-    mask[supercell.cell_index(-supercell.cells[cells[same]]), kind[same]] = 0
-    return mask
-
-
-def _structure_factors(
-    supercell: Supercell, vectors: np.ndarray, factors: np.ndarray | None, layout: np.ndarray
-) -> np.ndarray:
-    """f_κ exp(iQ·τ_κ), (n_blocks, block_size, n_atoms)."""
-    phases = np.exp(1j * vectors @ supercell.crystal.cartesian_positions.T)
-    if factors is None:
-        return phases
-    factors = np.asarray(factors)
-    return phases * (factors if factors.ndim == 1 else factors[layout])
+    planes = tuple(jnp.moveaxis(x.reshape(*x.shape[:-1], first, -1), -2, 0) for x in arrays)
+    zero = jax.eval_shape(of_plane, tuple(x[0] for x in planes), phases[0])
+    total, _ = jax.lax.scan(jax.checkpoint(add_plane), jnp.zeros(zero.shape, complex), (planes, phases))
+    return jnp.where(there, total.conj(), total)

@@ -9,14 +9,8 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from bayestds.crystal.supercell import Supercell
-from bayestds.scattering.exact import (
-    PRODUCTS,
-    ExactEngine,
-    damping,
-    log_intensity,
-    make_engine,
-    packed_covariance,
-)
+from bayestds.scattering.engine import MEMORY, ExactEngine, make_engine
+from bayestds.scattering.exact import PRODUCTS, damping, log_intensity, packed_covariance
 from bayestds.scattering.pairs import pair_table
 from bayestds.scattering.polynomials import n_monomials
 
@@ -52,6 +46,7 @@ def choose_engine(
     covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"],
     scattering_factors: np.ndarray | None = None,
     tolerance: float = 1e-4,
+    memory: float | int = MEMORY,
 ) -> ExactEngine:
     """Cheapest engine whose log intensity differs from the direct form by at most ``tolerance``.
 
@@ -61,6 +56,7 @@ def choose_engine(
         covariance: C_κκ'(R), Å², at which the error is measured.
         scattering_factors: f_κ, (n_atoms,) or (n_q, n_atoms); 1 by default.
         tolerance: in log intensity.
+        memory: bytes for the points that it evaluates at once.
     """
     direct = _sample(supercell, q_points, scattering_factors, _CHOOSING)
     lengths = pair_table(supercell).lengths
@@ -75,7 +71,7 @@ def choose_engine(
             best_cost, best = cost, (int(good[0]), order)
         if best_cost < n_kinds * n_monomials(order + 1):
             break
-    return make_engine(supercell, q_points, scattering_factors, *best)
+    return make_engine(supercell, q_points, scattering_factors, *best, memory=memory)
 
 
 def measure_truncation(

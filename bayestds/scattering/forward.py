@@ -23,10 +23,11 @@ from bayestds.lattice_dynamics.third_cumulant import CubicTerm, make_cubic_term
 from bayestds.precision import require_x64
 from bayestds.scattering import exact, points
 from bayestds.scattering.cubic import anharmonic
+from bayestds.scattering.engine import ExactEngine
 from bayestds.scattering.instrument import Instrument, measured_log_intensity
 from bayestds.units import BOLTZMANN
 
-Engine = exact.ExactEngine | points.PointEngine
+Engine = ExactEngine | points.PointEngine
 
 Statistics = Literal["classical", "quantum"]
 """How atoms move: as in molecular dynamics, or as in a real crystal."""
@@ -237,7 +238,7 @@ def _diffuse(
 
 def _on_grid(
     forward: ForwardModel,
-    engine: exact.ExactEngine,
+    engine: ExactEngine,
     parameters: Float[Array, " n_parameters"],
     covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"],
 ) -> Float[Array, " n_q"]:

@@ -123,28 +123,25 @@ def _exponential_series_jvp(order, primals, tangents):
     first, factor = primals
     series = _with_constant(first, factor, order)
     # d(xⁿ/n!) = xⁿ⁻¹/(n-1)! dx
-    padded, table = _padded(series), _all_lower(order)
-    change = jnp.zeros_like(series[1:])
-    for j in range(6):
-        change += padded[table[:, j]] * tangents[0][j]
-    return series[1:], change
+    return series[1:], _products(series, _all_lower(order), tangents[0])
 
 
 def _with_constant(first: Array, factor: Array, order: int) -> Array:
     """The factor, and the series."""
     terms = [jnp.broadcast_to(factor, first.shape[1:])[None]]
     for n in range(1, order + 1):
-        padded, table = _padded(terms[-1]), _lower(n)
-        term = padded[table[:, 0]] * (first[0] / n)
-        for j in range(1, 6):
-            term += padded[table[:, j]] * (first[j] / n)
-        terms.append(term)
+        terms.append(_products(terms[-1], _lower(n), first / n))
     return jnp.concatenate(terms)
 
 
-def _padded(rows: Array) -> Array:
-    """Rows with one of zeros at the end, which is that of index -1."""
-    return jnp.concatenate([rows, jnp.zeros_like(rows[:1])])
+def _products(lower: Array, table: np.ndarray, first: Array) -> Array:
+    """Σ_j lower[table[:, j]] * first[j], without the terms of index -1."""
+    padded = jnp.concatenate([lower, jnp.zeros_like(lower[:1])])
+    rows = np.where(table < 0, len(lower), table)
+    product = padded.at[rows[:, 0]].get(mode="promise_in_bounds") * first[0]
+    for j in range(1, 6):
+        product += padded.at[rows[:, j]].get(mode="promise_in_bounds") * first[j]
+    return product
 
 
 @jax.custom_jvp

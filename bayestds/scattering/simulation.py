@@ -26,7 +26,7 @@ from bayestds.lattice_dynamics.displacements import (
     white_noise,
 )
 from bayestds.scattering.beamline import Beamline
-from bayestds.scattering.exact import make_engine
+from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import (
     ForwardModel,
     Statistics,
@@ -36,7 +36,7 @@ from bayestds.scattering.forward import (
     make_forward_model,
     stable,
 )
-from bayestds.scattering.grid import Mask, reduce_grid, voxel_mask
+from bayestds.scattering.grid import IrreducibleGrid, Mask, reduce_grid, voxel_mask
 from bayestds.scattering.instrument import SMALLEST_SHARE
 from bayestds.scattering.one_phonon import one_phonon_intensity
 from bayestds.scattering.points import make_point_engine
@@ -109,9 +109,14 @@ def simulate_volume(
         if (strengths < 0).any():
             _check_background(measured, phi, strengths, grid.q_points)
         intensity = jnp.exp(log_intensity(measured, jnp.append(phi, strengths)))
+    return _filled(volume, scale * np.asarray(intensity), grid)
+
+
+def _filled(volume: xr.Dataset, intensity: np.ndarray, grid: IrreducibleGrid) -> xr.Dataset:
+    """The volume with the intensity (n_q,) of its point at each voxel."""
     # A last value for Bragg peaks, which have no point: their number is -1.
-    of_point = np.append(scale * np.asarray(intensity), np.nan)
-    for place in places(used.shape, 0, COPYING):
+    of_point = np.append(intensity, np.nan)
+    for place in places(grid.point_of_voxel.shape, 0, COPYING):
         volume["intensity"].values[place] = of_point[grid.point_of_voxel[place]]
     return volume
 

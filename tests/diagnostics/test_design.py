@@ -15,7 +15,7 @@ from bayestds.diagnostics.design import (
     forecast,
 )
 from bayestds.inference.information import log_intensity_and_jacobian
-from bayestds.scattering.exact import make_engine
+from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import log_intensity, make_forward_model
 from bayestds.scattering.grid import Mask, reduce_grid, voxel_mask
 from bayestds.scattering.simulation import simulate_volume

@@ -27,7 +27,7 @@ from bayestds.inference.posterior import make_target, sample_posterior
 from bayestds.inference.predictive import make_predictions, star_labels
 from bayestds.inference.priors import make_prior
 from bayestds.inference.problem import Problem
-from bayestds.scattering.exact import make_engine
+from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import log_intensity
 from tests.fit_problems import Known, known
 

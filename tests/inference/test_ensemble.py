@@ -21,7 +21,7 @@ from bayestds.inference.information import displacement_information
 from bayestds.inference.noise import FitData, precision_times, reduced_chi_square
 from bayestds.inference.problem import Problem
 from bayestds.scattering import exact
-from bayestds.scattering.exact import make_engine
+from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import (
     ForwardModel,
     covariance,

@@ -21,7 +21,7 @@ from bayestds.inference.model import (
 )
 from bayestds.inference.noise import FitData, log_likelihood, make_fit_data, residual
 from bayestds.scattering.averaging import Observations
-from bayestds.scattering.exact import make_engine
+from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import log_intensity, make_forward_model
 from bayestds.scattering.grid import IrreducibleGrid
 from tests.fit_problems import TEMPERATURE, known, with_noise

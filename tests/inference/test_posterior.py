@@ -15,7 +15,7 @@ from bayestds.inference.nuts import Sampling
 from bayestds.inference.point_fit import point_fit
 from bayestds.inference.posterior import make_target, sample_posterior, starting_points
 from bayestds.inference.priors import make_prior, prior_draws
-from bayestds.scattering.exact import make_engine
+from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import log_intensity, make_forward_model, stable
 from tests.fit_problems import TEMPERATURE, known, with_noise
 

@@ -18,7 +18,7 @@ from bayestds.inference.predictive import (
     star_log_likelihood,
 )
 from bayestds.inference.priors import make_prior
-from bayestds.scattering.exact import make_engine
+from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import log_intensity, make_forward_model
 from tests.fit_problems import TEMPERATURE, known, with_noise
 

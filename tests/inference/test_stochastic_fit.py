@@ -17,7 +17,7 @@ from bayestds.inference.stochastic_fit import (
     train,
 )
 from bayestds.lattice_dynamics.displacements import cell_differences
-from bayestds.scattering.exact import make_engine
+from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import blocks, log_intensity, make_forward_model
 from bayestds.scattering.sampled import make_sampled_engine
 from tests.fit_problems import TEMPERATURE, Known, known

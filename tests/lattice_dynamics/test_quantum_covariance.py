@@ -14,7 +14,7 @@ from bayestds.lattice_dynamics.covariance import (
     translation_projector,
 )
 from bayestds.lattice_dynamics.displacements import cell_differences, displacements
-from bayestds.scattering.exact import make_engine
+from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import (
     ForwardModel,
     blocks,

@@ -5,7 +5,7 @@ import pytest
 
 from bayestds.errors import CrystalError
 from bayestds.scattering.atoms import element_of, neutron_lengths, xray_factors
-from bayestds.scattering.exact import make_engine
+from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import log_intensity, make_forward_model
 from tests.brute_force import random_stable
 from tests.crystals import commensurate_points, default_supercell, make_irreducible

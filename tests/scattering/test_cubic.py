@@ -13,7 +13,7 @@ from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.force_constants.third_order import ThirdOrderForceConstants, third_order_force_constants
 from bayestds.lattice_dynamics.third_cumulant import make_cubic_term
 from bayestds.scattering.cubic import cubic_intensity
-from bayestds.scattering.exact import make_engine
+from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import covariance, log_intensity, make_forward_model
 from bayestds.scattering.instrument import Instrument
 from bayestds.scattering.pairs import pair_table

@@ -9,7 +9,7 @@ import pytest
 from bayestds.crystal.supercell import Supercell, make_supercell
 from bayestds.errors import VolumeError
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
-from bayestds.scattering.exact import make_engine
+from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import log_intensity, make_forward_model
 from bayestds.scattering.pairs import pair_table
 from tests.brute_force import (

@@ -9,7 +9,7 @@ import pytest
 
 from bayestds.crystal.supercell import Supercell, make_supercell
 from bayestds.scattering import exact, expansion
-from bayestds.scattering.exact import make_engine
+from bayestds.scattering.engine import make_engine
 from bayestds.scattering.expansion import choose_engine, measure_truncation
 from bayestds.scattering.forward import covariance, make_forward_model
 from bayestds.scattering.pairs import pair_table

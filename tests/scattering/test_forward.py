@@ -8,7 +8,7 @@ import pytest
 from bayestds.crystal.supercell import make_supercell
 from bayestds.errors import CrystalError, PrecisionError
 from bayestds.force_constants.irreducible import irreducible_force_constants
-from bayestds.scattering.exact import make_engine
+from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import ForwardModel, covariance, log_intensity, make_forward_model, stable
 from tests.brute_force import random_stable
 from tests.crystals import commensurate_points, default_supercell, make_crystal, make_irreducible

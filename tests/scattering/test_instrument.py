@@ -11,7 +11,7 @@ from bayestds.crystal.supercell import make_supercell
 from bayestds.errors import VolumeError
 from bayestds.inference.information import fisher_information, log_intensity_and_jacobian
 from bayestds.inference.noise import FitData, precision_times, residual
-from bayestds.scattering.exact import make_engine
+from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import log_intensity, make_forward_model
 from bayestds.scattering.instrument import (
     Instrument,

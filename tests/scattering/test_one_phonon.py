@@ -6,7 +6,7 @@ import pytest
 
 from bayestds.crystal.supercell import Supercell
 from bayestds.lattice_dynamics.covariance import classical_covariance
-from bayestds.scattering.exact import make_engine
+from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import blocks, log_intensity, make_forward_model
 from bayestds.scattering.one_phonon import one_phonon_intensity
 from tests.brute_force import (

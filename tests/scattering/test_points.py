@@ -10,7 +10,7 @@ import pytest
 from bayestds.crystal.supercell import make_supercell
 from bayestds.errors import VolumeError
 from bayestds.inference.information import log_intensity_and_jacobian
-from bayestds.scattering.exact import make_engine
+from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import Statistics, log_intensity, make_forward_model
 from bayestds.scattering.points import make_point_engine, point_blocks
 from tests.brute_force import random_stable

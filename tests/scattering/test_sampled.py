@@ -9,7 +9,7 @@ import pytest
 
 from bayestds.crystal.supercell import Supercell
 from bayestds.lattice_dynamics.displacements import cell_differences, displacements, white_noise
-from bayestds.scattering.exact import make_engine
+from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import log_intensity, make_forward_model
 from bayestds.scattering.sampled import folded_intensity, make_sampled_engine, mean_intensity, unfolded
 from bayestds.scattering.simulation import (

@@ -155,6 +155,16 @@ def test_volumes_are_converted_by_slabs(tmp_path, source, target):
     assert found.attrs == volume.attrs
 
 
+def test_a_subtracted_background_is_seen_through_slabs():
+    """The straight line through counts and intensities is that of all slabs, not of any one."""
+    counts = np.random.default_rng(0).poisson(30.0, SHAPE) + 10.0 * np.arange(SHAPE[0])[:, None, None]
+    volume = make_volume(*AXES, counts / 4 - 0.05, counts=counts)
+    volume.encoding["slab_bytes"] = 1
+    with pytest.raises(VolumeError, match=r"background was subtracted(.*\n)*.*\(counts - 0\.2\) / 4"):
+        averaged(volume, "counts")
+    assert len(averaged(volume.assign(intensity=volume["intensity"] + 0.05), "counts").counts) > 10
+
+
 def test_packed_netcdf_is_unpacked_by_slabs(tmp_path):
     volume = sample("plain")
     packing = {"dtype": "i2", "scale_factor": 1e-4, "add_offset": 2.0, "_FillValue": -1}

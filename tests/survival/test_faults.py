@@ -54,10 +54,10 @@ def test_disk_that_fills_up_between_checkpoints(desk, monkeypatch):
     assert call(*SAMPLE).code == 0
     whole = read_result(desk / "r.nc")
     Path("r.nc").unlink()
-    monkeypatch.setattr("bayestds.io.checkpoint.np.savez", savez_that_fails_at(2))
-    outcome = call(*SAMPLE)
+    with monkeypatch.context() as fault:
+        fault.setattr("bayestds.io.checkpoint.np.savez", savez_that_fails_at(2))
+        outcome = call(*SAMPLE)
     says(outcome, "r.nc.checkpoint", "No space left on device")
-    monkeypatch.undo()
     assert sorted(path.name for path in desk.glob("*r.nc*")) == ["r.nc.checkpoint"]
     assert call(*SAMPLE, "--resume").code == 0
     assert read_result(desk / "r.nc")["posterior"].dataset.equals(whole["posterior"].dataset)
@@ -86,9 +86,9 @@ def test_read_only_disk(desk, monkeypatch, words):
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
         return real(path, flags, *rest, **more)
 
-    monkeypatch.setattr(os, "open", read_only)
-    outcome = call(*words)
-    monkeypatch.undo()
+    with monkeypatch.context() as fault:
+        fault.setattr(os, "open", read_only)
+        outcome = call(*words)
     assert outcome.code == 2
     says(outcome, "Cannot write", str(desk.resolve()), "Read-only file system")
     assert contents(desk) == before
@@ -114,14 +114,14 @@ def test_clock_that_jumps(desk, monkeypatch):
     fit = ("fit", "tiny.toml", "x.nxs", "-o", "f.nc")
     assert [call(*words).code for words in (average, fit, SAMPLE)] == [0, 0, 0]
     steady = {name: Path(name).read_bytes() for name in ("v.nc", "f.nc", "r.nc")}
-    jumps = count()
-    for clock in ("time", "monotonic", "perf_counter"):
-        real = getattr(time, clock)
-        monkeypatch.setattr(time, clock, lambda real=real: real() + (-1) ** next(jumps) * 1e8)
     for path in desk.iterdir():
         os.utime(path, (4e9, 4e9))  # the year 2096
-    outcomes = [call(*words) for words in (average, fit, SAMPLE)]
-    monkeypatch.undo()
+    jumps = count()
+    with monkeypatch.context() as fault:
+        for clock in ("time", "monotonic", "perf_counter"):
+            real = getattr(time, clock)
+            fault.setattr(time, clock, lambda real=real: real() + (-1) ** next(jumps) * 1e8)
+        outcomes = [call(*words) for words in (average, fit, SAMPLE)]
     assert [outcome.code for outcome in outcomes] == [0, 0, 0], outcomes
     for name in ("f.nc", "r.nc"):
         Path("steady.nc").write_bytes(steady[name])

@@ -1,0 +1,190 @@
+"""The tables of the exact engine: everything about the Q points that does not depend on force constants."""
+
+from dataclasses import dataclass, field
+from itertools import combinations_with_replacement
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float, Int
+
+from bayestds.crystal.supercell import Supercell
+from bayestds.errors import VolumeError
+from bayestds.memory import too_much
+from bayestds.scattering.blocks import make_blocks
+from bayestds.scattering.pairs import pair_table
+from bayestds.scattering.polynomials import monomials, n_monomials
+
+MEMORY = 2**25
+"""Bytes by default for what is evaluated at once; points that fit the cache of a processor are fastest."""
+
+FEW_WAVES = 64
+"""Up to so many distinct k a matrix product is faster than a Fourier transform (measured)."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class ExactEngine:
+    """Everything about the Q points that ``exact.log_intensity`` needs; a pytree of constant arrays.
+
+    Points are sorted into blocks of equal k, padded to ``block_size``. Everything that depends on Q
+    through exp(iQ·R) alone, the near phases and the Fourier sums, is then shared by a block.
+
+    Attributes:
+        vectors: (n_blocks, 3, block_size) scattering vectors Q, Å⁻¹.
+        structure: (n_blocks, n_kinds, 2, block_size) f_κ f_κ'* exp(iQ·(τ_κ-τ_κ')), real and imaginary.
+        near_phases: (n_blocks, n_near, 2) exp(ik·R) times 2 where the conjugate pair is another one.
+        near_pairs: (n_near, 3) int, grid cell, κ, κ'.
+        near_kinds: (n_near, n_kinds) 1 where a near pair is of a kind.
+        far_mask: (n_cells, n_kinds) 1 where a pair is far.
+        window: (n_cells,) factors of the cells in the lattice sum.
+        kinds: (n_kinds, 2) int, κ <= κ' of each kind of pair.
+        k_index: (n_blocks,) grid index of k.
+        k_points: (n_k,) the distinct ones.
+        k_of_block: (n_blocks,) int, which of these it is.
+        waves: (2, n_cells, n_k) cosine and sine of k·R; None where a Fourier transform is faster.
+        powers: (n_blocks, n_monomials, block_size) the monomials of Q, which the derivative needs; None where
+            the blocks are in several groups, which make them anew.
+        place: (n_q,) position of each Q point in the flattened blocks.
+        order: highest phonon order of the expansion; 0 in the direct form.
+        grid_shape: FFT grid of the supercell.
+        n_groups: number of equal groups of blocks that are evaluated in turn.
+    """
+
+    vectors: Float[Array, "n_blocks 3 block_size"]
+    structure: Float[Array, "n_blocks n_kinds 2 block_size"]
+    near_phases: Float[Array, "n_blocks n_near 2"]
+    near_pairs: Int[Array, "n_near 3"]
+    near_kinds: Float[Array, "n_near n_kinds"]
+    far_mask: Float[Array, "n_cells n_kinds"]
+    window: Float[Array, " n_cells"]
+    kinds: Int[Array, "n_kinds 2"]
+    k_index: Int[Array, " n_blocks"]
+    k_points: Int[Array, " n_k"]
+    k_of_block: Int[Array, " n_blocks"]
+    waves: Float[Array, "2 n_cells n_k"] | None
+    powers: Float[Array, "n_blocks n_monomials block_size"] | None
+    place: Int[Array, " n_q"]
+    order: int = field(metadata={"static": True})
+    grid_shape: tuple[int, int, int] = field(metadata={"static": True})
+    n_groups: int = field(metadata={"static": True})
+
+
+_monomials = jax.jit(monomials, static_argnames="order")
+
+
+def make_engine(
+    supercell: Supercell,
+    q_points: Float[np.ndarray, "n_q 3"],
+    scattering_factors: np.ndarray | None = None,
+    n_near: int | None = None,
+    order: int = 0,
+    window: np.ndarray | None = None,
+    memory: float | int = MEMORY,
+) -> ExactEngine:
+    """Engine for a set of commensurate Q points.
+
+    Args:
+        supercell: the periodic supercell.
+        q_points: conventional r.l.u.; every point commensurate with the supercell.
+        scattering_factors: f_κ, (n_atoms,) or (n_q, n_atoms), may be complex; 1 by default.
+        n_near: number of pairs, shortest first, that get the exponential; all by default.
+        order: highest phonon order of the expansion for the others.
+        window: (n_cells,) factors of the cells in the lattice sum, as finite resolution gives; 1 by default.
+        memory: bytes for what is evaluated at once; the points are taken in as many groups as that needs.
+
+    Raises:
+        VolumeError: a Q point is not commensurate with the supercell, or the engine does not fit into memory.
+    """
+    k_index = _commensurate(supercell, q_points)
+    pairs = pair_table(supercell)
+    n_near = len(pairs.cells) if n_near is None else n_near
+    kinds = np.array(list(combinations_with_replacement(range(supercell.crystal.n_atoms), 2)))
+    # Exponentials, their products with weights and with the derivative of exponents; and the monomials.
+    blocks = make_blocks(k_index, 8 * (3 * (n_near + len(kinds)) + n_monomials(order)), memory)
+    _check_memory(supercell, blocks.points, n_near)
+    used = (blocks.points >= 0)[..., None]
+    vectors = supercell.crystal.scattering_vectors(np.asarray(q_points, dtype=float)[blocks.points] * used)
+    structure = _structure_factors(supercell, vectors, scattering_factors, blocks.points) * used
+    cross = structure[..., kinds[:, 0]] * structure[..., kinds[:, 1]].conj()
+
+    cells, atoms = pairs.cells[:n_near], pairs.atoms[:n_near]
+    same = atoms[:, 0] == atoms[:, 1]
+    kind = (atoms[:, None] == kinds).all(-1).argmax(-1)
+    window = np.ones(supercell.n_cells) if window is None else window
+    k_of_block = blocks.k_points[blocks.k_of_block]
+    phases = pairs.counts[:n_near] * window[cells] * supercell.phases(k_of_block, cells)
+    by_axis = jnp.asarray(vectors.swapaxes(1, 2))
+    return ExactEngine(
+        by_axis,
+        jnp.asarray(np.stack([cross.real, cross.imag], axis=-1).transpose(0, 2, 3, 1)),
+        # Of a pair and its conjugate with κ = κ' only the sum of both is wanted, and that is real.
+        jnp.asarray(np.stack([phases.real, np.where(same, 0.0, phases.imag)], axis=-1)),
+        jnp.asarray(np.column_stack([cells, atoms])),
+        jnp.asarray(np.eye(len(kinds))[kind]),
+        jnp.asarray(_far_mask(supercell, len(kinds), cells, kind, same)),
+        jnp.asarray(window),
+        jnp.asarray(kinds),
+        jnp.asarray(k_of_block),
+        jnp.asarray(blocks.k_points),
+        jnp.asarray(blocks.k_of_block),
+        _waves(supercell, blocks.k_points) if order and len(blocks.k_points) <= FEW_WAVES else None,
+        _monomials(by_axis, order) if order and blocks.n_groups == 1 else None,
+        jnp.asarray(blocks.place),
+        order,
+        supercell.grid_shape,
+        blocks.n_groups,
+    )
+
+
+def _commensurate(supercell: Supercell, q_points: np.ndarray) -> Int[np.ndarray, " n_q"]:
+    """Grid index of k of every Q point."""
+    k_index = supercell.k_index(q_points)
+    if (k_index < 0).any():
+        raise VolumeError(
+            f"{(k_index < 0).sum()} of {len(q_points)} Q points do not fit the supercell.",
+            f"The first is {np.round(q_points[k_index < 0][0], 4).tolist()} r.l.u.",
+            "Choose a supercell whose wave vectors contain the voxels.",
+        )
+    return k_index
+
+
+def _waves(supercell: Supercell, k_points: np.ndarray) -> Float[Array, "2 n_cells n_k"]:
+    """Cosine and sine of k·R."""
+    phases = supercell.phases(k_points, np.arange(supercell.n_cells)).T
+    return jnp.asarray(np.stack([phases.real, phases.imag]))
+
+
+def _check_memory(supercell: Supercell, layout: np.ndarray, n_near: int) -> None:
+    """Refuse an engine of near phases, structure factors and kinds of pairs that does not fit into memory."""
+    n_kinds = supercell.crystal.n_atoms * (supercell.crystal.n_atoms + 1) // 2
+    # Each as complex numbers, as pairs of real ones, and as JAX's.
+    n_points = np.count_nonzero(layout >= 0)
+    if reason := too_much(3 * 16 * (len(layout) * n_near + layout.size * n_kinds) + 16 * n_near * n_kinds):
+        raise VolumeError(
+            f"The intensity is wanted at {n_points:,} points, with {n_near:,} pairs of atoms each.",
+            reason,
+            "Use a smaller supercell or fewer points: a coarser grid, or q_max and other limits in [mask].",
+        )
+
+
+def _far_mask(
+    supercell: Supercell, n_kinds: int, cells: np.ndarray, kind: np.ndarray, same: np.ndarray
+) -> np.ndarray:
+    """1 (n_cells, n_kinds) but for near pairs, given by cell and kind, and their conjugates if κ = κ'."""
+    mask = np.ones((supercell.n_cells, n_kinds))
+    mask[cells, kind] = 0
+    mask[supercell.cell_index(-supercell.cells[cells[same]]), kind[same]] = 0
+    return mask
+
+
+def _structure_factors(
+    supercell: Supercell, vectors: np.ndarray, factors: np.ndarray | None, layout: np.ndarray
+) -> np.ndarray:
+    """f_κ exp(iQ·τ_κ), (n_blocks, block_size, n_atoms)."""
+    phases = np.exp(1j * vectors @ supercell.crystal.cartesian_positions.T)
+    if factors is None:
+        return phases
+    factors = np.asarray(factors)
+    return phases * (factors if factors.ndim == 1 else factors[layout])

@@ -1,0 +1,140 @@
+"""docs/benchmarks.md and its pictures from the results of the benchmarks: every number is from there.
+
+Usage: python benchmarks/benchmarks_page.py [--results FOLDER] [-o docs/benchmarks.md]
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from machine import in_words
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from pages import HERE, table, wrapped, write_page
+from speed_sections import peers, soak, speed
+
+from bayestds.report.plots import save_figure
+
+PICTURE = HERE.parent / "docs" / "images" / "scaling.png"
+
+SCALING = """\
+# Benchmarks
+
+Every number on this page is from `benchmarks/results/`, where the commands that are named put it. Timings are
+those of one machine on one day: *best* is the shortest of many calls, *processor* the least that all cores
+together worked for one call, which other work on the machine disturbs less.
+
+## How the cost grows
+
+`python benchmarks/scaling.py` on {machine}: one value and gradient of the log-likelihood for all voxels of a
+supercell, |h|, |k|, |l| up to a limit, each Laue orbit once. The crystals have 1 (fcc, nickel), 2 (diamond)
+and 8 (A15) atoms in the primitive cell. The order of the expansion and the near pairs are chosen for an
+error of 1e-4 in ln I, size by size.
+
+{sizes}
+
+![Cost against number of points](images/scaling.png)
+
+The time grows as the points to the power of
+
+{exponents}
+
+Points of one supercell, the largest of fcc, are parts of them taken at random; in the other rows the
+supercell grows with the points. Memory stays bounded because the points are taken in groups (`memory` in the
+table `[fit]` of a model file, MiB); those of the smallest supercells fit into one, which is faster because
+nothing is made twice.
+
+## What bounds it
+
+Rates of one core of this machine, measured in the same run: {rates}. What one value and gradient of the
+largest fcc supercell has to do, and how long that takes a core at least at these rates:
+
+{account}
+
+Together {least:.2f} s; the processor worked {processor:.2f} s and the call took {best:.2f} s while the load
+of the machine was {load:.1f}. {bound} bound it.
+"""
+
+WORDS = {
+    "exponentials": ("exponentials of near pairs", "exponentials"),
+    "polynomials": ("values and derivative of the polynomials in Q, multiply-adds", "multiply_adds"),
+    "series": ("powers of the covariance, multiply-adds", "multiply_adds"),
+    "transforms": ("Fourier transforms of the powers, operations", "multiply_adds"),
+    "bytes": ("monomials of Q, bytes", "bytes"),
+}
+
+
+def sizes_table(runs: list[dict[str, Any]]) -> str:
+    """A row for each size."""
+    head = ["crystal", "conventional cells", "voxels", "points", "order", "near pairs"]
+    head += ["best (s)", "processor (s)", "µs per point", "peak (GiB)"]
+    rows = []
+    for run in runs:
+        seconds = run["seconds"]
+        row = [run["crystal"], f"{run['conventional_cells']:,}", f"{run['voxels']:,}", f"{run['points']:,}"]
+        row += [str(run["order"]), str(run["near_pairs"]), f"{seconds['best']:.4f}"]
+        row += [f"{seconds['processor']:.4f}", f"{1e6 * seconds['processor'] / run['points']:.2f}"]
+        rows.append([*row, f"{run['peak_GiB']:.2f}"])
+    return table(head, rows)
+
+
+def picture(runs: list[dict[str, Any]]) -> Figure:
+    """Processor time against points, a line for each crystal, and one of slope 1."""
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for name in dict.fromkeys(run["crystal"] for run in runs):
+        mine = [run for run in runs if run["crystal"] == name]
+        points, seconds = [r["points"] for r in mine], [r["seconds"]["processor"] for r in mine]
+        axes.loglog(points, seconds, "o-", label=f"{name}, {mine[0]['atoms']} atoms")
+        ends = [points[0], points[-1]]
+        axes.loglog(ends, [seconds[0] * x / points[0] for x in ends], "k:", linewidth=0.8)
+    axes.set_xlabel("irreducible points")
+    axes.set_ylabel("processor time of value and gradient (s)")
+    axes.legend(title="dotted: proportional")
+    return figure
+
+
+def account(run: dict[str, Any], rates: dict[str, float]) -> dict[str, float]:
+    """Least seconds of each part."""
+    return {part: run["operations"][part] / rates[rate] for part, (_, rate) in WORDS.items()}
+
+
+def scaling(results: Path) -> str:
+    """The section on the cost."""
+    found = json.loads((results / "scaling.json").read_text("utf-8"))
+    save_figure(picture(found["sizes"]), PICTURE)
+    rates = found["rates"]
+    largest = max((run for run in found["sizes"] if run["crystal"] == "fcc"), key=lambda run: run["points"])
+    least = account(largest, rates)
+    rows = [
+        [words, f"{largest['operations'][part]:.2e}", f"{least[part]:.3f}"]
+        for part, (words, _) in WORDS.items()
+    ]
+    units = {"multiply_adds": "multiply-adds", "bytes": "bytes copied", "exponentials": "exponentials"}
+    return SCALING.format(
+        machine=in_words(found["machine"]),
+        sizes=sizes_table(found["sizes"]),
+        exponents=table(
+            ["growth with", "exponent"],
+            [[name, f"{value:.3f}"] for name, value in found["exponents"].items()],
+        ),
+        rates=", ".join(f"{value:.2e} {units[name]} a second" for name, value in rates.items()),
+        account=table(["part", "number", "at least (s)"], rows),
+        least=sum(least.values()),
+        processor=largest["seconds"]["processor"],
+        best=largest["seconds"]["best"],
+        load=largest["load"],
+        bound=WORDS[max(least, key=lambda part: least[part])][0].capitalize(),
+    )
+
+
+def page(results: Path) -> str:
+    """The page."""
+    sections = [scaling, speed, peers, soak]
+    text = "\n\n".join(section(results).strip() for section in sections)
+    return "\n\n".join(wrapped(part) for part in text.split("\n\n")) + "\n"
+
+
+if __name__ == "__main__":
+    write_page(page, "benchmarks.md", __doc__)

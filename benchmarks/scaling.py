@@ -1,0 +1,270 @@
+"""Cost of value and gradient of the log-likelihood, up to 20³ conventional cells and 33 million voxels.
+
+Usage: python benchmarks/scaling.py [-o benchmarks/results/scaling.json]
+
+Nickel, and two cubic crystals of springs, with 1, 2 and 8 atoms in the primitive cell. The voxels are all
+wave vectors of the supercell with |h|, |k|, |l| up to a limit; of their Laue orbits one point each is
+evaluated. Every size runs in a process of its own, which tells its peak memory.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from machine import in_words, machine
+
+from bayestds.cli.assemble import build_study
+from bayestds.config import load_model
+from bayestds.crystal.structure import build_crystal
+from bayestds.crystal.supercell import Supercell, make_supercell
+from bayestds.force_constants.irreducible import IrreducibleForceConstants, irreducible_force_constants
+from bayestds.inference.model import constrained_log_likelihood
+from bayestds.inference.noise import FitData
+from bayestds.io.atomic import atomic_path
+from bayestds.scattering.engine import ExactEngine
+from bayestds.scattering.exact import log_intensity
+from bayestds.scattering.expansion import choose_engine
+from bayestds.scattering.forward import ForwardModel, covariance, make_forward_model
+
+MODEL, IFCS = "ni_fcc_paper", "u3_paper"
+"""Of nickel, which is the case "fcc"."""
+
+CASES: dict[str, dict[str, Any]] = {
+    "fcc": {"reach": 8},
+    "diamond": {"space_group": 227, "a": 5.43, "sites": {"Si": [0, 0, 0]}, "shells": 3, "reach": 8},
+    "A15": {
+        "space_group": 223,
+        "a": 4.56,
+        "sites": {"Cr": [0.25, 0, 0.5], "Si": [0, 0, 0]},
+        "shells": 3,
+        "reach": 4,
+    },
+}
+"""What the crystals of springs are made of does not matter, only how many numbers there are."""
+
+STIFFNESS = 1.5
+"""Longitudinal spring constant of the first shell, eV/Å²; each further shell has a third of the last."""
+
+SIZES = {"fcc": (5, 10, 20), "diamond": (5, 10, 20), "A15": (5, 10)}
+"""Supercells, conventional cells along each axis."""
+
+SHARES = (1 / 8, 1 / 4, 1 / 2)
+"""Parts of the points of the largest fcc supercell, taken at random."""
+
+
+def crystal_of(name: str) -> tuple[IrreducibleForceConstants, np.ndarray]:
+    """Irreducible force constants of a case, and their values, eV/Å²."""
+    if name == "fcc":
+        study = build_study(load_model(MODEL))
+        return study.irreducible, study.ifcs(IFCS)
+    case = CASES[name]
+    lattice, sites = [case["a"]] * 3 + [90] * 3, case["sites"]
+    crystal = build_crystal(lattice, list(sites), list(sites.values()), space_group=case["space_group"])
+    irreducible = irreducible_force_constants(crystal, case["shells"])
+    return irreducible, springs(irreducible)
+
+
+def springs(irreducible: IrreducibleForceConstants) -> np.ndarray:
+    """Irreducible force constants of springs, a tenth as stiff across a bond as along it, eV/Å²."""
+    pairs, crystal = irreducible.pairs, irreducible.crystal
+    bonds = crystal.bond_vectors(pairs)
+    lengths = np.linalg.norm(bonds, axis=1)
+    bonded = lengths > 1e-6
+    shell = np.unique(lengths[bonded].round(3), return_inverse=True)[1]
+    along = bonds[bonded] / lengths[bonded, None]
+    stiffness = STIFFNESS / 3.0 ** shell[:, None, None]
+    blocks = -stiffness * (0.9 * np.einsum("pi,pj->pij", along, along) + 0.1 * np.eye(3))
+    basis = irreducible.basis[bonded].reshape(-1, irreducible.n_irreducible)
+    return np.linalg.lstsq(basis, blocks.ravel())[0]
+
+
+def wedge_points(supercell: Supercell, n: int, reach: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points 0 <= l <= k <= h <= reach in steps of 1/n, and how many voxels each stands for; Laue group m-3m.
+
+    Each is moved to an equivalent so that few distinct k occur, and Bragg points are left out: what
+    ``reduce_grid`` finds by going through all voxels.
+    """
+    rows = []
+    for h in range(reach * n + 1):
+        k, l_ = np.tril_indices(h + 1)
+        rows.append(np.column_stack([np.full(len(k), h), k, l_]))
+    steps = np.concatenate(rows)
+    orders = 1 + (np.diff(steps, axis=1) != 0).sum(axis=1)
+    # 1, 3 or 6 orders of three numbers, and a sign for each that is not zero.
+    multiplicity = np.array([0, 1, 3, 6])[orders] * 2 ** (steps != 0).sum(axis=1)
+    # One rotation for each k of the supercell: that to the smallest index.
+    matrix = supercell.crystal.conventional_matrix.T
+    rotations = supercell.crystal.laue_group
+    images = np.stack([supercell.k_index(supercell.k_points @ matrix @ turn) for turn in rotations])
+    k_index = supercell.k_index(steps / n)
+    points = np.einsum("qi,qij->qj", steps / n, rotations[images.argmin(axis=0)[k_index]])
+    return points[k_index > 0], multiplicity[k_index > 0]
+
+
+def timed(function: Callable[..., object], *arguments: object, seconds: float = 6.0) -> dict[str, float]:
+    """Seconds of a compiled call: best and median, and the least that all cores together worked for one."""
+    began = time.perf_counter()
+    jax.block_until_ready(function(*arguments))
+    compiled = time.perf_counter() - began
+    walls, works = [], []
+    while len(walls) < 5 or (sum(walls) < seconds and len(walls) < 200):
+        start, work = time.perf_counter(), time.process_time()
+        jax.block_until_ready(function(*arguments))
+        walls.append(time.perf_counter() - start)
+        works.append(time.process_time() - work)
+    return {
+        "best": min(walls),
+        "median": float(np.median(walls)),
+        "processor": min(works),
+        "repeats": len(walls),
+        "first_call": compiled,
+    }
+
+
+def rates() -> dict[str, float]:
+    """Multiply-adds, bytes copied and exponentials in a second of one core of this machine."""
+    square = jnp.asarray(np.random.default_rng(0).normal(size=(1500, 1500)))
+    long = jnp.linspace(-20.0, 0.0, 2**24)
+    short = long[: 2**17]
+    times = {
+        "multiply_adds": 1500**3 / timed(jax.jit(lambda x: x @ x), square, seconds=3)["processor"],
+        "bytes": 16 * len(long) / timed(jax.jit(lambda x: x + 1.0), long, seconds=3)["processor"],
+        "exponentials": len(short) / timed(jax.jit(jnp.exp), short, seconds=1)["processor"],
+    }
+    return times
+
+
+def operations(engine: ExactEngine) -> dict[str, float]:
+    """How much there is to do for one value and gradient."""
+    passes = 1 if engine.n_groups == 1 else 2
+    places = engine.vectors.shape[0] * engine.vectors.shape[2]
+    n_atoms = int(np.sqrt(2 * len(engine.kinds)))
+    monomials = sum((2 * n + 1) * (n + 1) for n in range(1, engine.order + 1))
+    series = monomials * len(engine.kinds) * len(engine.window)
+    return {
+        # Evaluated again on the way back where not all points fit into memory at once.
+        "exponentials": passes * places * (len(engine.near_pairs) + len(engine.kinds)),
+        # Horner's rule, and the sums over points that are its derivative.
+        "polynomials": (passes + 1) * places * n_atoms**2 * monomials,
+        # Made twice and differentiated once, six products each.
+        "series": 3 * 6 * series,
+        # 2.5 N log2 N for real numbers, there, again, and back at twice the price.
+        "transforms": 0.0 if engine.waves is not None else 4 * 2.5 * series * np.log2(len(engine.window)),
+        # Monomials of every point for the derivative, written and read.
+        "bytes": 2 * 8 * places * monomials,
+    }
+
+
+def measure(name: str, n: int, share: float = 1.0) -> dict[str, Any]:
+    """One size: cost, peak memory, and what the engine looks like."""
+    irreducible, values = crystal_of(name)
+    supercell = make_supercell(irreducible.crystal, [n] * 3)
+    points, multiplicity = wedge_points(supercell, n, CASES[name]["reach"])
+    if share < 1:
+        rows = np.random.default_rng(0).permutation(len(points))[: int(share * len(points))]
+        points, multiplicity = points[np.sort(rows)], multiplicity[np.sort(rows)]
+    phi = jnp.asarray(values)
+    bare = make_forward_model(irreducible, supercell, 300.0)
+    engine = choose_engine(supercell, points, covariance(bare, phi))
+    forward = bare.with_engine(engine)
+    observed = jax.jit(log_intensity)(engine, covariance(bare, 1.01 * phi))
+    data = FitData(observed, jnp.asarray(multiplicity, float), learned=True)
+
+    def likelihood(phi: jax.Array, forward: ForwardModel, data: FitData) -> jax.Array:
+        return constrained_log_likelihood(forward, data, phi)
+
+    found = timed(jax.jit(jax.value_and_grad(likelihood)), phi, forward, data)
+    return {
+        "crystal": name,
+        "atoms": irreducible.crystal.n_atoms,
+        "conventional_cells": n**3,
+        "cells": supercell.n_cells,
+        "voxels": (2 * CASES[name]["reach"] * n + 1) ** 3,
+        "points": len(points),
+        "share": share,
+        "order": engine.order,
+        "near_pairs": len(engine.near_pairs),
+        "groups": engine.n_groups,
+        "seconds": found,
+        "operations": operations(engine),
+        "peak_GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "load": os.getloadavg()[0],
+    }
+
+
+def in_its_own_process(*case: str) -> dict[str, Any]:
+    """What :func:`measure` finds in a fresh process."""
+    command = [sys.executable, __file__, "--case", *case]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    print(
+        f"{found['crystal']:8s} {found['conventional_cells']:6d} cells {found['points']:7d} points: "
+        f"best {found['seconds']['best']:.4f} s, processor {found['seconds']['processor']:.4f} s, "
+        f"peak {found['peak_GiB']:.2f} GiB (order {found['order']}, {found['near_pairs']} near pairs)",
+        flush=True,
+    )
+    return found
+
+
+def exponent(runs: list[dict[str, Any]], over: str) -> float:
+    """Slope of ln(processor time) over ln(size)."""
+    sizes = np.log([run[over] for run in runs])
+    return float(np.polyfit(sizes, np.log([run["seconds"]["processor"] for run in runs]), 1)[0])
+
+
+def exponents(record: dict[str, Any]) -> dict[str, float]:
+    """How the time grows with the points: at one supercell, and along with the supercell."""
+    found = {}
+    for name in CASES:
+        runs = [run for run in record["sizes"] if run["crystal"] == name]
+        if len(runs) > 1:
+            found[f"points and supercell, {name}"] = exponent(runs, "points")
+        if len(runs) > 2:
+            found[f"the same without the smallest, {name}"] = exponent(runs[1:], "points")
+    if len(record["shares"]) > 1:
+        found["points of one supercell, fcc"] = exponent(record["shares"], "points")
+    return found
+
+
+def main() -> None:
+    """Every figure, and the file of results."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent / "results/scaling.json")
+    parser.add_argument("--case", nargs=3, metavar=("CRYSTAL", "N", "SHARE"))
+    given = parser.parse_args()
+    jax.config.update("jax_enable_x64", True)
+    if given.case:
+        name, n, share = given.case
+        print(json.dumps(measure(name, int(n), float(share))))
+        return
+    found = machine()
+    print(in_words(found))
+    record: dict[str, Any] = {"machine": found, "rates": rates(), "sizes": [], "shares": []}
+    largest = max(SIZES["fcc"])
+    cases = [("sizes", "fcc", n, 1.0) for n in SIZES["fcc"]]
+    cases += [("shares", "fcc", largest, share) for share in SHARES]
+    cases += [("sizes", name, n, 1.0) for name in CASES if name != "fcc" for n in SIZES[name]]
+    for group, name, n, share in cases:
+        record[group].append(in_its_own_process(name, str(n), str(share)))
+        record["exponents"] = exponents(record)
+        # After each: the large ones take their time.
+        with atomic_path(given.output) as temporary:
+            temporary.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    for name, value in record["exponents"].items():
+        print(f"exponent, {name}: {value:.3f}")
+
+
+if __name__ == "__main__":
+    main()

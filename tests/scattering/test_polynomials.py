@@ -1,0 +1,137 @@
+"""Even polynomials against numbers, derivatives against finite differences, engines in groups."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bayestds.scattering import exact
+from bayestds.scattering.engine import make_engine
+from bayestds.scattering.exact import log_intensity
+from bayestds.scattering.polynomials import (
+    evaluate,
+    exponential_series,
+    exponential_sum,
+    exponents,
+    monomials,
+    n_monomials,
+    order_of,
+)
+from tests.scattering.test_expansion import make_case, whole_shell
+
+
+def products_of(vectors: np.ndarray, order: int) -> np.ndarray:
+    """The monomials, one by one."""
+    rows = [
+        vectors[..., 0, :] ** a * vectors[..., 1, :] ** b * vectors[..., 2, :] ** c
+        for n in range(1, order + 1)
+        for a, b, c in exponents(n)
+    ]
+    return np.stack(rows, axis=-2)
+
+
+def quadratic_forms(vectors: np.ndarray, forms: np.ndarray) -> np.ndarray:
+    """x at each Q, of coefficients (n, 6)."""
+    matrices = np.zeros((len(forms), 3, 3))
+    matrices[:, [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]] = forms
+    return np.einsum("biq,nij,bjq->nbq", vectors, matrices, vectors)
+
+
+@pytest.mark.parametrize("order", [1, 2, 4, 6])
+def test_values_are_those_of_the_sum_over_monomials(order):
+    rng = np.random.default_rng(order)
+    vectors, coefficients = rng.normal(size=(2, 3, 5)), rng.normal(size=(2, 4, n_monomials(order)))
+    powers = products_of(vectors, order)
+    assert order_of(powers.shape[1]) == order
+    np.testing.assert_allclose(monomials(jnp.asarray(vectors), order), powers, rtol=1e-12)
+    coefficients = jnp.asarray(coefficients)
+    found = evaluate(coefficients, jnp.asarray(vectors), None)
+    np.testing.assert_allclose(found, coefficients @ powers, rtol=1e-10, atol=1e-10)
+    # The derivative of a linear function is itself, and its transpose that of the matrix.
+    change = jnp.asarray(rng.normal(size=coefficients.shape))
+    weight = jnp.asarray(rng.normal(size=found.shape))
+    for known in (None, jnp.asarray(powers)):
+        value, back = jax.vjp(lambda c, p=known: evaluate(c, jnp.asarray(vectors), p), coefficients)
+        np.testing.assert_allclose(back(weight)[0], weight @ powers.swapaxes(1, 2), rtol=1e-10)
+        forth = jax.jvp(lambda c, p=known: evaluate(c, jnp.asarray(vectors), p), (coefficients,), (change,))[
+            1
+        ]
+        np.testing.assert_allclose(forth, change @ powers, rtol=1e-10, atol=1e-10)
+        np.testing.assert_array_equal(value, found)
+
+
+def test_series_adds_up_to_the_exponential():
+    """Seventh order of x <= 0.2 is 1e-9; window factors multiply every order once."""
+    rng = np.random.default_rng(1)
+    vectors, forms = rng.uniform(-1, 1, (1, 3, 7)), rng.uniform(-0.03, 0.03, (4, 6))
+    window = rng.uniform(0.5, 1.0, 4)
+    series = exponential_series(jnp.asarray(forms.T), jnp.asarray(window), 6)
+    found = np.einsum("mn,mq->nq", series, products_of(vectors, 6)[0])
+    x = quadratic_forms(vectors, forms)[:, 0]
+    np.testing.assert_allclose(found, window[:, None] * np.expm1(x), rtol=0, atol=2e-9)
+
+
+def central(function, where, direction, step=1e-5):
+    return (function(where + step * direction) - function(where - step * direction)) / (2 * step)
+
+
+def test_derivative_of_the_series():
+    """Central differences of a polynomial of degree 4 with coefficients of order one: error 1e-10."""
+    rng = np.random.default_rng(2)
+    forms, direction = rng.normal(size=(2, 6, 5))
+    window = jnp.ones(5)
+
+    def value(x):
+        series = exponential_series(jnp.asarray(x), window, 4)
+        return (series * jnp.cos(jnp.arange(series.size).reshape(series.shape))).sum()
+
+    slope = np.asarray(jax.grad(value)(jnp.asarray(forms)))
+    assert np.sum(slope * direction) == pytest.approx(float(central(value, forms, direction)), rel=1e-7)
+    forth = jax.jvp(value, (jnp.asarray(forms),), (jnp.asarray(direction),))[1]
+    assert float(forth) == pytest.approx(np.sum(slope * direction), rel=1e-12)
+
+
+def test_sum_of_exponentials_and_its_derivative():
+    rng = np.random.default_rng(3)
+    vectors, forms = rng.normal(size=(2, 3, 5)), 0.1 * rng.normal(size=(4, 6))
+    weights = rng.normal(size=(4, 2, 5))
+    expected = (weights * np.exp(quadratic_forms(vectors, forms))).sum(axis=0)
+    found = exponential_sum(jnp.asarray(forms), jnp.asarray(weights), jnp.asarray(vectors))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+    def ours(forms, weights):
+        return (exponential_sum(forms, weights, jnp.asarray(vectors)) ** 2).sum()
+
+    def plain(forms, weights):
+        matrices = jnp.zeros((4, 3, 3)).at[:, [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]].set(forms)
+        x = jnp.einsum("biq,nij,bjq->nbq", vectors, matrices, vectors)
+        return ((weights * jnp.exp(x)).sum(axis=0) ** 2).sum()
+
+    where = jnp.asarray(forms), jnp.asarray(weights)
+    for slope, expected in zip(*(jax.grad(f, argnums=(0, 1))(*where) for f in (ours, plain)), strict=True):
+        np.testing.assert_allclose(slope, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["fcc", "quartz"])
+@pytest.mark.parametrize("few_waves", [0, 10**6])
+def test_groups_and_transforms_change_nothing(name, few_waves, monkeypatch):
+    """One group or many, sums over R or Fourier transforms: rounding only, in value and gradient."""
+    supercell, q_points, found, factors = make_case(name, 12.0)
+    near = whole_shell(supercell, 8)
+    window = np.random.default_rng(4).uniform(0.9, 1.0, supercell.n_cells)
+    window = (window + window[supercell.cell_index(-supercell.cells)]) / 2
+    given = (supercell, q_points, factors, near, 3, window)
+
+    def value(engine, covariance):
+        return jnp.sum(log_intensity(engine, covariance) * jnp.cos(jnp.arange(len(q_points))))
+
+    both = jax.jit(jax.value_and_grad(value, argnums=1))
+    one = make_engine(*given)
+    monkeypatch.setattr(exact, "FEW_WAVES", few_waves)
+    many = make_engine(*given, memory=2**14)
+    assert one.n_groups == 1 < many.n_groups
+    assert (many.waves is None) == (few_waves == 0)
+    expected, found_ = both(one, found), both(many, found)
+    assert float(found_[0]) == pytest.approx(float(expected[0]), rel=1e-11)
+    scale = float(jnp.abs(expected[1]).max())
+    np.testing.assert_allclose(found_[1], expected[1], rtol=0, atol=1e-10 * scale)
