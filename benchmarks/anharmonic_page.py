@@ -82,7 +82,9 @@ the noise.
 Second-order constants, eV/Å², with standard errors and, in brackets, the clustered ones. {moved}
 
 {second_order}
+"""
 
+POSTERIOR = """\
 ## Its posterior
 
 {posterior}
@@ -151,7 +153,7 @@ def posterior(found: dict[str, Any]) -> str:
         if one["unreliable_stars"]
     ]  # fmt: skip
     doubt = f" (stars whose k-hat exceeds 0.7: {'; '.join(unreliable)})" if unreliable else ""
-    noise = {name: found["posterior"][name]["learned_noise"]["value"] for name in list(FITS)[:2]}
+    noise = {name: found["posterior"][name]["learned_noise"]["value"] for name in compared["results"]}
     before, after = noise.values()
     return (
         f"Leaving out each of {compared['n_stars']} stars of k in turn, the harmonic posterior predicts "
@@ -183,9 +185,9 @@ def page(results: Path) -> str:
         bonds=bonds(found),
         moved=moved(found["second_order"]),
         second_order=second_order(found),
-        posterior=posterior(found),
-        chains=chains(found),
     )
+    if "compare" in found:
+        text += "\n" + POSTERIOR.format(posterior=posterior(found), chains=chains(found))
     return "\n\n".join(wrapped(part) for part in text.strip().split("\n\n")) + "\n"
 
 

@@ -8,6 +8,7 @@ and writes benchmarks/results/copper.json from all results; benchmarks/anharmoni
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from machine import machine
 from bayestds.cli.comparison import comparison_record
 from bayestds.config import load_model
 from bayestds.diagnostics.cubic import anharmonicity
-from bayestds.diagnostics.dataset import read_result
+from bayestds.diagnostics.dataset import POSTERIOR, read_result
 from bayestds.diagnostics.draws import force_constant_draws
 from bayestds.diagnostics.summary import summary_record
 from bayestds.force_constants.third_order import ThirdOrderForceConstants
@@ -62,18 +63,19 @@ def main() -> None:
             command = [words[0], MODEL, str(given.volume.resolve()), *words[1:], "-o", name]
             subprocess.run([sys.executable, "-m", "bayestds", *command], cwd=folder, check=True)
     trees = {name: read_result(folder / name) for name in COMMANDS if (folder / name).exists()}
+    sampled = [name for name, tree in trees.items() if tree.attrs["kind"] == POSTERIOR]
     found = {
         "machine": machine(),
-        "commands": {
-            name: f"bayestds {w[0]} {MODEL} VOLUME {' '.join(w[1:])}" for name, w in COMMANDS.items()
-        },
+        # Without the folders of whoever ran them.
+        "commands": {name: re.sub(r"\S*/", "", tree.attrs["command"]) for name, tree in trees.items()},
         "residual": {name: json.loads(tree.attrs["residuals"]) for name, tree in trees.items()},
         "anharmonicity": {name: anharmonicity(trees[name]) for name in trees if name != HARMONIC},
         "bonds": {" ".join(map(str, bond)): _bond(trees, bond) for bond in POTENTIAL},
         "second_order": _second_order(trees),
-        "posterior": {name: _posterior(trees[name]) for name in (HARMONIC, CUBIC)},
-        "compare": comparison_record([Path(HARMONIC), Path(CUBIC)], [trees[HARMONIC], trees[CUBIC]]),
+        "posterior": {name: _posterior(trees[name]) for name in sampled},
     }
+    if len(sampled) > 1:
+        found["compare"] = comparison_record([Path(name) for name in sampled], [trees[n] for n in sampled])
     with atomic_path(HERE / "results" / "copper.json") as temporary:
         temporary.write_text(json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
 

@@ -15,7 +15,7 @@ def keep_compiled_programs() -> None:
 
     Compilation is a large part of a command's time, and the next one of the same kind is spared it.
     """
-    if jax.config.read("jax_compilation_cache_dir") is not None:
+    if jax.config.jax_compilation_cache_dir is not None:  # type: ignore[attr-defined]
         return
     folder = user_cache_path("bayestds") / "compiled"
     if not _writable(folder):

@@ -10,9 +10,13 @@ from bayestds.cli.output import check_output, number, print_json, print_table, w
 from bayestds.diagnostics.dataset import POSTERIOR, read_result
 from bayestds.diagnostics.draws import ForceConstantDraws, force_constant_draws
 from bayestds.diagnostics.elastic import elastic_summary
+from bayestds.diagnostics.grueneisen import grueneisen_record
 from bayestds.diagnostics.phonon_bands import INNER_INTERVAL, INTERVAL, PhononBands, levels, phonon_bands
 from bayestds.report.phonon_plots import phonon_figure
 from bayestds.report.plots import save_figure
+
+SPREAD = ("value", "sd", "interval_low", "interval_high")
+"""What is said of each Grüneisen parameter."""
 
 ZONE_CENTRE = ("G", "g", "GAMMA", "Gamma", "gamma")
 """What may be typed for Γ."""
@@ -27,13 +31,15 @@ def phonons(
     check_output(figure, inputs=[result])
     draws = force_constant_draws(tree, n_draws, seed)
     found = phonon_bands(draws, None if path is None else [_name(word) for word in path.split()])
-    record = phonons_record(tree, draws, found) | elastic_summary(draws) | {"figure": str(figure)}
+    record = phonons_record(tree, draws, found) | elastic_summary(draws) | grueneisen_record(draws)
+    record |= {"figure": str(figure)}
     save_figure(phonon_figure(found, f"{result.name}: phonons at {draws.temperature:g} K"), figure)
     if as_json:
         print_json(record)
     else:
         print_phonons(str(result), record, found)
         print_elastic(record)
+        print_grueneisen(record)
     words.print(f"Dispersion and density of states: {figure}", markup=False)
 
 
@@ -137,6 +143,29 @@ def print_elastic(record: dict[str, Any]) -> None:
     )
     for sentence in record["elastic_words"]:
         print(sentence)
+
+
+def print_grueneisen(record: dict[str, Any]) -> None:
+    """Print the Grüneisen parameters, where there are third-order constants to give them."""
+    if "grueneisen" not in record:
+        return
+    found = record["grueneisen"]
+    levels = [
+        (name if i == 0 else "", {key: float(one[key][i]) for key in SPREAD})
+        for name, one in found["special_points"].items()
+        for i in range(len(one["value"]))
+    ]
+    levels.append(("mean", found["mean"]))
+    rows = [
+        (
+            name,
+            *(number(one[key], 3) for key in ("value", "sd")),
+            f"{one['interval_low']:.3f} .. {one['interval_high']:.3f}",
+        )
+        for name, one in levels
+    ]
+    print_table("Grüneisen parameters", ("modes at", "γ", "sd", f"{INTERVAL:.0%} interval"), rows)
+    print(found["words"])
 
 
 def _rounded(value: float) -> str:

@@ -14,6 +14,7 @@ from bayestds.diagnostics.draws import force_constant_draws
 from bayestds.diagnostics.summary import ANHARMONIC, ENSEMBLE, THIRD_ORDER, error_words
 from bayestds.inference.problem import direct_engine
 from bayestds.io import write_volume
+from bayestds.lattice_dynamics.grueneisen import grueneisen_parameters
 from bayestds.scattering.forward import log_intensity
 from tests.cli.tiny import MODEL, NAMES, TRUTH, call
 
@@ -106,6 +107,23 @@ def test_summary_and_report_show_them(place, tmp_path):
     text = page.read_text()
     assert "Third-order force constants, eV/Å³" in text
     assert "of the mean square residual of the harmonic fit" in text
+
+
+def test_phonons_have_grueneisen_parameters(place, tmp_path):
+    done = call("phonons", place / "tiny_fit.nc", "-o", tmp_path / "p.png", "--draws", 20, "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)["grueneisen"]
+    tree = read_result(place / "tiny_fit.nc")
+    draws = force_constant_draws(tree, 20)
+    x = np.array([[0.0, 1.0, 0.0]])
+    truth = np.array(list(TRUTH.values())), np.array(list(CUBIC.values()))
+    expected = grueneisen_parameters(draws.irreducible, draws.third_order, *truth, x)[0]
+    modes = found["special_points"]["X"]
+    np.testing.assert_allclose(modes["value"], expected, atol=0.01)
+    assert (np.array(modes["sd"]) > 0).all()
+    # Attractive third-order constants stiffen a crystal that is compressed.
+    assert found["mean"]["interval_low"] < found["mean"]["value"] < found["mean"]["interval_high"]
+    assert 0 < found["mean"]["value"] < 10
 
 
 def test_words_on_errors_fit_the_model(place, tmp_path, monkeypatch):
