@@ -143,29 +143,27 @@ def odd_values(
 
 @odd_values.defjvp
 def _odd_values_jvp(primals, tangents):
+    change, _, _ = tangents
     _, vectors, powers = primals
-    # A monomial of odd degree is x times one of even degree, or y times one, or z times one.
-    along = _along_axes(tangents[0])
-    values = along @ powers[:, None, : along.shape[-1]]
+    # As a product with a table, because the transpose of slices is slow.
+    table = _along_axes(change.shape[-1])
+    along = (change @ table.reshape(len(table), -1)).reshape(*change.shape[:-2], -1, table.shape[-1])
+    values = along @ powers[:, : table.shape[-1]]
+    values = values.reshape(len(vectors), -1, *vectors.shape[1:])
     return odd_values(*primals), (values * vectors[:, None]).sum(axis=-2)
 
 
-def _along_axes(
-    coefficients: Float[Array, "*blocks n_rows n_monomials"],
-) -> Float[Array, "*blocks n_rows 3 n_even"]:
-    """Coefficients of the polynomials that x, y and z are multiplied by."""
-    axes: list[list[Array]] = [[], [], []]
-    start, degree = 0, 2
-    while start < coefficients.shape[-1]:
-        n_even = len(exponents(degree))
-        own = coefficients[..., start : start + len(exponents(degree + 1))]
-        # With x as a factor come first, of the others those with y; the last is a power of z.
-        for place, (first, last) in zip(axes, [(0, n_even), (n_even, -1), (-1, None)], strict=True):
-            part = own[..., first:last]
-            place.append(jnp.zeros((*part.shape[:-1], n_even - part.shape[-1])))
-            place.append(part)
-        start, degree = start + own.shape[-1], degree + 2
-    return jnp.stack([jnp.concatenate(parts, axis=-1) for parts in axes], axis=-2)
+@cache
+def _along_axes(count: int) -> Float[np.ndarray, "n_monomials 3 n_even"]:
+    """1 where a monomial of odd degree is x, y or z, the first that it has, times one of even degree."""
+    odd = _odd_exponents(count)
+    even = [powers for degree in range(2, sum(odd[-1]), 2) for powers in exponents(degree)]
+    table = np.zeros((count, 3, len(even)))
+    for m, powers in enumerate(odd):
+        axis = next(i for i, power in enumerate(powers) if power)
+        lower = tuple(power - (i == axis) for i, power in enumerate(powers))
+        table[m, axis, even.index(lower)] = 1
+    return table
 
 
 @cache
