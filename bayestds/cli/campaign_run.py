@@ -15,6 +15,7 @@ import xarray as xr
 from bayestds import __version__
 from bayestds.campaign import tell_progress
 from bayestds.cli.assemble import build_study
+from bayestds.cli.compiled import keep_compiled_programs
 from bayestds.cli.fitting import fit_to_file
 from bayestds.cli.output import plain
 from bayestds.cli.sampling import Choices, sample_to_file
@@ -112,6 +113,7 @@ def do_run(job: Job) -> dict[str, Any]:
     if (known := finished(job)) is not None:
         return known
     jax.config.update("jax_enable_x64", True)
+    keep_compiled_programs()
 
     def tell(text: str, share: float | None = None) -> None:
         tell_progress(job.name, text, share)
