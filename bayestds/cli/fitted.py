@@ -104,22 +104,26 @@ def run_fit(
         }
         before = residual_report(harmonic.residual, problem.grid.point_of_voxel, axes, zones, study.crystal)
         anharmonicity = compare_fits(study.irreducible.names, harmonic, result, before, residuals)
-    attributes = {
-        "model": study.model.path.stem,
-        "model_text": study.model.text,
-        "data": str(volume or ""),
-        "data_digest": digest,
-        "statistics": problem.statistics,
-        "command": shlex.join(["bayestds", *sys.argv[1:]]),
-        "residuals": json.dumps(plain(asdict(residuals))),
-    }
-    if anharmonicity is not None:
-        attributes["anharmonicity"] = json.dumps(plain(asdict(anharmonicity)))
+    attributes = _attributes(study, volume, problem) | {"data_digest": digest}
+    for name, found in (("residuals", residuals), ("anharmonicity", anharmonicity)):
+        if found is not None:
+            attributes[name] = json.dumps(plain(asdict(found)))
     tree = point_fit_tree(problem, result, axes, columns, attributes, cubic_columns)
     after_all = claims_no_noise and not exact
     return Fitted(
         data, problem, result, columns, residuals, tree, exact, after_all, cubic_columns, anharmonicity
     )
+
+
+def _attributes(study: Study, volume: Path | None, problem: Problem) -> dict[str, str]:
+    """What a result says of where it is from."""
+    return {
+        "model": study.model.path.stem,
+        "model_text": study.model.text,
+        "data": str(volume or ""),
+        "statistics": problem.statistics,
+        "command": shlex.join(["bayestds", *sys.argv[1:]]),
+    }
 
 
 def _both_fits(

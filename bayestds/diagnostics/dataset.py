@@ -140,6 +140,15 @@ def joint_tree(
     return tree
 
 
+def _named_sites(draws: Draws) -> dict[str, np.ndarray]:
+    """Draws by variable, which cannot have the name of its dimension; offsets only serve the sampler."""
+    return {
+        IFCS if name == "irreducible" else name: values
+        for name, values in draws.sites.items()
+        if name not in ("background_offset", "cubic_offset")
+    }
+
+
 def posterior_tree(
     fitted: xr.DataTree, prior: Prior, draws: Draws, predictions: Predictions, attributes: dict[str, Any]
 ) -> xr.DataTree:
@@ -172,17 +181,11 @@ def posterior_tree(
         labels["term"] = fitted["background"]["term"].values
     if CUBIC in fitted.children:
         labels["third_order"] = fitted[CUBIC]["third_order"].values
-    # A variable cannot have the name of its dimension, and an offset only serves the sampler.
-    sites = {
-        IFCS if name == "irreducible" else name: values
-        for name, values in draws.sites.items()
-        if name not in ("background_offset", "cubic_offset")
-    }
     prior_sites = {IFCS: predictions.prior[None]}
     if predictions.prior_cubic is not None:
         prior_sites[CUBIC] = predictions.prior_cubic[None]
     groups = {
-        POSTERIOR: group(sites, by_constant, "eV/Å²").assign_coords(shell=fit["shell"]),
+        POSTERIOR: group(_named_sites(draws), by_constant, "eV/Å²").assign_coords(shell=fit["shell"]),
         "prior": group(prior_sites, by_constant, "eV/Å²"),
         "posterior_predictive": group(
             {"log_intensity": predictions.replicated}, by_point, UNITS, predictions.replicated_draws
@@ -195,7 +198,6 @@ def posterior_tree(
         "constant_data": fitted["constant_data"].dataset.assign(prior_sd=prior_sd),
     }
     for name in (POSTERIOR, "prior"):
-        groups[name][IFCS].attrs["units"] = "eV/Å²"
         if CUBIC in groups[name]:
             groups[name][CUBIC].attrs["units"] = "eV/Å³"
     if "background" in draws.sites:

@@ -161,8 +161,8 @@ def _along_axes(count: int) -> Float[np.ndarray, "n_monomials 3 n_even"]:
     table = np.zeros((count, 3, len(even)))
     for m, powers in enumerate(odd):
         axis = next(i for i, power in enumerate(powers) if power)
-        lower = tuple(power - (i == axis) for i, power in enumerate(powers))
-        table[m, axis, even.index(lower)] = 1
+        a, b, c = (power - (i == axis) for i, power in enumerate(powers))
+        table[m, axis, even.index((a, b, c))] = 1
     return table
 
 
