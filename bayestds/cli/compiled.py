@@ -1,6 +1,7 @@
 """Compiled programs, kept on disk for the next process."""
 
 import os
+import warnings
 from pathlib import Path
 
 import jax
@@ -15,6 +16,8 @@ def keep_compiled_programs() -> None:
 
     Compilation is a large part of a command's time, and the next one of the same kind is spared it.
     """
+    # A full disk, or an entry that a killed process left half written, only costs the time that is not saved.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache entry")
     if jax.config.jax_compilation_cache_dir is not None:  # type: ignore[attr-defined]
         return
     folder = user_cache_path("bayestds") / "compiled"
