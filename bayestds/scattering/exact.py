@@ -294,15 +294,12 @@ def make_engine(
     kind = (atoms[:, None] == kinds).all(-1).argmax(-1)
     same = atoms[:, 0] == atoms[:, 1]
     window = np.ones(supercell.n_cells) if window is None else window
-    k_of_block = blocks.k_points[blocks.k_of_block]
-    phases = pairs.counts[:n_near] * window[cells] * supercell.phases(k_of_block, cells)
-    # Of a pair and its conjugate with κ = κ' only the sum of both is wanted, and that is real.
-    phases = np.stack([phases.real, np.where(same, 0.0, phases.imag)], axis=-1)
+    k_of_block, weights = blocks.k_points[blocks.k_of_block], pairs.counts[:n_near] * window[cells]
     vectors = vectors.swapaxes(1, 2)
     return ExactEngine(
         jnp.asarray(vectors),
         jnp.asarray(np.stack([cross.real, cross.imag], axis=-1).transpose(0, 2, 3, 1)),
-        jnp.asarray(phases),
+        _near_phases(weights * supercell.phases(k_of_block, cells), same),
         jnp.asarray(np.column_stack([cells, atoms])),
         jnp.asarray(np.eye(len(kinds))[kind]),
         jnp.asarray(_far_mask(supercell, len(kinds), cells, kind, same)),
@@ -330,6 +327,11 @@ def _k_index(supercell: Supercell, q_points: Float[np.ndarray, "n_q 3"]) -> Int[
             "Choose a supercell whose wave vectors contain the voxels.",
         )
     return k_index
+
+
+def _near_phases(phases: np.ndarray, same: np.ndarray) -> Float[Array, "n_blocks n_near 2"]:
+    """Real and imaginary part; of a pair with κ = κ' and its conjugate only the sum is wanted."""
+    return jnp.asarray(np.stack([phases.real, np.where(same, 0.0, phases.imag)], axis=-1))
 
 
 def _waves(supercell: Supercell, k_points: np.ndarray) -> Float[Array, "2 n_cells n_k"]:
