@@ -98,19 +98,12 @@ def run_fit(
     residuals = residual_report(result.residual, problem.grid.point_of_voxel, axes, zones, study.crystal)
     anharmonicity = None
     if harmonic is not None:
-        columns |= {
-            "harmonic": harmonic.irreducible,
-            "harmonic_standard_error": np.sqrt(np.diag(harmonic.covariance)),
-        }
+        errors = np.sqrt(np.diag(harmonic.covariance))
+        columns |= {"harmonic": harmonic.irreducible, "harmonic_standard_error": errors}
         before = residual_report(harmonic.residual, problem.grid.point_of_voxel, axes, zones, study.crystal)
         anharmonicity = compare_fits(study.irreducible.names, harmonic, result, before, residuals)
-    attributes = {
-        "model": study.model.path.stem,
-        "model_text": study.model.text,
-        "data": str(volume or ""),
+    attributes = _origin(study, volume, problem) | {
         "data_digest": digest,
-        "statistics": problem.statistics,
-        "command": shlex.join(["bayestds", *sys.argv[1:]]),
         "residuals": json.dumps(plain(asdict(residuals))),
     }
     if anharmonicity is not None:
@@ -120,6 +113,17 @@ def run_fit(
     return Fitted(
         data, problem, result, columns, residuals, tree, exact, after_all, cubic_columns, anharmonicity
     )
+
+
+def _origin(study: Study, volume: Path | None, problem: Problem) -> dict[str, str]:
+    """Attributes that say what was fitted to what."""
+    return {
+        "model": study.model.path.stem,
+        "model_text": study.model.text,
+        "data": str(volume or ""),
+        "statistics": problem.statistics,
+        "command": shlex.join(["bayestds", *sys.argv[1:]]),
+    }
 
 
 def _both_fits(

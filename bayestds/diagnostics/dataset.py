@@ -41,6 +41,17 @@ IFCS = "ifcs"
 CUBIC = "cubic"
 """Group of the third-order force constants, and their variable in the groups of a posterior."""
 
+SITE_UNITS = {IFCS: "eV/Å²", CUBIC: "eV/Å³", "background": BACKGROUND_UNITS}
+"""Of the variables of a posterior."""
+
+SITE_DIMS = {
+    IFCS: ["irreducible"],
+    CUBIC: ["third_order"],
+    "shrinkage_shell": ["shell_number"],
+    "background": ["term"],
+}
+"""Their dimensions, beside chain and draw."""
+
 REQUIRED = (
     "value",
     "standard_error",
@@ -166,12 +177,9 @@ def posterior_tree(
         return _dataset(data, {**labels, **sampled}, named, units)
 
     by_point, by_star = {"log_intensity": ["point"]}, {"log_intensity": ["star"]}
-    by_constant = {IFCS: ["irreducible"], "shrinkage_shell": ["shell_number"], "background": ["term"]}
-    by_constant |= {CUBIC: ["third_order"]}
-    if "background" in fitted.children:
-        labels["term"] = fitted["background"]["term"].values
-    if CUBIC in fitted.children:
-        labels["third_order"] = fitted[CUBIC]["third_order"].values
+    for name, label in (("background", "term"), (CUBIC, "third_order")):
+        if name in fitted.children:
+            labels[label] = fitted[name][label].values
     # A variable cannot have the name of its dimension, and an offset only serves the sampler.
     sites = {
         IFCS if name == "irreducible" else name: values
@@ -182,8 +190,8 @@ def posterior_tree(
     if predictions.prior_cubic is not None:
         prior_sites[CUBIC] = predictions.prior_cubic[None]
     groups = {
-        POSTERIOR: group(sites, by_constant, "eV/Å²").assign_coords(shell=fit["shell"]),
-        "prior": group(prior_sites, by_constant, "eV/Å²"),
+        POSTERIOR: group(sites, SITE_DIMS, "eV/Å²").assign_coords(shell=fit["shell"]),
+        "prior": group(prior_sites, SITE_DIMS, "eV/Å²"),
         "posterior_predictive": group(
             {"log_intensity": predictions.replicated}, by_point, UNITS, predictions.replicated_draws
         ),
@@ -195,11 +203,8 @@ def posterior_tree(
         "constant_data": fitted["constant_data"].dataset.assign(prior_sd=prior_sd),
     }
     for name in (POSTERIOR, "prior"):
-        groups[name][IFCS].attrs["units"] = "eV/Å²"
-        if CUBIC in groups[name]:
-            groups[name][CUBIC].attrs["units"] = "eV/Å³"
-    if "background" in draws.sites:
-        groups[POSTERIOR]["background"].attrs["units"] = BACKGROUND_UNITS
+        for variable in SITE_UNITS.keys() & set(groups[name]):
+            groups[name][variable].attrs["units"] = SITE_UNITS[variable]
     if draws.statistics:
         depth = np.floor(np.log2(np.maximum(draws.statistics["n_steps"], 1))).astype(int) + 1
         groups["sample_stats"] = group({**draws.statistics, "tree_depth": depth}, {}, "see ArviZ")
