@@ -50,6 +50,7 @@ The harmonic fit comes first, and from it all constants together. The table of t
 names the elements of the symmetric tensor G of a bond, b_xxx, b_xxy, ... for the first shell, in eV/Å³
 ([theory](theory.md)); `summary` and `report` show them with intervals and verdicts by shell, a posterior
 has them as the variable `cubic`, and every error of the second-order constants allows for them.
+`bayestds phonons` gives the mode Grüneisen parameters that follow, and their mean.
 
 It works for classical statistics (molecular dynamics) at wave vectors of the supercell, for one volume.
 Quantum statistics, voxels between wave vectors, joint fits and means over independent harmonic

@@ -72,7 +72,7 @@ def refuse_cubic(model: Model, asked: bool) -> None:
 
 def cubic_values(
     problem: Problem, result: PointFit, columns: dict[str, np.ndarray]
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, Any]]:
     """Third-order constants of a fit by name, with the keys of the JSON output; none of a harmonic fit."""
     if problem.third_order is None:
         return {}
