@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import jax
+
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -15,11 +17,15 @@ REPOSITORY = Path(__file__).parents[2]
 def file_size_limit(size: int) -> Iterator[None]:
     """Let the system refuse to make any file larger than this, as a full disk does (EFBIG, not ENOSPC)."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # The folder of compiled programs is shared with other tests: nothing half written may come there.
+    kept = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", False)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        jax.config.update("jax_enable_compilation_cache", kept)
 
 
 def start(folder: Path, *words: str, before: str = "", log: str = "log") -> subprocess.Popen[bytes]:
