@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
@@ -125,15 +126,35 @@ def _inverted(slab: Axes, axes: Axes, crystal: Crystal) -> np.ndarray:
         axes: of the grid.
         crystal: whose Bragg points.
     """
-    q_points = np.stack(np.meshgrid(*slab, indexing="ij"), axis=-1).reshape(-1, 3)
-    image = 2 * nearest_bragg(q_points, crystal) - q_points
-    flat, inside = np.zeros(len(image), dtype=np.int64), np.ones(len(image), dtype=bool)
-    for axis, values in zip(axes, image.T, strict=True):
-        step = spacing(axis)
-        place = np.rint((values - axis[0]) / step)
-        inside &= (np.abs((values - axis[0]) / step - place) < 1e-3) & (place >= 0) & (place < len(axis))
+    folded = [_folded(axis, period) for axis, period in zip(slab, _periods(crystal), strict=True)]
+    shifts, cells, which = zip(*folded, strict=True)
+    # G - shift of the few points that differ by more than a Bragg point, at the voxels that are like them.
+    nearest = nearest_bragg(np.stack(np.meshgrid(*cells, indexing="ij"), axis=-1), crystal)
+    bragg = np.moveaxis(nearest[np.ix_(*which)], -1, 0)
+    flat = np.zeros(bragg.shape[1:], dtype=np.int64)
+    inside = np.ones(flat.shape, dtype=bool)
+    offsets = np.ix_(*(2 * shift - values for shift, values in zip(shifts, slab, strict=True)))
+    for axis, centre, offset in zip(axes, bragg, offsets, strict=True):
+        exact = (2 * centre + offset - axis[0]) / spacing(axis)
+        place = np.rint(exact)
+        inside &= (np.abs(exact - place) < 1e-3) & (place >= 0) & (place < len(axis))
         flat = flat * len(axis) + place.astype(np.int64)
     return np.where(inside, flat, -1)
+
+
+def _periods(crystal: Crystal) -> list[int]:
+    """Smallest multiples of (1, 0, 0), (0, 1, 0), (0, 0, 1) that are Bragg points of the primitive cell."""
+    primitive = np.linalg.inv(crystal.conventional_matrix).T
+    return [
+        math.lcm(*(Fraction(float(x)).limit_denominator(24).denominator for x in row)) for row in primitive
+    ]
+
+
+def _folded(axis: np.ndarray, period: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """An axis (n,) as multiples (n,) of a period and what is left: values (m,), and which of them (n,)."""
+    shift = period * np.rint(axis / period)
+    left, which = np.unique(np.round(axis - shift, 9), return_inverse=True)
+    return shift, left, which
 
 
 def _intraclass_correlation(residual: np.ndarray, weight: np.ndarray, zones: np.ndarray) -> float:
