@@ -163,7 +163,6 @@ def posterior_tree(
     """
     fit = fitted[POINT_FIT].dataset
     labels = {"irreducible": fit["irreducible"].values, "point": np.arange(len(predictions.stars))}
-    observed = fitted["observed_data"].dataset.assign(star=("point", predictions.stars))
     prior_sd = ("irreducible", np.asarray(prior_standard_deviations(prior)), {"units": "eV/Å²"})
 
     def group(
@@ -194,7 +193,7 @@ def posterior_tree(
         "log_likelihood": group(
             {"log_intensity": predictions.log_likelihood}, by_star, "nats", predictions.likelihood_draws
         ),
-        "observed_data": observed,
+        "observed_data": fitted["observed_data"].dataset.assign(star=("point", predictions.stars)),
         "constant_data": fitted["constant_data"].dataset.assign(prior_sd=prior_sd),
     }
     for name in (POSTERIOR, "prior"):
