@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from run import milliseconds
 
 from bayestds.cli.assemble import Study, build_study
 from bayestds.config import load_model
@@ -24,7 +25,6 @@ from bayestds.scattering.engine import make_engine
 from bayestds.scattering.exact import intensity
 from bayestds.scattering.expansion import choose_engine
 from bayestds.scattering.forward import ForwardModel, covariance, make_forward_model
-from benchmarks.run import milliseconds
 
 VOLUME = Path(__file__).parents[1] / "tests" / "data" / "cu_md_300K.nxs"
 POTENTIAL = -9.47

@@ -83,7 +83,7 @@ def test_gradient_and_parameters_that_follow(polar):
     """By φ and γ against central differences; γ comes behind φ, and a background behind both."""
     irreducible, third_order, supercell, phi, gamma = polar
     q_points = commensurate_points(supercell, 6, 10.0, seed=1)
-    engine = make_engine(supercell, q_points, make_factors(len(q_points), 2), 10, 4)
+    engine = make_engine(supercell, q_points, make_factors(len(q_points), 2), 10, 3)
     forward = make_forward_model(irreducible, supercell, TEMPERATURE, engine, third_order=third_order)
     assert forward.n_constants == len(phi) + len(gamma)
     parameters = jnp.concatenate([jnp.asarray(phi), jnp.asarray(gamma)])
@@ -93,13 +93,14 @@ def test_gradient_and_parameters_that_follow(polar):
                     forward.thermal_energy)  # fmt: skip
     np.testing.assert_allclose(value, np.log(np.exp(bare) + more), rtol=1e-12)
 
-    jacobian = jax.jacrev(lambda p: log_intensity(forward, p))(parameters)
+    weights = jnp.asarray(np.random.default_rng(3).normal(size=len(q_points)))
+    gradient = jax.grad(lambda p: weights @ log_intensity(forward, p))(parameters)
     steps = 1e-5 * np.eye(len(parameters))
     # Central differences of step h: off by h² times third derivatives, and by rounding over h.
-    differences = [(log_intensity(forward, parameters + h) - log_intensity(forward, parameters - h)) / 2e-5
+    differences = [weights @ (log_intensity(forward, parameters + h) - log_intensity(forward, parameters - h))
                    for h in steps]  # fmt: skip
-    np.testing.assert_allclose(jacobian.T, differences, rtol=1e-5, atol=1e-7)
-    assert (np.abs(jacobian[:, len(phi) :]).max(axis=0) > 1e-5).all()
+    np.testing.assert_allclose(gradient, np.array(differences) / 2e-5, rtol=1e-5, atol=1e-7)
+    assert (np.abs(gradient[len(phi) :]) > 1e-6).all()
 
     rng = np.random.default_rng(2)
     factor, background = rng.uniform(0.5, 1, 6), rng.uniform(0, 1, (6, 2))
