@@ -14,7 +14,7 @@ import xarray as xr
 
 from bayestds import __version__
 from bayestds.campaign import tell_progress
-from bayestds.cli.assemble import build_study
+from bayestds.cli.assemble import Study, build_study
 from bayestds.cli.compiled import keep_compiled_programs
 from bayestds.cli.fitting import fit_to_file
 from bayestds.cli.output import plain
@@ -23,7 +23,6 @@ from bayestds.config import Run, load_model
 from bayestds.diagnostics.summary import chain_warnings, summary_record
 from bayestds.errors import BayesTDSError, CampaignError
 from bayestds.inference.nuts import Sampling
-from bayestds.io import read_volume
 from bayestds.io.atomic import atomic_path
 from bayestds.io.checkpoint import fingerprint
 
@@ -145,7 +144,8 @@ KEPT = (
 
 def _fitted(job: Job, tell: Tell) -> dict[str, Any]:
     run = job.run
-    study, data = build_study(load_model(run.model or ""), run.shells), _volume(run)
+    study = build_study(load_model(run.model or ""), run.shells)
+    data = _volume(study, run)
     volume = Path(run.volume)
     record, _ = fit_to_file(study, volume, job.result, run.start, tell, data, {"command": job.command})
     return record
@@ -154,7 +154,8 @@ def _fitted(job: Job, tell: Tell) -> dict[str, Any]:
 def _sampled(job: Job, tell: Tell) -> dict[str, Any]:
     """A posterior; goes on from a checkpoint of the very same run, and begins anew from any other."""
     run = job.run
-    study, data = build_study(load_model(run.model or ""), run.shells), _volume(run)
+    study = build_study(load_model(run.model or ""), run.shells)
+    data = _volume(study, run)
     sampling = Sampling(run.chains, run.draws, run.warmup, run.seed)
     choices = Choices(sampling, run.method, resume=True, insist=False)
     attributes = {"command": job.command}
@@ -169,9 +170,9 @@ def _sampled(job: Job, tell: Tell) -> dict[str, Any]:
     }
 
 
-def _volume(run: Run) -> xr.Dataset:
+def _volume(study: Study, run: Run) -> xr.Dataset:
     """The data, at the temperature of the run where it says one."""
-    data = read_volume(Path(run.volume))
+    data = study.read(Path(run.volume))
     return data if run.temperature is None else data.assign_attrs(temperature=run.temperature)
 
 
