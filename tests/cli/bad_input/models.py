@@ -150,7 +150,7 @@ MODELS = [
         'statistics = "classical"',
         'statistics = "classical"\ncommensurate = false',
         "third-order",
-        "wave vectors of the supercell only",
+        "wave vectors only",
         command="fit wrong.toml --cubic 1",
     ),
     wrong(
