@@ -197,6 +197,7 @@ def posterior_tree(
         "constant_data": fitted["constant_data"].dataset.assign(prior_sd=prior_sd),
     }
     for name in (POSTERIOR, "prior"):
+        groups[name][IFCS].attrs["units"] = "eV/Å²"
         if CUBIC in groups[name]:
             groups[name][CUBIC].attrs["units"] = "eV/Å³"
     if "background" in draws.sites:

@@ -89,4 +89,4 @@ def test_one_alone_is_refused():
 def test_one_star_cannot_be_left_out(monkeypatch):
     monkeypatch.setattr(comparison, "leave_one_out", lambda tree: LeftOut(np.zeros(1), np.zeros(1)))
     with pytest.raises(ResultError, match="cannot be compared"):
-        comparison._record([Path("a.nc"), Path("b.nc")], [xr.DataTree(), xr.DataTree()])
+        comparison.comparison_record([Path("a.nc"), Path("b.nc")], [xr.DataTree(), xr.DataTree()])

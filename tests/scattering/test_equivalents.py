@@ -7,8 +7,9 @@ from scipy.stats import norm, poisson
 
 from bayestds.crystal.supercell import Supercell
 from bayestds.scattering import equivalents
+from bayestds.scattering.averaging import average
 from bayestds.scattering.equivalents import Voxels, outlying
-from bayestds.scattering.grid import Mask, average, reduce_grid, voxel_mask
+from bayestds.scattering.grid import Mask, reduce_grid, voxel_mask
 from bayestds.scattering.volume import make_volume
 from tests.scattering.test_grid import axis, supercell_of
 

@@ -8,8 +8,9 @@ import xarray as xr
 
 from bayestds.crystal.supercell import Supercell, make_supercell
 from bayestds.errors import VolumeError
-from bayestds.scattering.equivalents import expected_variance
-from bayestds.scattering.grid import Mask, average, nearest_bragg, reduce_grid, voxel_mask
+from bayestds.scattering.averaging import average
+from bayestds.scattering.equivalents import Voxels, weighted_mean
+from bayestds.scattering.grid import Mask, nearest_bragg, reduce_grid, voxel_mask
 from bayestds.scattering.volume import make_volume
 from tests.crystals import make_crystal
 
@@ -324,8 +325,8 @@ def test_supercell_of_lower_symmetry_than_the_crystal():
 
 def weighted_means(values: np.ndarray, sigma: np.ndarray, multiplicity: int) -> np.ndarray:
     point = np.repeat(np.arange(len(values) // multiplicity), multiplicity)
-    weight = 1 / expected_variance(point, values, sigma)
-    return np.bincount(point, weight * values) / np.bincount(point, weight)
+    mean = values.reshape(-1, multiplicity).mean(axis=1)
+    return weighted_mean([Voxels(point, values, sigma)], mean)[0]
 
 
 def test_errors_from_counts_do_not_bias_the_mean():
