@@ -106,7 +106,7 @@ def test_truncation_of_many_points_is_estimated_on_a_sample(monkeypatch):
     every = measure_truncation(engine, supercell, q_points, found, factors)
     np.testing.assert_allclose(every.error, np.abs(np.expm1(-exact_error)), rtol=1e-6, atol=1e-11)
     assert not every.offset.any()
-    monkeypatch.setattr(expansion, "_EVALUATIONS", 20 * len(pair_table(supercell).cells))
+    monkeypatch.setattr(expansion, "_MEASURING", 20)
     some = measure_truncation(engine, supercell, q_points, found, factors)
     assert len(some.error) == 20
     assert set(some.error.round(13)) <= set(every.error.round(13))
@@ -114,7 +114,7 @@ def test_truncation_of_many_points_is_estimated_on_a_sample(monkeypatch):
 
 def test_engine_chosen_on_a_sample_keeps_the_tolerance(monkeypatch):
     supercell, q_points, found, factors = make_case("hcp", 15.0)
-    monkeypatch.setattr(expansion, "_EVALUATIONS", 20 * len(pair_table(supercell).cells))
+    monkeypatch.setattr(expansion, "_CHOOSING", 20)
     engine = choose_engine(supercell, q_points, found, factors)
     error = np.abs(measure_truncation(engine, supercell, q_points, found, factors).error)
     assert error.max() <= 1e-4

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bayestds.scattering import exact
+from bayestds.scattering import engine
 from bayestds.scattering.engine import make_engine
 from bayestds.scattering.exact import log_intensity
 from bayestds.scattering.polynomials import (
@@ -127,7 +127,7 @@ def test_groups_and_transforms_change_nothing(name, few_waves, monkeypatch):
 
     both = jax.jit(jax.value_and_grad(value, argnums=1))
     one = make_engine(*given)
-    monkeypatch.setattr(exact, "FEW_WAVES", few_waves)
+    monkeypatch.setattr(engine, "FEW_WAVES", few_waves)
     many = make_engine(*given, memory=2**14)
     assert one.n_groups == 1 < many.n_groups
     assert (many.waves is None) == (few_waves == 0)

@@ -7,6 +7,7 @@ from ase.geometry import cell_to_cellpar, cellpar_to_cell
 
 from bayestds.errors import VolumeError
 from bayestds.scattering.reindex import onto_axes, order_of_axes, reindex
+from bayestds.scattering.slabs import Stored
 from bayestds.scattering.volume import make_volume
 
 LATTICE = (3.0, 4.0, 5.0, 80.0, 85.0, 95.0)
@@ -106,10 +107,12 @@ def test_an_axis_of_one_point_runs_along_what_is_left():
 def test_axes_that_decrease_are_turned_with_their_arrays():
     values = np.arange(24.0).reshape(2, 4, 3)  # l, h, k
     axes = [np.array([3.0, 2.0, 1.0, 0.0]), np.array([0.0, 1.0, 2.0]), np.array([1.0, -1.0])]
-    turned = onto_axes(axes, {"intensity": values}, (1, 2, 0), "v")
+    stored = Stored(values.__getitem__, values.shape, values.dtype)
+    turned = onto_axes(axes, {"intensity": stored}, (1, 2, 0), "v")
     assert turned["h"].tolist() == [0, 1, 2, 3]
     assert turned["l"].tolist() == [-1, 1]
-    assert turned["intensity"][3, 2, 1] == values[0, 0, 2]
+    assert turned["intensity"].read((slice(None),) * 3)[3, 2, 1] == values[0, 0, 2]
     assert not np.signbit(turned["h"]).any()
+    plane = Stored(values[0].__getitem__, values[0].shape, values.dtype)
     with pytest.raises(VolumeError, match="v: sigma has 2 dimensions"):
-        onto_axes(axes, {"intensity": values, "sigma": values[0]}, (1, 2, 0), "v")
+        onto_axes(axes, {"intensity": stored, "sigma": plane}, (1, 2, 0), "v")
