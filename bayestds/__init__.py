@@ -20,7 +20,7 @@ _HOME = {
     "group_velocities": "lattice_dynamics.phonons",
     "density_of_states": "lattice_dynamics.density_of_states",
     "simulate_volume": "scattering.simulation",
-    "average": "scattering.grid",
+    "average": "scattering.averaging",
     "Mask": "scattering.grid",
     "read_volume": "io",
     "write_volume": "io",
