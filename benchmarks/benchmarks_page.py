@@ -135,8 +135,10 @@ def scaling(results: Path) -> str:
 
 def page(results: Path) -> str:
     """The page."""
-    sections = [scaling, speed, peers, soak]
-    text = "\n\n".join(section(results).strip() for section in sections)
+    sections = {"scaling": scaling, "speed": speed, "peers": peers, "soak": soak}
+    # What was not measured has no section.
+    made = [section for name, section in sections.items() if (results / f"{name}.json").exists()]
+    text = "\n\n".join(section(results).strip() for section in made)
     return "\n\n".join(wrapped(part) for part in text.split("\n\n")) + "\n"
 
 
