@@ -11,8 +11,7 @@ atom; fast Fourier transforms give them. All are polynomials of third degree in 
 """
 
 from dataclasses import dataclass
-from functools import cache
-from itertools import combinations_with_replacement, product
+from itertools import combinations_with_replacement
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +22,7 @@ from jaxtyping import Float, Int
 from bayestds.crystal.supercell import Supercell
 from bayestds.force_constants.linear_map import check_reach
 from bayestds.force_constants.third_order import ThirdOrderForceConstants
+from bayestds.monomials import products_table
 
 
 @jax.tree_util.register_dataclass
@@ -114,20 +114,3 @@ def _force(
     ends, starts = (jnp.where(end[:, None] == atoms, 1.0, 0.0) for end in (first, second))
     force = jnp.einsum("nrkdec,nm->rkmcde", ended, ends) - jnp.einsum("nrkdec,nm->rkmcde", square, starts)
     return jnp.einsum("rkmcde,dep->rkmcp", force, products_table(1, 1))
-
-
-@cache
-def exponents(degree: int) -> tuple[tuple[int, int, int], ...]:
-    """Exponents of x, y, z in the monomials of a degree: xx, xy, xz, yy, yz, zz and so on."""
-    return tuple((a, b, degree - a - b) for a in range(degree, -1, -1) for b in range(degree - a, -1, -1))
-
-
-@cache
-def products_table(first: int, second: int) -> Float[np.ndarray, "n_first n_second n_product"]:
-    """1 where monomial i of the first degree times monomial j of the second is monomial m."""
-    index = {powers: m for m, powers in enumerate(exponents(first + second))}
-    table = np.zeros((len(exponents(first)), len(exponents(second)), len(index)))
-    for (i, left), (j, right) in product(enumerate(exponents(first)), enumerate(exponents(second))):
-        a, b, c = (x + y for x, y in zip(left, right, strict=True))
-        table[i, j, index[a, b, c]] = 1
-    return table

@@ -16,7 +16,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from bayestds.lattice_dynamics.third_cumulant import CubicTerm, exponents, products_table, third_cumulant
+from bayestds.lattice_dynamics.third_cumulant import CubicTerm, third_cumulant
+from bayestds.monomials import exponents, products_table
 from bayestds.scattering.engine import ExactEngine
 from bayestds.scattering.exact import (
     Part,

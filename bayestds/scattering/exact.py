@@ -27,7 +27,7 @@ SMALLEST_INTENSITY = 1e-200
 """Intensities below this, which only unphysical force constants give, are raised to it."""
 
 PRODUCTS = np.array([[0, 0], [0, 1], [0, 2], [1, 1], [1, 2], [2, 2]])
-"""The six products Q_a Q_b, in the order of ``polynomials.exponents``."""
+"""The six products Q_a Q_b, in the order of ``monomials.exponents``."""
 
 
 def log_intensity(

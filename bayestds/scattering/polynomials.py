@@ -1,8 +1,8 @@
 """Even polynomials in Q: the powers of QᵀCQ, their coefficients and their values.
 
-Coefficients stand on the monomials of degree 2, 4, ..., in the order of :func:`exponents`. The functions here
-are linear or powers, and their derivatives are written out, in a form whose transpose is as fast as itself:
-JAX's own goes through scattered sums.
+Coefficients stand on the monomials of degree 2, 4, ..., in the order of ``monomials.exponents``. All functions
+are linear or powers, and their derivatives are written out, in a form whose transpose is as fast as
+itself: JAX's own goes through scattered sums.
 """
 
 from functools import cache, partial
@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Float
+
+from bayestds.monomials import exponents
 
 
 def n_monomials(order: int) -> int:
@@ -27,12 +29,6 @@ def order_of(n: int) -> int:
     return order
 
 
-@cache
-def exponents(n: int) -> tuple[tuple[int, int, int], ...]:
-    """Exponents of the monomials of degree 2n."""
-    return tuple((a, b, 2 * n - a - b) for a in range(2 * n, -1, -1) for b in range(2 * n - a, -1, -1))
-
-
 def monomials(vectors: Float[Array, "*blocks 3 n_q"], order: int) -> Float[Array, "*blocks n_monomials n_q"]:
     """All products of Q components of degree 2, 4, ..., 2 * order."""
     power = [jnp.ones_like(vectors)]
@@ -40,16 +36,16 @@ def monomials(vectors: Float[Array, "*blocks 3 n_q"], order: int) -> Float[Array
         power.append(power[-1] * vectors)
     # Rows of a table of powers; products of products, one after the other, are several times slower.
     table = jnp.stack(power, axis=-3)
-    a, b, c = np.array([e for n in range(1, order + 1) for e in exponents(n)]).T
+    a, b, c = np.array([e for n in range(1, order + 1) for e in exponents(2 * n)]).T
     return table[..., a, 0, :] * table[..., b, 1, :] * table[..., c, 2, :]
 
 
 @cache
 def _lower(n: int) -> np.ndarray:
     """(n_monomials, 6) the monomial of degree 2n-2 that times product j is that of degree 2n; -1 for none."""
-    index = {exponent: i for i, exponent in enumerate(exponents(n - 1))}
+    index = {exponent: i for i, exponent in enumerate(exponents(2 * n - 2))}
     return np.array(
-        [[index.get((a - i, b - j, c - k), -1) for i, j, k in exponents(1)] for a, b, c in exponents(n)]
+        [[index.get((a - i, b - j, c - k), -1) for i, j, k in exponents(2)] for a, b, c in exponents(2 * n)]
     )
 
 
@@ -76,7 +72,7 @@ def evaluate(
         powers: the monomials there, if they are at hand; only the derivative needs them.
     """
     order = order_of(coefficients.shape[-1])
-    index = {e: i for i, e in enumerate(e for n in range(1, order + 1) for e in exponents(n))}
+    index = {e: i for i, e in enumerate(e for n in range(1, order + 1) for e in exponents(2 * n))}
     x, y, z = jnp.moveaxis(vectors[..., None, :, :], -2, 0)
     square = z * z
 

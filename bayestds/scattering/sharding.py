@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from bayestds.errors import ModelError
 from bayestds.scattering.engine import ExactEngine
 from bayestds.scattering.forward import ForwardModel
 
@@ -41,9 +42,17 @@ def sharded(forward: ForwardModel, mesh: Mesh) -> ForwardModel:
     Args:
         forward: crystal, temperature and an exact engine.
         mesh: from :func:`mesh_of_devices`, or of some of them.
+
+    Raises:
+        ModelError: the forward model has no exact engine.
     """
     engine = forward.engine
-    assert isinstance(engine, ExactEngine)
+    if not isinstance(engine, ExactEngine):
+        raise ModelError(
+            "The Q points of this forward model cannot be spread over devices.",
+            f"Its engine is {type(engine).__name__}, and only the tables of an ExactEngine are cut up.",
+            "Give it one: forward.with_engine(make_engine(...)).",
+        )
     by_block = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
     n_groups = -(-engine.n_groups // mesh.size)
     missing = -len(engine.k_index) % (n_groups * mesh.size)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bayestds.monomials import exponents
 from bayestds.scattering import engine
 from bayestds.scattering.engine import make_engine
 from bayestds.scattering.exact import log_intensity
@@ -12,7 +13,6 @@ from bayestds.scattering.polynomials import (
     evaluate,
     exponential_series,
     exponential_sum,
-    exponents,
     monomials,
     n_monomials,
     order_of,
@@ -25,7 +25,7 @@ def products_of(vectors: np.ndarray, order: int) -> np.ndarray:
     rows = [
         vectors[..., 0, :] ** a * vectors[..., 1, :] ** b * vectors[..., 2, :] ** c
         for n in range(1, order + 1)
-        for a, b, c in exponents(n)
+        for a, b, c in exponents(2 * n)
     ]
     return np.stack(rows, axis=-2)
 
