@@ -1,7 +1,7 @@
 """Even polynomials in Q: the powers of QᵀCQ, their coefficients and their values.
 
-Coefficients stand on the monomials of degree 2, 4, ..., in the order of ``monomials.exponents``. All functions
-are linear or powers, and their derivatives are written out, in a form whose transpose is as fast as
+Coefficients stand on the monomials of degree 2, 4, ..., in the order of ``monomials.exponents``. Functions
+here are linear or powers, and their derivatives are written out, in a form whose transpose is as fast as
 itself: JAX's own goes through scattered sums.
 """
 
