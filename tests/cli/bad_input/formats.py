@@ -20,7 +20,7 @@ INTENSITIES = {
 EDGE = 100_000
 """Points along an axis of a volume that no memory holds."""
 
-GIBIBYTES = "22,351,741.8 GiB"
+OF_VOXELS, OF_AN_AXIS = "5,587,935.4 GiB", "22,351,741.8 GiB"
 """Three copies of its 10^15 voxels."""
 
 
@@ -82,7 +82,7 @@ FORMATS = [
             f"{name}: 10^15 voxels declared",
             written(name, huge(path)),
             f"{path} has the dimensions (100000, 100000, 100000)",
-            GIBIBYTES,
+            OF_VOXELS,
         )
         for name, path in INTENSITIES.items()
     ),
@@ -90,13 +90,13 @@ FORMATS = [
         "nexus: 10^15 points declared along an axis",
         written("nexus", huge("/entry/transform/Qk", (EDGE**3,))),
         "Qk has the dimensions (1000000000000000,)",
-        GIBIBYTES,
+        OF_AN_AXIS,
     ),
     wrong(
         "mdhisto: 10^15 variances declared",
         written("mdhisto", huge(f"{MANTID}/errors_squared")),
         "errors_squared has the dimensions (100000, 100000, 100000)",
-        GIBIBYTES,
+        OF_VOXELS,
     ),
     *(
         wrong(
