@@ -21,7 +21,7 @@ EDGE = 100_000
 """Points along an axis of a volume that no memory holds."""
 
 OF_VOXELS, OF_AN_AXIS = "5,587,935.4 GiB", "22,351,741.8 GiB"
-"""Three copies of its 10^15 voxels."""
+"""What 10^15 voxels take, read in slabs, and three copies of so many points along an axis."""
 
 
 def written(file_format: str, *changes: Callable[[h5py.File], object], **parts: object) -> Callable[[], None]:
