@@ -33,7 +33,7 @@ from bayestds.inference.noise import FitData
 from bayestds.io.atomic import atomic_path
 from bayestds.scattering.engine import ExactEngine
 from bayestds.scattering.exact import log_intensity
-from bayestds.scattering.expansion import choose_engine
+from bayestds.scattering.expansion import choose_engine, measure_truncation
 from bayestds.scattering.forward import ForwardModel, covariance, make_forward_model
 
 MODEL, IFCS = "ni_fcc_paper", "u3_paper"
@@ -55,7 +55,7 @@ CASES: dict[str, dict[str, Any]] = {
 STIFFNESS = 1.5
 """Longitudinal spring constant of the first shell, eV/Å²; each further shell has a third of the last."""
 
-SIZES = {"fcc": (5, 10, 20), "diamond": (5, 10, 20), "A15": (5, 10)}
+SIZES = {"fcc": (5, 7, 10, 14, 20), "diamond": (5, 7, 10, 14, 20), "A15": (5, 7, 10)}
 """Supercells, conventional cells along each axis."""
 
 SHARES = (1 / 8, 1 / 4, 1 / 2)
@@ -184,6 +184,8 @@ def measure(name: str, n: int, share: float = 1.0) -> dict[str, Any]:
         return constrained_log_likelihood(forward, data, phi)
 
     found = timed(jax.jit(jax.value_and_grad(likelihood)), phi, forward, data)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    error = np.abs(measure_truncation(engine, supercell, points, covariance(bare, phi)).error).max()
     return {
         "crystal": name,
         "atoms": irreducible.crystal.n_atoms,
@@ -197,7 +199,8 @@ def measure(name: str, n: int, share: float = 1.0) -> dict[str, Any]:
         "groups": engine.n_groups,
         "seconds": found,
         "operations": operations(engine),
-        "peak_GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "error in ln I": float(error),
+        "peak_GiB": peak,
         "load": os.getloadavg()[0],
     }
 
@@ -210,7 +213,8 @@ def in_its_own_process(*case: str) -> dict[str, Any]:
     print(
         f"{found['crystal']:8s} {found['conventional_cells']:6d} cells {found['points']:7d} points: "
         f"best {found['seconds']['best']:.4f} s, processor {found['seconds']['processor']:.4f} s, "
-        f"peak {found['peak_GiB']:.2f} GiB (order {found['order']}, {found['near_pairs']} near pairs)",
+        f"peak {found['peak_GiB']:.2f} GiB (order {found['order']}, {found['near_pairs']} near pairs, "
+        f"error in ln I {found['error in ln I']:.1e})",
         flush=True,
     )
     return found

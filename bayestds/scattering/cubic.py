@@ -29,7 +29,7 @@ from bayestds.scattering.exact import (
     sum_of_exponentials,
     times_conjugates,
 )
-from bayestds.scattering.polynomials import monomials
+from bayestds.scattering.polynomials import combine
 
 
 def cubic_intensity(
@@ -68,7 +68,6 @@ def anharmonic(
     def weights(
         vectors: Array, structure: Array, near_phases: Array, fields: Array, powers: Array | None
     ) -> Array:
-        powers = monomials(vectors, max(engine.order, 1)) if powers is None else powers
         of_near = near_weights(structure, near_phases, engine.near_kinds)
         of_near *= jnp.moveaxis(odd_values(near, vectors, powers), 1, 0)
         rows: list[list[Array]] = [[jnp.zeros(())] * 2 for _ in range(len(kinds))]
@@ -114,14 +113,14 @@ def _near_phases(engine: ExactEngine) -> Float[Array, "n_blocks n_near 2"]:
 def odd_values(
     coefficients: Float[Array, "*blocks n_rows n_monomials"],
     vectors: Float[Array, "n_blocks 3 n_q"],
-    powers: Float[Array, "n_blocks n_even n_q"],
+    powers: Float[Array, "n_blocks n_even n_q"] | None,
 ) -> Float[Array, "n_blocks n_rows n_q"]:
     """Values of polynomials of degree 3, 5, 7, ... by Horner's rule; only coefficients are differentiated.
 
     Args:
         coefficients: of each, on the monomials of degree 3, then 5, ..., of all blocks or of each.
         vectors: where they are evaluated.
-        powers: the monomials of even degree there, up to one less; only the derivative needs them.
+        powers: the monomials of even degree there, if they are at hand; only the derivative needs them.
     """
     index = {powers: i for i, powers in enumerate(_odd_exponents(coefficients.shape[-1]))}
     degree = sum(next(reversed(index)))
@@ -149,7 +148,7 @@ def _odd_values_jvp(primals, tangents):
     # As a product with a table, because the transpose of slices is slow.
     table = _along_axes(change.shape[-1])
     along = (change @ table.reshape(len(table), -1)).reshape(*change.shape[:-2], -1, table.shape[-1])
-    values = along @ powers[:, : table.shape[-1]]
+    values = combine(along, vectors, powers)
     values = values.reshape(len(vectors), -1, *vectors.shape[1:])
     return odd_values(*primals), (values * vectors[:, None]).sum(axis=-2)
 

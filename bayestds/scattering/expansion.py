@@ -23,6 +23,9 @@ _EXPONENTIAL_COST = 10
 _CHOOSING, _MEASURING = 600, 6000
 """Q points whose error is computed to choose an engine, and to measure it where all are too many."""
 
+_FEWEST, _TERMS = 30, 4e7
+"""There are fewer of them, but not fewer than these, where points times pairs are more; 0.3 GiB an array."""
+
 _DIRECT_EVALUATIONS = 3e8
 """Exponentials up to which the direct form is evaluated at every Q point."""
 
@@ -138,6 +141,7 @@ def _sample(
 ) -> ExactEngine:
     """Direct engine at all Q points, or where they are many at those of longest |Q| and random others."""
     rows = np.arange(len(q_points))
+    limit = int(np.clip(_TERMS / len(pair_table(supercell).cells), _FEWEST, limit))
     if len(rows) > limit:
         length = np.linalg.norm(supercell.crystal.scattering_vectors(q_points), axis=1)
         order = np.argpartition(-length, limit // 2)

@@ -31,13 +31,47 @@ def order_of(n: int) -> int:
 
 def monomials(vectors: Float[Array, "*blocks 3 n_q"], order: int) -> Float[Array, "*blocks n_monomials n_q"]:
     """All products of Q components of degree 2, 4, ..., 2 * order."""
-    power = [jnp.ones_like(vectors)]
-    for _ in range(2 * order):
-        power.append(power[-1] * vectors)
-    # Rows of a table of powers; products of products, one after the other, are several times slower.
-    table = jnp.stack(power, axis=-3)
-    a, b, c = np.array([e for n in range(1, order + 1) for e in exponents(2 * n)]).T
-    return table[..., a, 0, :] * table[..., b, 1, :] * table[..., c, 2, :]
+    return jnp.concatenate(_by_degree(vectors, order), axis=-2)
+
+
+def _by_degree(vectors: Float[Array, "*blocks 3 n_q"], order: int) -> list[Float[Array, "*blocks n n_q"]]:
+    """The monomials of each degree, from those of the degree before."""
+    x, y, z = jnp.moveaxis(vectors[..., None, :, :], -2, 0)
+    xx, yy, zz = x * x, y * y, z * z
+    found = [jnp.concatenate([xx, x * y, x * z, yy, y * z, zz], axis=-2)]
+    for n in range(2, order + 1):
+        # Fused into one loop with their factors, products are several times slower.
+        last = jax.lax.optimization_barrier(found[-1])
+        without_x, only_z = last[..., 1 - 2 * n :, :], last[..., -1:, :]
+        of_one_x = [x * y * without_x, x * z * only_z]
+        found.append(
+            jnp.concatenate([xx * last, *of_one_x, yy * without_x, y * z * only_z, zz * only_z], axis=-2)
+        )
+    return found
+
+
+def combine(
+    coefficients: Float[Array, "... n_rows n_monomials"],
+    vectors: Float[Array, "*blocks 3 n_q"],
+    powers: Float[Array, "*blocks n_known n_q"] | None,
+) -> Float[Array, "*blocks n_rows n_q"]:
+    """Values of polynomials as products with the monomials, fast in the transpose: sums over Q.
+
+    Args:
+        coefficients: of each, of all blocks or of each block.
+        vectors: where they are evaluated.
+        powers: the monomials there, or more of them, if they are at hand.
+    """
+    count = coefficients.shape[-1]
+    known = _by_degree(vectors, order_of(count)) if powers is None else [powers[..., :count, :]]
+    total, start = jnp.zeros(()), 0
+    for part in known:
+        end = start + part.shape[-2]
+        # Without this the transpose would be rows times transposed monomials, which is ten times slower.
+        columns = jax.lax.optimization_barrier(coefficients[..., start:end].swapaxes(-1, -2))
+        total += jnp.einsum("...mr,...mq->...rq", columns, jax.lax.optimization_barrier(part))
+        start = end
+    return total
 
 
 @cache
@@ -94,10 +128,8 @@ def evaluate(
 
 @evaluate.defjvp
 def _evaluate_jvp(primals, tangents):
-    coefficients, vectors, powers = primals
-    if powers is None:
-        powers = monomials(vectors, order_of(coefficients.shape[-1]))
-    return evaluate(*primals), tangents[0] @ powers
+    _, vectors, powers = primals
+    return evaluate(*primals), combine(tangents[0], vectors, powers)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))

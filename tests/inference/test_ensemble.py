@@ -67,7 +67,7 @@ def test_response_is_the_derivative_of_the_forward_model(name):
     rng = np.random.default_rng(0)
     n_modes = len(case(name)[3].cosets.modes.k_index)
     place, direction = 0.1 * rng.normal(size=n_modes), rng.normal(size=n_modes)
-    # Third derivatives of order one, times step², and the rounding of ln I, 1e-12 / step, both stay below 2e-8.
+    # Third derivatives of order one times step², and the rounding of ln I, 1e-12 / step: 2e-8 at most.
     step = 3e-4
     sides = [scattered_at(name, place + sign * step * direction) for sign in (1, -1)]
     expected = (sides[0] - sides[1]) / (2 * step)

@@ -4,7 +4,7 @@ Configurations u of the harmonic crystal are weighted with exp(-β(E - E₂)). W
 is the first order, without any of the theory of Gaussian averages that the engine rests on.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +15,11 @@ from bayestds.crystal.structure import Crystal
 from bayestds.crystal.supercell import Supercell, make_supercell
 from bayestds.force_constants.irreducible import irreducible_force_constants
 from bayestds.force_constants.third_order import third_order_force_constants
+from bayestds.lattice_dynamics.third_cumulant import third_cumulant
+from bayestds.monomials import exponents
 from bayestds.scattering.cubic import cubic_intensity
 from bayestds.scattering.engine import make_engine
-from bayestds.scattering.forward import covariance, make_forward_model
+from bayestds.scattering.forward import ForwardModel, covariance, make_forward_model
 from tests.brute_force import (
     BOLTZMANN,
     PeriodicAtoms,
@@ -29,13 +31,15 @@ from tests.brute_force import (
     shortest_images,
 )
 from tests.crystals import commensurate_points, make_crystal
-from tests.cubic_oracle import DenseBonds, dense_bonds, dense_cubic_intensity
-from tests.lattice_dynamics.test_grueneisen import polar
+from tests.cubic_oracle import DenseBonds, dense_bonds
+from tests.lattice_dynamics.test_grueneisen import polar, springs
 
 UNLIKELY = 4.5
 """Standard errors; a normal number is beyond with a chance of 7e-6."""
 
 TEMPERATURE = 300.0
+
+SEEDS = 40
 
 
 def gaussian(covariance: np.ndarray, m: int, seed: int) -> np.ndarray:
@@ -139,53 +143,119 @@ def test_first_order_is_the_mean_with_weights(name):
     assert np.abs(case.expected / error).max() > 7
 
 
-MORSE = (0.4205, 1.4199)
-"""Depth, eV, and inverse width, Å⁻¹, of a potential between neighbours, about those of nickel."""
+WIDTH = 1.4199
+"""Inverse width of the Morse potential of every bond, Å⁻¹: that of nickel."""
+
+DEPTHS = {"fcc": (0.4205,), "zincblende": (0.9, 0.15, 0.1)}
+"""Depths, eV, of the orbits; the first of fcc is that of nickel."""
+
+TEMPERATURES = np.array([50.0, 100.0, 200.0])
+
+
+@dataclass(frozen=True)
+class MorseCrystal:
+    """Atoms with bonds D (1 - exp(-w s))², s the stretch; all force constants follow from D and w."""
+
+    supercell: Supercell
+    atoms: PeriodicAtoms
+    hessian: np.ndarray
+    bonds: DenseBonds
+    rest: np.ndarray
+    depths: np.ndarray
+    forward: ForwardModel
+    phi: np.ndarray
+    gamma: np.ndarray
+
+    def excess(self, u: np.ndarray) -> np.ndarray:
+        """Energy (m,) of displacements (m, n_atoms, 3) without its part of second order, eV."""
+        lengths = np.linalg.norm(self.rest, axis=1)
+        stretch = np.linalg.norm(self.rest + u[:, self.bonds.head] - u[:, self.bonds.tail], axis=2) - lengths
+        flat = u.reshape(len(u), -1)
+        energy = (self.depths * (1 - np.exp(-WIDTH * stretch)) ** 2).sum(axis=1)
+        return energy - ((flat @ self.hessian) * flat).sum(axis=1) / 2
+
+
+def morse_crystal(name: str) -> MorseCrystal:
+    bare = springs(make_crystal(name), 1 if name == "fcc" else 2)
+    orbits = bare.irreducible.orbits
+    depths = np.concatenate([np.full(len(o.pairs), d) for o, d in zip(orbits, DEPTHS[name], strict=True)])
+    crystal = replace(bare, stiffness=2 * depths * WIDTH**2, cubic=-6 * depths * WIDTH**3)
+    phi, gamma = crystal.fitted()
+    supercell = make_supercell(crystal.crystal, [2, 2, 2])
+    atoms = periodic_atoms(supercell)
+    bonds = dense_bonds(atoms, crystal.third_order, gamma)
+    rest = shortest_images(atoms.box, atoms.positions[bonds.head] - atoms.positions[bonds.tail])[0]
+    keys = (atoms.kinds[bonds.head], atoms.kinds[bonds.tail], np.linalg.norm(rest, axis=1).round(3))
+    known = {
+        (first, second, length): depth
+        for first, second, length, depth in zip(
+            *crystal.pairs[:, :2].T, crystal.lengths.round(3), depths, strict=True
+        )
+    }
+    return MorseCrystal(
+        supercell,
+        atoms,
+        dense_hessian(atoms, bonds_of(crystal.irreducible, phi)),
+        bonds,
+        rest,
+        np.array([known[key] for key in zip(*keys, strict=True)]),
+        make_forward_model(crystal.irreducible, supercell, 1.0, third_order=crystal.third_order),
+        phi,
+        gamma,
+    )
+
+
+def predicted(
+    crystal: MorseCrystal, temperature: float, q_points: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """By the package: ΔI (n_q,), and ⟨X³⟩ (n_q, n_cells) of X = Q·(u(R) - u(0)), u(0) of the last kind."""
+    energy = jnp.asarray(BOLTZMANN * temperature)
+    displacement = temperature * covariance(crystal.forward, jnp.asarray(crystal.phi))
+    engine = make_engine(crystal.supercell, q_points)
+    term, gamma = crystal.forward.cubic, jnp.asarray(crystal.gamma)
+    intensity = cubic_intensity(engine, term, gamma, displacement, energy)
+    cumulant, _ = third_cumulant(term, gamma, displacement, energy, engine.grid_shape)
+    vectors = crystal.supercell.crystal.scattering_vectors(q_points)
+    cubes = np.stack([np.prod(vectors ** np.array(e), axis=1) for e in exponents(3)], axis=1)
+    kind = crystal.supercell.crystal.n_atoms - 1
+    return np.asarray(intensity), -6 * cubes @ np.asarray(cumulant[:, kind])
 
 
 @pytest.mark.slow
-def test_first_order_is_what_full_weights_give():
-    """Morse crystal, 25 to 100 K: the odd part of the scattering is that of first order within 2 %.
+@pytest.mark.parametrize("name", DEPTHS)
+def test_what_is_left_over_falls_with_temperature(name):
+    """Morse crystals: beyond the first order, scattering and third cumulants change by a share ~ T.
 
-    I(G+q) - I(G-q) has no harmonic part. What the weights exp(-β(E-E₂)) add to 1 - βE₃ is measured with the
-    same configurations, against the term of the engine.
+    Of the weights exp(-β(E - E₂)) the part odd in u is taken, so that nothing is left that is even in the
+    third order: beside -βE₃ it has E₃³, E₃E₄ and E₅, which are smaller by k_B T over the energy of bonds.
     """
-    depth, width = MORSE
-    irreducible = irreducible_force_constants(make_crystal("fcc"), 1)
-    third_order = third_order_force_constants(make_crystal("fcc"), 1)
-    supercell = make_supercell(make_crystal("fcc"), [2, 2, 2])
-    phi = -depth * width**2 * np.array([1.0, 0.0, 1.0])
-    length = irreducible.orbits[0].distance
-    # xxx, xxy and xzz of nnn and of (n_a δ_bc + n_b δ_ca + n_c δ_ab - 3 n_a n_b n_c), third derivatives.
-    along, bent = np.array([1.0, 1.0, 0.0]), np.array([3.0, -1.0, 2.0])
-    gamma = (-6 * depth * width**3 * along + 2 * depth * width**2 / length * bent) / np.sqrt(8)
-    atoms = periodic_atoms(supercell)
-    bonds = dense_bonds(atoms, third_order, gamma)
-    rest = shortest_images(atoms.box, atoms.positions[bonds.head] - atoms.positions[bonds.tail])[0]
-    hessian = dense_hessian(atoms, bonds_of(irreducible, phi))
-    away = np.array([[0.5, 0.5, 0.0], [0.5, 0.0, 0.0], [0.5, 0.5, 0.5], [1.0, 0.5, 0.0]])
-    bragg = np.array([[4.0, 4.0, 0.0], [6.0, 0.0, 0.0], [3.0, 3.0, 3.0], [4.0, 2.0, 2.0]])
-    q_points = np.concatenate([bragg + away, bragg - away])
-    vectors = supercell.crystal.scattering_vectors(q_points)
-    left, errors = [], []
-    for temperature in (25.0, 50.0, 100.0):
-        dense = dense_covariance(hessian, temperature)
-        ones = np.ones(atoms.n_atoms)
-        first = [dense_cubic_intensity(atoms, bonds, dense, temperature, v, ones) for v in vectors]
-        odd = np.subtract(*np.split(np.array(first), 2))
-        shares = []
-        for seed in range(40):
-            u = gaussian(dense, 2000, seed)
-            stretch = np.linalg.norm(rest + u[:, bonds.head] - u[:, bonds.tail], axis=2) - length
-            energy = depth * ((1 - np.exp(-width * stretch)) ** 2).sum(axis=1)
-            flat = u.reshape(len(u), -1)
-            excess = (energy - ((flat @ hessian) * flat).sum(axis=1) / 2) / (BOLTZMANN * temperature)
-            weights = np.exp(-excess)
-            more = weights / weights.mean() - 1 + bonds.energy(u) / (BOLTZMANN * temperature)
-            square = np.abs(waves(atoms, u, vectors, ones).sum(axis=2)) ** 2 / supercell.n_cells
-            rest_of_it = np.subtract(*np.split(more @ square / len(u), 2))
-            shares.append(rest_of_it @ odd / (odd @ odd))
-        left.append(np.mean(shares))
-        errors.append(np.std(shares) / np.sqrt(len(shares)))
-    assert np.max(errors) < 0.02
-    assert np.abs(np.divide(left, errors)).max() < UNLIKELY
+    crystal = morse_crystal(name)
+    atoms, kinds = crystal.atoms, crystal.supercell.crystal.n_atoms
+    q_points = np.array(
+        [[4.5, 4.5, 0], [3.5, 3.5, 0], [6.5, 0, 0], [3.5, 3.5, 3.5], [5, 2.5, 2], [3, 1.5, 2]]
+    )
+    vectors = crystal.supercell.crystal.scattering_vectors(q_points)
+    first = np.flatnonzero(atoms.kinds == 0)
+    order = crystal.supercell.cell_index(atoms.cells[first])
+    origin = first[order == 0] + kinds - 1
+    unit = dense_covariance(crystal.hessian, 1.0)
+    parts = np.empty((2, len(TEMPERATURES), SEEDS))
+    for t, temperature in enumerate(TEMPERATURES):
+        intensity, cubes = predicted(crystal, temperature, q_points)
+        near = np.abs(cubes).max(axis=0) > 0.3 * np.abs(cubes).max()
+        for seed in range(SEEDS):
+            u = np.sqrt(temperature) * gaussian(unit, 2000, seed)
+            weights = np.exp(-crystal.excess(u) / (BOLTZMANN * temperature))
+            odd = (weights - np.roll(weights, len(u) // 2)) / (2 * weights.mean())
+            more = (odd + crystal.bonds.energy(u) / (BOLTZMANN * temperature)) / len(u)
+            square = np.abs(waves(atoms, u, vectors, np.ones(atoms.n_atoms)).sum(axis=2)) ** 2
+            change = more @ square / crystal.supercell.n_cells
+            parts[0, t, seed] = change @ intensity / (intensity @ intensity)
+            across = np.einsum("qa,mja->mqj", vectors, u[:, first] - u[:, origin])
+            third = np.empty(cubes.shape)
+            third[:, order] = np.einsum("m,mqj->qj", more, across**3)
+            parts[1, t, seed] = (third * cubes)[:, near].sum() / (cubes**2)[:, near].sum()
+    share, error = parts.mean(axis=2), parts.std(axis=2) / np.sqrt(SEEDS)
+    # One number for all temperatures, to the next order in T.
+    slope = parts[:, :, :] / TEMPERATURES[:, None]
+    print(name, share, error, slope.mean(axis=2), slope.std(axis=2) / np.sqrt(SEEDS))
