@@ -39,7 +39,7 @@ UNLIKELY = 4.5
 
 TEMPERATURE = 300.0
 
-SEEDS = 40
+SEEDS = 20
 
 
 def gaussian(covariance: np.ndarray, m: int, seed: int) -> np.ndarray:
@@ -144,118 +144,140 @@ def test_first_order_is_the_mean_with_weights(name):
 
 
 WIDTH = 1.4199
-"""Inverse width of the Morse potential of every bond, Å⁻¹: that of nickel."""
+"""w of the bonds k s²/2 - w k s³/2 + (7/8) w² k s⁴, Å⁻¹; s is the stretch. A Morse potential of this inverse
+width has a third of the quartic term, which nearly cancels what the cubic one does in second order."""
 
-DEPTHS = {"fcc": (0.4205,), "zincblende": (0.9, 0.15, 0.1)}
-"""Depths, eV, of the orbits; the first of fcc is that of nickel."""
+STIFFNESS = {"fcc": (1.7,), "zincblende": (3.6, 0.6, 0.4)}
+"""k of the orbits, eV/Å²; the bonds of zincblende are of two shells and three kinds."""
 
-TEMPERATURES = np.array([50.0, 100.0, 200.0])
+TEMPERATURES = (20.0, 40.0, 80.0)
 
 
 @dataclass(frozen=True)
-class MorseCrystal:
-    """Atoms with bonds D (1 - exp(-w s))², s the stretch; all force constants follow from D and w."""
+class BoundedCrystal:
+    """Atoms with such bonds in a supercell; force constants of both orders are those of the bonds."""
 
     supercell: Supercell
     atoms: PeriodicAtoms
     hessian: np.ndarray
     bonds: DenseBonds
     rest: np.ndarray
-    depths: np.ndarray
+    stiffness: np.ndarray
     forward: ForwardModel
     phi: np.ndarray
     gamma: np.ndarray
 
+    @property
+    def shortest(self) -> np.ndarray:
+        """Bonds of the first shell, from the first to the last kind."""
+        lengths = np.linalg.norm(self.rest, axis=1)
+        return np.flatnonzero(lengths < 1.01 * lengths.min())
+
     def excess(self, u: np.ndarray) -> np.ndarray:
         """Energy (m,) of displacements (m, n_atoms, 3) without its part of second order, eV."""
         lengths = np.linalg.norm(self.rest, axis=1)
-        stretch = np.linalg.norm(self.rest + u[:, self.bonds.head] - u[:, self.bonds.tail], axis=2) - lengths
+        s = np.linalg.norm(self.rest + u[:, self.bonds.head] - u[:, self.bonds.tail], axis=2) - lengths
+        energy = (s**2 / 2 - WIDTH * s**3 / 2 + 7 / 8 * WIDTH**2 * s**4) @ self.stiffness
         flat = u.reshape(len(u), -1)
-        energy = (self.depths * (1 - np.exp(-WIDTH * stretch)) ** 2).sum(axis=1)
         return energy - ((flat @ self.hessian) * flat).sum(axis=1) / 2
 
 
-def morse_crystal(name: str) -> MorseCrystal:
+def bounded_crystal(name: str) -> BoundedCrystal:
     bare = springs(make_crystal(name), 1 if name == "fcc" else 2)
-    orbits = bare.irreducible.orbits
-    depths = np.concatenate([np.full(len(o.pairs), d) for o, d in zip(orbits, DEPTHS[name], strict=True)])
-    crystal = replace(bare, stiffness=2 * depths * WIDTH**2, cubic=-6 * depths * WIDTH**3)
+    sizes = [len(orbit.pairs) for orbit in bare.irreducible.orbits]
+    stiffness = np.repeat(STIFFNESS[name], sizes)
+    crystal = replace(bare, stiffness=stiffness, cubic=-3 * WIDTH * stiffness)
     phi, gamma = crystal.fitted()
     supercell = make_supercell(crystal.crystal, [2, 2, 2])
     atoms = periodic_atoms(supercell)
     bonds = dense_bonds(atoms, crystal.third_order, gamma)
     rest = shortest_images(atoms.box, atoms.positions[bonds.head] - atoms.positions[bonds.tail])[0]
-    keys = (atoms.kinds[bonds.head], atoms.kinds[bonds.tail], np.linalg.norm(rest, axis=1).round(3))
-    known = {
-        (first, second, length): depth
-        for first, second, length, depth in zip(
-            *crystal.pairs[:, :2].T, crystal.lengths.round(3), depths, strict=True
-        )
-    }
-    return MorseCrystal(
+    # Two kinds of atoms and a length tell the orbit.
+    known = dict(zip(_keys(*crystal.pairs[:, :2].T, crystal.lengths), stiffness, strict=True))
+    keys = _keys(atoms.kinds[bonds.head], atoms.kinds[bonds.tail], np.linalg.norm(rest, axis=1))
+    return BoundedCrystal(
         supercell,
         atoms,
         dense_hessian(atoms, bonds_of(crystal.irreducible, phi)),
         bonds,
         rest,
-        np.array([known[key] for key in zip(*keys, strict=True)]),
+        np.array([known[key] for key in keys]),
         make_forward_model(crystal.irreducible, supercell, 1.0, third_order=crystal.third_order),
         phi,
         gamma,
     )
 
 
-def predicted(
-    crystal: MorseCrystal, temperature: float, q_points: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """By the package: ΔI (n_q,), and ⟨X³⟩ (n_q, n_cells) of X = Q·(u(R) - u(0)), u(0) of the last kind."""
+def _keys(first: np.ndarray, second: np.ndarray, lengths: np.ndarray) -> list[tuple[int, int, float]]:
+    return list(zip(first.tolist(), second.tolist(), lengths.round(3).tolist(), strict=True))
+
+
+def predicted(crystal: BoundedCrystal, temperature: float, q_points: np.ndarray) -> tuple[np.ndarray, float]:
+    """By the package, to first order: ΔI (n_q,), and ⟨s³⟩, Å³, of the stretch of bonds of the first shell."""
     energy = jnp.asarray(BOLTZMANN * temperature)
     displacement = temperature * covariance(crystal.forward, jnp.asarray(crystal.phi))
     engine = make_engine(crystal.supercell, q_points)
     term, gamma = crystal.forward.cubic, jnp.asarray(crystal.gamma)
     intensity = cubic_intensity(engine, term, gamma, displacement, energy)
     cumulant, _ = third_cumulant(term, gamma, displacement, energy, engine.grid_shape)
-    vectors = crystal.supercell.crystal.scattering_vectors(q_points)
-    cubes = np.stack([np.prod(vectors ** np.array(e), axis=1) for e in exponents(3)], axis=1)
+    atoms, bond = crystal.atoms, crystal.shortest[0]
+    ends = [crystal.bonds.head[bond], crystal.bonds.tail[bond]]
+    if atoms.kinds[ends[0]] != 0:
+        ends.reverse()
+    cell = crystal.supercell.cell_index((atoms.cells[ends[0]] - atoms.cells[ends[1]])[None])[0]
+    along = shortest_images(atoms.box, (atoms.positions[ends[0]] - atoms.positions[ends[1]])[None])[0][0]
+    cubes = np.prod((along / np.linalg.norm(along)) ** np.array(exponents(3)), axis=1)
     kind = crystal.supercell.crystal.n_atoms - 1
-    return np.asarray(intensity), -6 * cubes @ np.asarray(cumulant[:, kind])
+    return np.asarray(intensity), float(-6 * cubes @ np.asarray(cumulant[:, kind, cell]))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", DEPTHS)
-def test_what_is_left_over_falls_with_temperature(name):
-    """Morse crystals: beyond the first order, scattering and third cumulants change by a share ~ T.
+@pytest.mark.parametrize("name", STIFFNESS)
+def test_what_first_order_leaves_falls_with_temperature(name):
+    """Scattering and third cumulants are those of first order but for a share that is proportional to T.
 
-    Of the weights exp(-β(E - E₂)) the part odd in u is taken, so that nothing is left that is even in the
-    third order: beside -βE₃ it has E₃³, E₃E₄ and E₅, which are smaller by k_B T over the energy of bonds.
+    Of the weights exp(-β(E - E₂)) the part odd in u is taken, which leaves out all that is even in the third
+    order: it is -βE₃, whose mean is what the package predicts, and then E₃³, E₃E₄ and E₅, smaller by k_B T
+    over an energy of bonds. The same random numbers serve for all temperatures.
     """
-    crystal = morse_crystal(name)
-    atoms, kinds = crystal.atoms, crystal.supercell.crystal.n_atoms
-    q_points = np.array(
-        [[4.5, 4.5, 0], [3.5, 3.5, 0], [6.5, 0, 0], [3.5, 3.5, 3.5], [5, 2.5, 2], [3, 1.5, 2]]
-    )
+    crystal = bounded_crystal(name)
+    places = [[4.5, 4.5, 0], [6.5, 0, 0], [4, 2.5, 2], [2.5, 2.5, 0], [3, 1.5, 1]]
+    turned = np.einsum("qi,rij->qrj", places, crystal.supercell.crystal.laue_group)
+    stars = [np.unique(star.round(6), axis=0) for star in turned]
+    q_points = np.concatenate(stars)
+    mean = np.repeat(np.eye(len(stars)) / [len(star) for star in stars], [len(s) for s in stars], axis=0)
     vectors = crystal.supercell.crystal.scattering_vectors(q_points)
-    first = np.flatnonzero(atoms.kinds == 0)
-    order = crystal.supercell.cell_index(atoms.cells[first])
-    origin = first[order == 0] + kinds - 1
+    bonds, ones = crystal.shortest, np.ones(crystal.atoms.n_atoms)
+    along = crystal.rest[bonds] / np.linalg.norm(crystal.rest[bonds], axis=1, keepdims=True)
     unit = dense_covariance(crystal.hessian, 1.0)
-    parts = np.empty((2, len(TEMPERATURES), SEEDS))
+    # Of scattering and cumulant: all that is odd, and what is beyond -βE₃.
+    shares = np.empty((2, 2, len(TEMPERATURES), SEEDS))
     for t, temperature in enumerate(TEMPERATURES):
-        intensity, cubes = predicted(crystal, temperature, q_points)
-        near = np.abs(cubes).max(axis=0) > 0.3 * np.abs(cubes).max()
+        intensity, cube = predicted(crystal, temperature, q_points)
+        expected = intensity @ mean
         for seed in range(SEEDS):
             u = np.sqrt(temperature) * gaussian(unit, 2000, seed)
             weights = np.exp(-crystal.excess(u) / (BOLTZMANN * temperature))
             odd = (weights - np.roll(weights, len(u) // 2)) / (2 * weights.mean())
-            more = (odd + crystal.bonds.energy(u) / (BOLTZMANN * temperature)) / len(u)
-            square = np.abs(waves(atoms, u, vectors, np.ones(atoms.n_atoms)).sum(axis=2)) ** 2
-            change = more @ square / crystal.supercell.n_cells
-            parts[0, t, seed] = change @ intensity / (intensity @ intensity)
-            across = np.einsum("qa,mja->mqj", vectors, u[:, first] - u[:, origin])
-            third = np.empty(cubes.shape)
-            third[:, order] = np.einsum("m,mqj->qj", more, across**3)
-            parts[1, t, seed] = (third * cubes)[:, near].sum() / (cubes**2)[:, near].sum()
-    share, error = parts.mean(axis=2), parts.std(axis=2) / np.sqrt(SEEDS)
-    # One number for all temperatures, to the next order in T.
-    slope = parts[:, :, :] / TEMPERATURES[:, None]
-    print(name, share, error, slope.mean(axis=2), slope.std(axis=2) / np.sqrt(SEEDS))
+            beyond = odd + crystal.bonds.energy(u) / (BOLTZMANN * temperature)
+            both = np.stack([odd, beyond]) / len(u)
+            square = np.abs(waves(crystal.atoms, u, vectors, ones).sum(axis=2)) ** 2
+            change = both @ square @ mean / crystal.supercell.n_cells
+            shares[0, :, t, seed] = change @ expected / (expected @ expected)
+            stretched = u[:, crystal.bonds.head[bonds]] - u[:, crystal.bonds.tail[bonds]]
+            stretch = np.einsum("mba,ba->mb", stretched, along)
+            shares[1, :, t, seed] = (both @ stretch**3).mean(axis=1) / cube
+    first, error_of_first = mean_and_error(shares[:, 0] - shares[:, 1] - 1)
+    assert (np.abs(first) < UNLIKELY * error_of_first).all()
+    assert (error_of_first < 0.05).all()
+    beyond, error = mean_and_error(shares[:, 1])
+    assert (np.abs(beyond[:, 0]) < 0.1).all()
+    assert (np.abs(beyond) > 5 * error).all()
+    # At rest nothing is left: of a + b T + c T² through the three temperatures, a; T³ is small.
+    at_rest, error = mean_and_error(np.einsum("t,otn->on", np.array([8, -6, 1]) / 3, shares[:, 1]))
+    assert (np.abs(at_rest) + 3 * error < 0.1 * np.abs(beyond[:, 0])).all()
+
+
+def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Over the last axis."""
+    return values.mean(axis=-1), values.std(axis=-1) / np.sqrt(values.shape[-1])
