@@ -15,6 +15,11 @@ value and the gradient of the log-likelihood; *of four* is the time per chain wh
 
 {calls}
 
+A posterior takes the intensity at few points that stand for all (`bayestds/inference/compression.py`):
+here {few} of {points}, which changes the log-likelihood by at most {change:.0e} among draws 1.5 times as
+wide as the posterior. A call then takes {few_ms:.1f} ms, and {few_chain:.1f} ms per chain when four are
+evaluated at once.
+
 From process start, with all imports, on the model's own measurement: {commands}. What a process compiles is
 kept on disk for the next.
 
@@ -80,7 +85,13 @@ def speed(results: Path) -> str:
         f"`bayestds {name}` {one['seconds, nothing compiled before']:.0f} s, again {one['seconds']:.0f} s"
         for name, one in found["from process start"].items()
     ]
+    few = found["compressed likelihood"]
     return SPEED.format(
+        few=few["points"],
+        points=f"{few['of']:,}",
+        change=few["error of the log-likelihood"],
+        few_ms=few["ms"]["median"],
+        few_chain=few["ms per chain of four"]["median"],
         machine=in_words(found["machine"]),
         calls=table(head, calls),
         commands=", ".join(commands),

@@ -21,7 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         the exit code: 0, or 2 after one clear message for bad input.
     """
     # JAX's compiler remarks on every program that it finds on disk (see `compiled.py`); its errors are shown.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # The level 1 is what JAX sets, in a notebook say from which a command is started.
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
     try:
         app(None if arguments is None else list(arguments), prog_name="bayestds")
     except SystemExit as finished:
