@@ -58,6 +58,27 @@ def make_cubic_term(third_order: ThirdOrderForceConstants, supercell: Supercell)
     )
 
 
+def cubic_energy(
+    term: CubicTerm,
+    cubic: Float[Array, " n_cubic"],
+    displacements: Float[Array, "*m n_cells n_atoms 3"],
+) -> Float[Array, "*m"]:
+    """Energy E₃, eV, of configurations of the supercell.
+
+    With the weights 1 - E₃/k_B T, random configurations of the harmonic crystal have the means of the
+    anharmonic one to first order.
+
+    Args:
+        term: from :func:`make_cubic_term`.
+        cubic: γ, eV/Å³.
+        displacements: Å.
+    """
+    first, second = term.atoms.T
+    begins = jnp.moveaxis(displacements[..., second, :], -2, -3)
+    d = displacements[..., term.ahead, first[:, None], :] - begins
+    return jnp.einsum("nabcg,g,...nra,...nrb,...nrc->...", term.basis, cubic, d, d, d, optimize=True) / 6
+
+
 def third_cumulant(
     term: CubicTerm,
     cubic: Float[Array, " n_cubic"],

@@ -115,7 +115,9 @@ def make_sampled_engine(
 
 
 def mean_intensity(
-    engine: SampledEngine, displacements: Float[Array, "m n_cells n_atoms 3"]
+    engine: SampledEngine,
+    displacements: Float[Array, "m n_cells n_atoms 3"],
+    weights: Float[Array, " m"] | None = None,
 ) -> Float[Array, "n_h n_k n_l"]:
     """|F(Q)|² per primitive cell, averaged over m configurations, at every voxel, Bragg peaks included.
 
@@ -124,12 +126,17 @@ def mean_intensity(
     Args:
         engine: from :func:`make_sampled_engine`.
         displacements: Å.
+        weights: of the configurations, 1 by default; those of an anharmonic crystal follow from
+            :func:`bayestds.lattice_dynamics.third_cumulant.cubic_energy`.
     """
+    weights = jnp.ones(len(displacements)) if weights is None else weights
     # A gradient keeps the products of waves, which are dear, and makes the rest anew.
     keep = jax.checkpoint_policies.dots_saveable
     one = jax.checkpoint(lambda u: folded_intensity(engine, u), policy=keep)
     start = jnp.zeros(folded_shape(engine))
-    total, _ = jax.lax.scan(lambda total, u: (total + one(u), None), start, displacements)
+    total, _ = jax.lax.scan(
+        lambda total, given: (total + given[1] * one(given[0]), None), start, (displacements, weights)
+    )
     return unfolded(engine, total / len(displacements))
 
 

@@ -15,11 +15,12 @@ from bayestds.crystal.structure import Crystal
 from bayestds.crystal.supercell import Supercell, make_supercell
 from bayestds.force_constants.irreducible import irreducible_force_constants
 from bayestds.force_constants.third_order import third_order_force_constants
-from bayestds.lattice_dynamics.third_cumulant import third_cumulant
+from bayestds.lattice_dynamics.third_cumulant import CubicTerm, cubic_energy, third_cumulant
 from bayestds.monomials import exponents
 from bayestds.scattering.cubic import cubic_intensity
 from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import ForwardModel, covariance, make_forward_model
+from bayestds.scattering.sampled import make_sampled_engine, mean_intensity
 from tests.brute_force import (
     BOLTZMANN,
     PeriodicAtoms,
@@ -81,6 +82,8 @@ class Case:
     q_points: np.ndarray
     factors: np.ndarray
     expected: np.ndarray
+    term: CubicTerm
+    gamma: np.ndarray
 
     @property
     def vectors(self) -> np.ndarray:
@@ -109,6 +112,8 @@ def make_case(crystal: Crystal, n_second: int, n_third: int, repeats: list[int],
         q_points,
         factors,
         np.asarray(expected),
+        forward.cubic,
+        gamma,
     )
 
 
@@ -141,6 +146,28 @@ def test_first_order_is_the_mean_with_weights(name):
     assert np.abs(z).max() < UNLIKELY
     # The test can see the term.
     assert np.abs(case.expected / error).max() > 7
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_weighted_configurations_of_the_sampled_engine(name):
+    """E₃ is the sum over all bonds, and its weights go to the configurations that they belong to."""
+    case = CASES[name]()
+    crystal = case.supercell.crystal
+    u = gaussian(case.covariance, 6, 0)
+    by_cell = np.empty((len(u), case.supercell.n_cells, crystal.n_atoms, 3))
+    by_cell[:, case.supercell.cell_index(case.atoms.cells), case.atoms.kinds] = u
+    energy = cubic_energy(case.term, jnp.asarray(case.gamma), jnp.asarray(by_cell))
+    np.testing.assert_allclose(energy, case.bonds.energy(u), rtol=1e-9, atol=1e-12)
+    weights = np.asarray(1 - energy / (BOLTZMANN * TEMPERATURE))
+    axes = (np.array([0.0, 1.0]), np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0]))
+    q_points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    of_atoms = waves(
+        case.atoms, u, crystal.scattering_vectors(q_points), np.ones(crystal.n_atoms)[case.atoms.kinds]
+    )
+    expected = weights @ np.abs(of_atoms.sum(axis=2)) ** 2 / (len(u) * case.supercell.n_cells)
+    engine = make_sampled_engine(case.supercell, axes)
+    found = mean_intensity(engine, jnp.asarray(by_cell), jnp.asarray(weights))
+    np.testing.assert_allclose(found.ravel(), expected, rtol=1e-9, atol=1e-9)
 
 
 WIDTH = 1.4199
