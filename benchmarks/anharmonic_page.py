@@ -154,13 +154,19 @@ def posterior(found: dict[str, Any]) -> str:
         if one["unreliable_stars"]
     ]  # fmt: skip
     doubt = f" (stars whose k-hat exceeds 0.7: {'; '.join(unreliable)})" if unreliable else ""
+    refitted = found["left_out"]
+    again = (
+        f"Fitted anew without each star, the harmonic model predicts "
+        f"{refitted['stars that the harmonic fit predicts worse']} of {refitted['stars']} stars worse, all "
+        f"together by {refitted['behind']:.0f} ± {refitted['behind_se']:.0f} nats."
+    )
     noise = {name: found["posterior"][name]["learned_noise"]["value"] for name in compared["results"]}
     before, after = noise.values()
     return (
         f"Leaving out each of {compared['n_stars']} stars of k in turn, the harmonic posterior predicts "
-        f"worse by {behind['behind']:.0f} ± {behind['behind_se']:.0f} nats{doubt}. The relative noise of a "
-        f"voxel, which both learn, falls from {before:.3f} to {after:.3f}: most of what a harmonic model "
-        "must take for noise is not."
+        f"worse by {behind['behind']:.0f} ± {behind['behind_se']:.0f} nats{doubt}. {again} The relative "
+        f"noise of a voxel, which both learn, falls from {before:.3f} to {after:.3f}: most of what a "
+        "harmonic model must take for noise is not."
     )
 
 

@@ -72,13 +72,16 @@ def cost() -> None:
     )
 
 
+_value_and_jacobian = jax.jit(log_intensity_and_jacobian)
+
+
 def gauss_newton(
-    forward: ForwardModel, problem: Problem, start: np.ndarray, directions: np.ndarray
+    forward: ForwardModel, problem: Problem, start: np.ndarray, directions: np.ndarray, steps: int = 7
 ) -> tuple[np.ndarray, float]:
     """Parameters start + directions @ x of least squares in log I, and the rms of the residual."""
     place = start
-    for _ in range(7):
-        value, jacobian = log_intensity_and_jacobian(forward, jnp.asarray(place))
+    for _ in range(steps):
+        value, jacobian = _value_and_jacobian(forward, jnp.asarray(place))
         jacobian = jacobian @ directions
         residual = centred(problem.data, problem.data.log_intensity - value)
         weighted = problem.data.weight[:, None] * centred(problem.data, jacobian)
