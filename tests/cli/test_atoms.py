@@ -26,6 +26,7 @@ def fitted_values(model: str, volume: str) -> dict[str, float]:
     return {name: values["value"] for name, values in json.loads(outcome.out)["ifcs"].items()}
 
 
+@pytest.mark.slow
 def test_form_factors_are_in_simulation_and_fit(folder):
     assert call("simulate", "xray.toml", "-o", "volume.nc").code == 0
     fitted = fitted_values("xray.toml", "volume.nc")
@@ -87,7 +88,9 @@ SCATTERING = {
 }
 
 
-@pytest.mark.parametrize("kind", SCATTERING)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow if kind == "ions" else ()) for kind in SCATTERING]
+)
 def test_rock_salt(folder, kind):
     """Two species, each with a factor of its own, and quantum statistics."""
     Path("nacl.toml").write_text(NACL + SCATTERING[kind])
@@ -111,6 +114,7 @@ def test_ions_scatter_otherwise_than_atoms(folder):
     assert ratio[1, 0, 0] == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.slow
 def test_anomalous_terms_without_a_centre_of_symmetry(folder):
     """I(Q) and I(-Q) of GaAs differ near the edges of both, so that only the point group averages."""
     text = XRAY.replace("space_group = 225", "space_group = 216").replace(

@@ -152,6 +152,7 @@ def test_words_on_errors_fit_the_model(place, tmp_path, monkeypatch):
     assert error_words("ensemble", cubic=False) == ENSEMBLE
 
 
+@pytest.mark.slow
 def test_sample_has_draws_of_them(place, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = MODEL.replace("shells = 2\n", "shells = 2\ncubic_shells = 1\n")

@@ -202,6 +202,7 @@ def test_hostile_names_and_titles(folder, shared):
     assert (folder / "[bold]{x}$__fit.png").is_file()
 
 
+@pytest.mark.slow
 def test_more_shells_than_the_truth_are_found_to_be_zero(folder):
     found = fit("tiny.toml", "--shells", "3", "--start", "truth")
     assert tuple(found["ifcs"]) == (*NAMES, "d0", "d1", "d2", "d3")
@@ -209,6 +210,7 @@ def test_more_shells_than_the_truth_are_found_to_be_zero(folder):
     np.testing.assert_allclose(values(found), expected, rtol=0, atol=RECOVERED)
 
 
+@pytest.mark.slow
 def test_fewer_shells_than_the_truth_leave_a_residual(folder):
     found = fit("tiny.toml", "--shells", "1")
     assert tuple(found["ifcs"]) == ("b0", "b1", "b2")

@@ -33,6 +33,7 @@ def fit(*words: str) -> dict:
     return json.loads(outcome.out)
 
 
+@pytest.mark.slow
 def test_fit_recovers_a_quantum_crystal_whatever_the_model_says(cold):
     # Zero-point motion of nickel is more than twice the classical motion at 30 K.
     assert (np.nanmean(intensity("quantum")) / np.nanmean(intensity("classical"))) > 2

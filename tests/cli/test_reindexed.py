@@ -57,6 +57,7 @@ def truth(tmp_path, monkeypatch):
     return dict(zip(study.irreducible.names, values, strict=True))
 
 
+@pytest.mark.slow
 def test_reindexed_volume_recovers_known_constants(truth):
     refused = call("fit", "tetragonal.toml", "turned.nc", "--start", "zero")
     assert refused.code == 2

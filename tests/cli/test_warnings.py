@@ -66,6 +66,7 @@ def test_noise_that_is_not_used_is_said(volume, folder):
     assert warning == "`noise` of [fit] was not used: the volume has counts of its own."
 
 
+@pytest.mark.slow
 def test_hot_voxels_are_left_out_where_the_model_says_so(volume, folder):
     """A few voxels a hundred times too bright: unnoticed they move the constants off the truth."""
     counts = counted_volume(volume, 1000.0, seed=1)

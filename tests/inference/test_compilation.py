@@ -26,6 +26,7 @@ def compilations():
     jax.monitoring.unregister_event_duration_listener(listen)
 
 
+@pytest.mark.slow
 def test_a_second_fit_and_posterior_compile_nothing(compilations):
     """Other noise, another start, another truth; the engine's choice of pairs and orders stays the same."""
     sampling = Sampling(chains=2, draws=50, warmup=50)

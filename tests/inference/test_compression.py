@@ -26,7 +26,13 @@ def make_case(noise: float | None, sigma: float = 0.05):
     return target, problem, compress(target, problem)
 
 
-@pytest.fixture(scope="module", params=[0.05, None], ids=["known noise", "learned noise"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(0.05, id="known noise", marks=pytest.mark.slow),
+        pytest.param(None, id="learned noise"),
+    ],
+)
 def case(request):
     return make_case(request.param)
 

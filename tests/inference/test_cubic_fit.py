@@ -78,6 +78,7 @@ def _target(case, problem, fit):
     return make_target(problem, fit, prior)
 
 
+@pytest.mark.slow
 def test_coordinates_whiten_both_orders_together(case, fitted):
     # Without noise the residual vanishes, and the curvature at the fit is that of Gauss and Newton.
     target = _target(case, case.problem(), fitted)

@@ -128,6 +128,7 @@ def test_two_copies_of_a_volume_are_one_of_half_the_variance(case):
     assert [one.chi_square for one in joint.consistency] == pytest.approx([0.0, 0.0], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_learned_noise_is_that_of_the_own_fit(case):
     problems = [simulated(case, 300.0, case.truth, "all", 0.05, seed) for seed in (4, 5)]
     _, joint = fitted(problems, case.truth)
@@ -168,12 +169,14 @@ def test_standard_errors_of_a_series_hold(case):
     assert joint.trend_standard_error == pytest.approx(sd(joint)[len(case.truth) :])
 
 
+@pytest.mark.slow
 def test_series_without_a_trend_is_inconsistent(case):
     _, joint = fitted(series(case, 0.01, 10), case.truth)
     assert joint.trend is None
     assert min(one.p_value for one in joint.consistency) < 1e-6
 
 
+@pytest.mark.slow
 def test_prior_of_the_trend_decides_where_the_data_are_silent(case):
     problems = [simulated(case, t, case.truth, "plane", 1e5, 0) for t in (200.0, 300.0)]
     _, joint = fitted(problems, case.truth, trend_scale=0.1)

@@ -17,7 +17,13 @@ from tests.fit_problems import TEMPERATURE, known, with_noise
 SHIPPED = ("fe_bcc", "si_diamond", "nacl_rocksalt", "mg_hcp", "ni_fcc_paper")
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+QUICK = ("nacl_rocksalt", "ni_fcc_paper")
+"""One alloy, and the crystal of the paper; the others take half a minute each."""
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SHIPPED]
+)
 def test_noise_free_volume_gives_back_the_truth(name):
     study = build_study(load_model(name))
     measurement, fit = study.model.measurement, study.model.fit
@@ -30,6 +36,7 @@ def test_noise_free_volume_gives_back_the_truth(name):
     assert np.abs(result.truncation.error).max() < study.model.fit.tolerance
 
 
+@pytest.mark.slow
 def test_monoclinic_crystal_of_two_species():
     case = known("monoclinic", 3)
     start = 0.7 * case.truth

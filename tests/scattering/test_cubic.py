@@ -49,7 +49,10 @@ def setting(name: str, n_second: int, n_third: int, repeats: tuple[int, int, int
     return irreducible, third_order, supercell, phi, gamma
 
 
-@pytest.mark.parametrize(("name", "n_second", "n_third", "repeats"), CRYSTALS)
+@pytest.mark.parametrize(
+    ("name", "n_second", "n_third", "repeats"),
+    [pytest.param(*c, marks=pytest.mark.slow if c[0] in ("diamond", "wurtzite") else ()) for c in CRYSTALS],
+)
 def test_sum_over_all_pairs_and_bonds(name, n_second, n_third, repeats):
     irreducible, third_order, supercell, phi, gamma = setting(name, n_second, n_third, repeats)
     q_points = commensurate_points(supercell, 4, 10.0, seed=1)

@@ -112,7 +112,7 @@ def test_sum_of_exponentials_and_its_derivative():
         np.testing.assert_allclose(slope, expected, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", ["fcc", "quartz"])
+@pytest.mark.parametrize("name", ["fcc", pytest.param("quartz", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("few_waves", [0, 10**6])
 def test_groups_and_transforms_change_nothing(name, few_waves, monkeypatch):
     """One group or many, sums over R or Fourier transforms: rounding only, in value and gradient."""
