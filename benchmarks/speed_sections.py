@@ -17,8 +17,9 @@ value and the gradient of the log-likelihood; *of four* is the time per chain wh
 
 A posterior takes the intensity at few points that stand for all (`bayestds/inference/compression.py`):
 here {few} of {points}, which changes the log-likelihood by at most {change:.0e} among draws 1.5 times as
-wide as the posterior. A call then takes {few_ms:.1f} ms, and {few_chain:.1f} ms per chain when four are
-evaluated at once.
+wide as the posterior. Value and gradient of its density:
+
+{densities}
 
 From process start, with all imports, on the model's own measurement: {commands}. What a process compiles is
 kept on disk for the next.
@@ -85,13 +86,21 @@ def speed(results: Path) -> str:
         f"`bayestds {name}` {one['seconds, nothing compiled before']:.0f} s, again {one['seconds']:.0f} s"
         for name, one in found["from process start"].items()
     ]
-    few = found["compressed likelihood"]
+    density = found["density of the posterior"]
+    rows = [
+        [f"{density['points'][name]:,}"]
+        + [
+            f"{density[name][key][of]:.1f}"
+            for key in ("ms", "ms per chain of four")
+            for of in ("median", "least")
+        ]
+        for name in ("all", "few")
+    ]
     return SPEED.format(
-        few=few["points"],
-        points=f"{few['of']:,}",
-        change=few["error of the log-likelihood"],
-        few_ms=few["ms"]["median"],
-        few_chain=few["ms per chain of four"]["median"],
+        few=density["points"]["few"],
+        points=f"{density['points']['all']:,}",
+        change=density["error of the log-likelihood"],
+        densities=table(["points", "call (ms)", "least", "per chain of four (ms)", "least"], rows),
         machine=in_words(found["machine"]),
         calls=table(head, calls),
         commands=", ".join(commands),
