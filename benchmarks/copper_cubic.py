@@ -44,8 +44,8 @@ MODEL = "cu_fcc"
 
 HARMONIC, CUBIC, TWO_SHELLS = "copper_harmonic.nc", "copper_cubic.nc", "copper_two_shells.nc"
 COMMANDS = {
-    HARMONIC: ["sample", "--draws", "500"],
-    CUBIC: ["sample", "--cubic", "1", "--draws", "500"],
+    HARMONIC: ["sample"],
+    CUBIC: ["sample", "--cubic", "1"],
     TWO_SHELLS: ["fit", "--cubic", "2"],
 }
 

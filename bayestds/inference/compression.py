@@ -35,8 +35,9 @@ from bayestds.scattering.forward import ForwardModel, log_intensity
 SPREAD = 1.5
 """Width of the draws that span the basis, and of those that measure its error, in posterior widths."""
 
-SMALLEST_SHARE = 1e-4
-"""Directions along which log intensities spread by less than this are left out; 1 is a change of χ² by 1."""
+SMALLEST_SHARES = (1e-4, 1e-5)
+"""Directions along which log intensities spread by less than this are left out; 1 is a change of χ² by 1.
+The second is tried where the first leaves too large an error."""
 
 TOLERATED = 0.01
 """Error of the log-likelihood, anywhere among the draws that measure it, with which it is compressed."""
@@ -85,12 +86,15 @@ def compress(target: Target, problem: Problem, seed: int = 0) -> Compressed | No
     values = _log_intensities(forward, parameters)
     # Small is what the noise makes so, that at the fit where it is learned.
     variance = float(noise_variance(data, residual(data, values[0]), n_parameters))
-    basis = _basis(data.weight / variance, values[1:-CHECKED] - values[0])
-    _, _, order = qr(basis.T, mode="economic", pivoting=True)
-    rows = np.sort(order[: basis.shape[1]])
-    few = _at_rows(target, problem, rows, basis, parameters[0], values[0])
-    error = _range(target.data, values[-CHECKED:], few, parameters[-CHECKED:]) / variance
-    return Compressed(few, len(rows), error) if error <= TOLERATED else None
+    for share in SMALLEST_SHARES:
+        basis = _basis(data.weight / variance, values[1:-CHECKED] - values[0], share)
+        _, _, order = qr(basis.T, mode="economic", pivoting=True)
+        rows = np.sort(order[: basis.shape[1]])
+        few = _at_rows(target, problem, rows, basis, parameters[0], values[0])
+        error = _range(target.data, values[-CHECKED:], few, parameters[-CHECKED:]) / variance
+        if error <= TOLERATED:
+            return Compressed(few, len(rows), error)
+    return None
 
 
 def compression_error(target: Target, compressed: Compressed, draws: Draws) -> float:
@@ -129,11 +133,13 @@ def _log_intensities(forward: ForwardModel, parameters: Float[Array, "n n_p"]) -
     return jax.lax.map(lambda row: log_intensity(forward, row), parameters)
 
 
-def _basis(weight: Float[Array, " n_q"], spread: Float[Array, "n n_q"]) -> Float[np.ndarray, "n_q rank"]:
-    """Directions in which log intensities vary, orthonormal in the metric of the weights."""
+def _basis(
+    weight: Float[Array, " n_q"], spread: Float[Array, "n n_q"], smallest: float
+) -> Float[np.ndarray, "n_q rank"]:
+    """Directions in which log intensities vary by more than a share, orthonormal with these weights."""
     scaled = jnp.sqrt(weight) * spread
     squares, vectors = np.linalg.eigh(np.asarray(scaled @ scaled.T))
-    kept = squares > len(squares) * SMALLEST_SHARE**2
+    kept = squares > len(squares) * smallest**2
     return np.asarray((vectors[:, kept] / np.sqrt(squares[kept])).T @ spread).T
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpyro.infer.util import potential_energy
 
+from bayestds.inference import compression
 from bayestds.inference.compression import ACCEPTED, TOLERATED, compress, compression_error
 from bayestds.inference.model import Noise, whitened_posterior
 from bayestds.inference.nuts import Sampling
@@ -76,3 +77,13 @@ def test_only_normal_data_of_known_relative_weights(case):
     target, problem, _ = case
     assert compress(replace(target, noise=Noise(floor=True)), problem) is None
     assert compress(replace(target, noise=Noise(degrees_of_freedom=4.0)), problem) is None
+
+
+def test_smaller_directions_are_taken_where_the_error_is_too_large(case, monkeypatch):
+    target, problem, _ = case
+    monkeypatch.setattr(compression, "SMALLEST_SHARES", (3.0,))
+    assert compress(target, problem) is None
+    monkeypatch.setattr(compression, "SMALLEST_SHARES", (3.0, 1e-5))
+    found = compress(target, problem)
+    assert found is not None
+    assert found.error <= TOLERATED

@@ -99,7 +99,8 @@ seed = 5
 
 def children(process: int) -> list[int]:
     """Processes begun by one, and by those."""
-    found = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    # Of each of its threads.
+    found = " ".join(p.read_text() for p in Path(f"/proc/{process}/task").glob("*/children")).split()
     return [one for child in found for one in (int(child), *children(int(child)))]
 
 
