@@ -88,7 +88,7 @@ def picture(runs: list[dict[str, Any]]) -> Figure:
     for name in dict.fromkeys(run["crystal"] for run in runs):
         mine = [run for run in runs if run["crystal"] == name]
         points, seconds = [r["points"] for r in mine], [r["seconds"]["processor"] for r in mine]
-        axes.loglog(points, seconds, "o-", label=f"{name}, {mine[0]['atoms']} atoms")
+        axes.loglog(points, seconds, "o-", label=f"{name}, atoms: {mine[0]['atoms']}")
         ends = [points[0], points[-1]]
         axes.loglog(ends, [seconds[0] * x / points[0] for x in ends], "k:", linewidth=0.8)
     axes.set_xlabel("irreducible points")
