@@ -202,7 +202,7 @@ def _posterior(tree: xr.DataTree) -> dict[str, Any]:
         "smallest_ess": min(min(one["ess_bulk"], one["ess_tail"]) for one in constants),
         "divergences": record["divergences"],
         "cubic": {name: {key: c[key] for key in ("mean", "sd")} for name, c in record["cubic"].items()},
-        "likelihood_points": tree.attrs.get("likelihood_points"),
+        "likelihood_points": None if (points := tree.attrs.get("likelihood_points")) is None else int(points),
     }
 
 
