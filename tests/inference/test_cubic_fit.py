@@ -101,7 +101,8 @@ def test_prior_of_the_third_order_in_the_posterior(case, fitted):
 
 @pytest.mark.slow
 def test_posterior_agrees_with_the_normal_approximation(case):
-    problem = case.noisy(0.02, 3)
+    # At four times this noise the posterior of the third order is skewed: its mean is half an error off.
+    problem = case.noisy(0.005, 3)
     fit = refine(problem, case.known.truth)
     target = _target(case, problem, fit)
     draws = sample_posterior(target, Sampling(4, 500, 200, 0))
