@@ -18,7 +18,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 def wrapped(paragraph: str) -> str:
     """A paragraph in lines of moderate length; tables, pictures and the like as they are."""
-    if paragraph.startswith(("|", "#", "`", "!")):
+    if paragraph.startswith(("|", "#", "```", "!")):
         return paragraph
     return fill(paragraph, 115, break_on_hyphens=False)
 

@@ -24,7 +24,8 @@ _CHOOSING, _MEASURING = 600, 6000
 """Q points whose error is computed to choose an engine, and to measure it where all are too many."""
 
 _FEWEST, _TERMS = 30, 4e7
-"""There are fewer of them, but not fewer than these, where points times pairs are more; 0.3 GiB an array."""
+"""Where these Q points times pairs were more than the second, there are fewer, but not fewer than the first.
+An array of so many numbers takes 0.3 GiB."""
 
 _DIRECT_EVALUATIONS = 3e8
 """Exponentials up to which the direct form is evaluated at every Q point."""

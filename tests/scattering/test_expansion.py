@@ -110,6 +110,11 @@ def test_truncation_of_many_points_is_estimated_on_a_sample(monkeypatch):
     some = measure_truncation(engine, supercell, q_points, found, factors)
     assert len(some.error) == 20
     assert set(some.error.round(13)) <= set(every.error.round(13))
+    # Where pairs are many, memory bounds the sample.
+    monkeypatch.setattr(expansion, "_FEWEST", 3)
+    for terms, expected in ((10 * len(pair_table(supercell).cells), 10), (0, 3)):
+        monkeypatch.setattr(expansion, "_TERMS", terms)
+        assert len(measure_truncation(engine, supercell, q_points, found, factors).error) == expected
 
 
 def test_engine_chosen_on_a_sample_keeps_the_tolerance(monkeypatch):
