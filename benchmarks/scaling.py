@@ -159,7 +159,7 @@ def operations(engine: ExactEngine) -> dict[str, float]:
         # Made twice and differentiated once, six products each.
         "series": 3 * 6 * series,
         # 2.5 N log2 N for real numbers, there, again, and back at twice the price.
-        "transforms": 0.0 if engine.waves is not None else 4 * 2.5 * series * np.log2(len(engine.window)),
+        "transforms": 0.0,
         # Monomials of every point for the derivative, written and read.
         "bytes": 2 * 8 * places * monomials,
     }

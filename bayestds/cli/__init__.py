@@ -20,10 +20,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         the exit code: 0, or 2 after one clear message for bad input.
     """
-    # JAX's compiler remarks on every program that it finds on disk (see `compiled.py`); its errors are shown.
+    # JAX's compiler remarks on every program that it finds on disk (see `compiled.py`), on some processors as
+    # an error that is none (https://github.com/jax-ml/jax/issues/38445); what fails also raises an exception.
     # The level 1 is what JAX sets, in a notebook say from which a command is started.
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     try:
         app(None if arguments is None else list(arguments), prog_name="bayestds")
     except SystemExit as finished:

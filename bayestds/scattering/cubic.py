@@ -8,7 +8,7 @@ the harmonic intensity of :mod:`bayestds.scattering.exact`: *near* pairs get the
 it is expanded.
 """
 
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -21,14 +21,14 @@ from bayestds.monomials import exponents, products_table
 from bayestds.scattering.engine import ExactEngine
 from bayestds.scattering.exact import (
     Part,
-    fourier_sums,
+    far_pairs,
     kind_weights,
-    kinds_and_parts,
     near_weights,
     packed_covariance,
     sum_of_exponentials,
     times_conjugates,
 )
+from bayestds.scattering.fourier import fourier_sums, kinds_and_parts
 from bayestds.scattering.polynomials import combine
 
 
@@ -64,39 +64,45 @@ def anharmonic(
     kinds = engine.kinds
     packed = packed_covariance(covariance[:, kinds[:, 0], kinds[:, 1]]).T
     near = cumulant[:, engine.near_kinds.argmax(axis=1), engine.near_pairs[:, 0]].T
+    everywhere = engine.window * times_conjugates(engine)
+    orders = fourier_sums(
+        engine.sums, partial(_series, constant), (packed, cumulant, everywhere), turned=True
+    )
+    rows = far_pairs(engine, {2 * n + 1: order for n, order in enumerate(orders, 1)})
 
     def weights(
-        vectors: Array, structure: Array, near_phases: Array, fields: Array, powers: Array | None
+        vectors: Array, structure: Array, near_phases: Array, rows: Array, powers: Array | None
     ) -> Array:
         of_near = near_weights(structure, near_phases, engine.near_kinds)
         of_near *= jnp.moveaxis(odd_values(near, vectors, powers), 1, 0)
-        rows: list[list[Array]] = [[jnp.zeros(())] * 2 for _ in range(len(kinds))]
-        expanded = jnp.moveaxis(odd_values(fields, vectors, powers), 1, 0)
-        for value, (kind, part) in zip(expanded, kinds_and_parts(len(kinds)), strict=True):
-            rows[kind][part] = value
-        return jnp.concatenate([of_near, kind_weights(structure, rows)])
+        of_kinds: list[list[Array]] = [[jnp.zeros(())] * 2 for _ in range(len(kinds))]
+        if engine.lattice is None:
+            rows = odd_values(rows, vectors, powers)
+        for value, (kind, part) in zip(jnp.moveaxis(rows, 1, 0), kinds_and_parts(len(kinds)), strict=True):
+            of_kinds[kind][part] = value
+        return jnp.concatenate([of_near, kind_weights(structure, of_kinds)])
 
-    return weights, (_near_phases(engine), _fields(engine, packed, cumulant, constant), engine.powers)
+    return weights, (_near_phases(engine), rows, engine.powers)
 
 
-def _fields(
-    engine: ExactEngine,
-    packed: Float[Array, "6 n_kinds n_cells"],
-    cumulant: Float[Array, "10 n_kinds n_cells"],
-    constant: Float[Array, "10 n_kinds"],
-) -> Float[Array, "n_blocks n_rows n_monomials"]:
-    """Fourier sums over far R of i s xⁿ/n!, and over all R of -i t, for every block.
+def _series(
+    constant: Float[Array, "10 n_kinds"], arrays: tuple[Array, ...], factors: tuple[Array, ...]
+) -> tuple[Array, ...]:
+    """Products s xⁿ/n! of far pairs, n = 0, 1, ..., and -t of all; degrees are odd, from 3 on.
 
-    Degrees are odd and up to one beyond twice the phonon order of the engine.
+    Args:
+        constant: t.
+        arrays: coefficients of x and of s, and factors of all pairs in the lattice sum.
+        factors: those of the far pairs that count in each order.
     """
-    far = packed * engine.far_mask.T
-    power = cumulant * engine.far_mask.T
-    powers = [power - constant[..., None]]
-    for n in range(1, engine.order):
-        power = jnp.einsum("ikr,jkr,ijm->mkr", power, far, products_table(2 * n + 1, 2)) / n
-        powers.append(power)
-    series = jnp.concatenate(powers) * (engine.window * times_conjugates(engine))
-    return fourier_sums(engine, lambda x: x, (series,), turned=True)
+    packed, power, everywhere = arrays
+    terms = [power * factors[0] - constant[..., None] * everywhere]
+    for n, factor in enumerate(factors[1:], 1):
+        count = factor.shape[-1]
+        table = products_table(2 * n + 1, 2)
+        power = jnp.einsum("ikr,jkr,ijm->mkr", power[..., :count], packed[..., :count], table) / n
+        terms.append(power * factor)
+    return tuple(terms)
 
 
 def _near_phases(engine: ExactEngine) -> Float[Array, "n_blocks n_near 2"]:

@@ -1,5 +1,6 @@
 """The tables of the exact engine: everything about the Q points that does not depend on force constants."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations_with_replacement
 
@@ -13,14 +14,13 @@ from bayestds.crystal.supercell import Supercell
 from bayestds.errors import VolumeError
 from bayestds.memory import too_much
 from bayestds.scattering.blocks import make_blocks
+from bayestds.scattering.fourier import FourierSums, highest_orders, make_sums
+from bayestds.scattering.lattice import LatticePoints, make_lattice
 from bayestds.scattering.pairs import pair_table
 from bayestds.scattering.polynomials import monomials, n_monomials
 
 MEMORY = 2**25
 """Bytes by default for what is evaluated at once; points that fit the cache of a processor are fastest."""
-
-FEW_WAVES = 64
-"""Up to so many distinct k a matrix product is faster than a Fourier transform (measured)."""
 
 
 @jax.tree_util.register_dataclass
@@ -37,18 +37,17 @@ class ExactEngine:
         near_phases: (n_blocks, n_near, 2) exp(ik·R) times 2 where the conjugate pair is another one.
         near_pairs: (n_near, 3) int, grid cell, κ, κ'.
         near_kinds: (n_near, n_kinds) 1 where a near pair is of a kind.
-        far_mask: (n_cells, n_kinds) 1 where a pair is far.
         window: (n_cells,) factors of the cells in the lattice sum.
         kinds: (n_kinds, 2) int, κ <= κ' of each kind of pair.
         k_index: (n_blocks,) grid index of k.
-        k_points: (n_k,) the distinct ones.
-        k_of_block: (n_blocks,) int, which of these it is.
-        waves: (2, n_cells, n_k) cosine and sine of k·R; None where a Fourier transform is faster.
+        k_of_block: (n_blocks,) int, which of the distinct k of the sums it is.
+        sums: the Fourier sums over the far pairs.
+        lattice: the points as sums of k and G, where polynomials in Q are fastest so, else None.
         powers: (n_blocks, n_monomials, block_size) the monomials of Q, which the derivative needs; None where
-            the blocks are in several groups, which make them anew.
+            there is a lattice, or the blocks are in several groups, which make them anew.
         place: (n_q,) position of each Q point in the flattened blocks.
-        order: highest phonon order of the expansion; 0 in the direct form.
-        grid_shape: FFT grid of the supercell.
+        reach: number of pairs, shortest first and the near ones included, that count in each phonon order of
+            the expansion; of no order in the direct form.
         n_groups: number of equal groups of blocks that are evaluated in turn.
     """
 
@@ -57,18 +56,26 @@ class ExactEngine:
     near_phases: Float[Array, "n_blocks n_near 2"]
     near_pairs: Int[Array, "n_near 3"]
     near_kinds: Float[Array, "n_near n_kinds"]
-    far_mask: Float[Array, "n_cells n_kinds"]
     window: Float[Array, " n_cells"]
     kinds: Int[Array, "n_kinds 2"]
     k_index: Int[Array, " n_blocks"]
-    k_points: Int[Array, " n_k"]
     k_of_block: Int[Array, " n_blocks"]
-    waves: Float[Array, "2 n_cells n_k"] | None
+    sums: FourierSums
+    lattice: LatticePoints | None
     powers: Float[Array, "n_blocks n_monomials block_size"] | None
     place: Int[Array, " n_q"]
-    order: int = field(metadata={"static": True})
-    grid_shape: tuple[int, int, int] = field(metadata={"static": True})
+    reach: tuple[int, ...] = field(metadata={"static": True})
     n_groups: int = field(metadata={"static": True})
+
+    @property
+    def order(self) -> int:
+        """Highest phonon order of the expansion; 0 in the direct form."""
+        return len(self.reach)
+
+    @property
+    def grid_shape(self) -> tuple[int, int, int]:
+        """FFT grid of the supercell."""
+        return self.sums.grid_shape
 
 
 _monomials = jax.jit(monomials, static_argnames="order")
@@ -82,6 +89,7 @@ def make_engine(
     order: int = 0,
     window: np.ndarray | None = None,
     memory: float | int = MEMORY,
+    reach: Sequence[int] | None = None,
 ) -> ExactEngine:
     """Engine for a set of commensurate Q points.
 
@@ -93,45 +101,55 @@ def make_engine(
         order: highest phonon order of the expansion for the others.
         window: (n_cells,) factors of the cells in the lattice sum, as finite resolution gives; 1 by default.
         memory: bytes for what is evaluated at once; the points are taken in as many groups as that needs.
+        reach: number of pairs, shortest first, that count in each phonon order; all in the first, and never
+            more than in the order before. All in every order by default.
 
     Raises:
         VolumeError: a Q point is not commensurate with the supercell, or the engine does not fit into memory.
     """
+    q_points = np.asarray(q_points, dtype=float)
     k_index = _commensurate(supercell, q_points)
     pairs = pair_table(supercell)
     n_near = len(pairs.cells) if n_near is None else n_near
+    reach = (len(pairs.cells),) * order if reach is None else tuple(reach)
     kinds = np.array(list(combinations_with_replacement(range(supercell.crystal.n_atoms), 2)))
-    # Exponentials, their products with weights and with the derivative of exponents; and the monomials.
-    blocks = make_blocks(k_index, 8 * (3 * (n_near + len(kinds)) + n_monomials(order)), memory)
+    # Exponentials, their products with weights and with the derivative of exponents.
+    blocks = make_blocks(k_index, 8 * 3 * (n_near + len(kinds)), memory)
     _check_memory(supercell, blocks.points, n_near)
     used = (blocks.points >= 0)[..., None]
-    vectors = supercell.crystal.scattering_vectors(np.asarray(q_points, dtype=float)[blocks.points] * used)
+    vectors = supercell.crystal.scattering_vectors(q_points[blocks.points] * used)
     structure = _structure_factors(supercell, vectors, scattering_factors, blocks.points) * used
     cross = structure[..., kinds[:, 0]] * structure[..., kinds[:, 1]].conj()
 
     cells, atoms = pairs.cells[:n_near], pairs.atoms[:n_near]
-    same = atoms[:, 0] == atoms[:, 1]
-    kind = (atoms[:, None] == kinds).all(-1).argmax(-1)
     window = np.ones(supercell.n_cells) if window is None else window
     k_of_block, by_axis = blocks.k_points[blocks.k_of_block], jnp.asarray(vectors.swapaxes(1, 2))
     phases = pairs.counts[:n_near] * window[cells] * supercell.phases(k_of_block, cells)
+    lattice = make_lattice(supercell, q_points, blocks, 2 * order + 1) if order else None
+    sums = make_sums(
+        supercell,
+        blocks.k_points,
+        window * np.where(kinds[:, :1] == kinds[:, 1:], 1, 2),
+        highest_orders(supercell, pairs, n_near, reach),
+        max(1, order),
+    )
+    own_powers = order and not lattice and blocks.n_groups == 1
     return ExactEngine(
         by_axis,
         jnp.asarray(np.stack([cross.real, cross.imag], axis=-1).transpose(0, 2, 3, 1)),
-        _near_phases(phases, same),
+        _near_phases(phases, atoms[:, 0] == atoms[:, 1]),
         jnp.asarray(np.column_stack([cells, atoms])),
-        jnp.asarray(np.eye(len(kinds))[kind]),
-        jnp.asarray(_far_mask(supercell, len(kinds), cells, kind, same)),
+        jnp.asarray(np.eye(len(kinds))[(atoms[:, None] == kinds).all(-1).argmax(-1)]),
         jnp.asarray(window),
         jnp.asarray(kinds),
         jnp.asarray(k_of_block),
-        jnp.asarray(blocks.k_points),
         jnp.asarray(blocks.k_of_block),
-        _waves(supercell, blocks.k_points) if order and len(blocks.k_points) <= FEW_WAVES else None,
-        _monomials(by_axis, order) if order and blocks.n_groups == 1 else None,
+        sums,
+        lattice,
+        _monomials(by_axis, order) if own_powers else None,
         jnp.asarray(blocks.place),
-        order,
-        supercell.grid_shape,
+        # Transformed orders have all pairs.
+        (len(pairs.cells),) * min(order, sums.n_transformed) + reach[sums.n_transformed :],
         blocks.n_groups,
     )
 
@@ -153,12 +171,6 @@ def _near_phases(phases: np.ndarray, same: np.ndarray) -> Float[Array, "n_blocks
     return jnp.asarray(np.stack([phases.real, np.where(same, 0.0, phases.imag)], axis=-1))
 
 
-def _waves(supercell: Supercell, k_points: np.ndarray) -> Float[Array, "2 n_cells n_k"]:
-    """Cosine and sine of k·R."""
-    phases = supercell.phases(k_points, np.arange(supercell.n_cells)).T
-    return jnp.asarray(np.stack([phases.real, phases.imag]))
-
-
 def _check_memory(supercell: Supercell, layout: np.ndarray, n_near: int) -> None:
     """Refuse an engine of near phases, structure factors and kinds of pairs that does not fit into memory."""
     n_kinds = supercell.crystal.n_atoms * (supercell.crystal.n_atoms + 1) // 2
@@ -170,16 +182,6 @@ def _check_memory(supercell: Supercell, layout: np.ndarray, n_near: int) -> None
             reason,
             "Use a smaller supercell or fewer points: a coarser grid, or q_max and other limits in [mask].",
         )
-
-
-def _far_mask(
-    supercell: Supercell, n_kinds: int, cells: np.ndarray, kind: np.ndarray, same: np.ndarray
-) -> np.ndarray:
-    """1 (n_cells, n_kinds) but for near pairs, given by cell and kind, and their conjugates if κ = κ'."""
-    mask = np.ones((supercell.n_cells, n_kinds))
-    mask[cells, kind] = 0
-    mask[supercell.cell_index(-supercell.cells[cells[same]]), kind[same]] = 0
-    return mask
 
 
 def _structure_factors(

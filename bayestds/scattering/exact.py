@@ -9,17 +9,18 @@ The direct form is the one in which every pair is near.
 """
 
 from collections.abc import Callable
-from itertools import combinations_with_replacement
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Float, Int
 
-from bayestds.scattering import polynomials
+from bayestds.scattering import lattice, polynomials
 from bayestds.scattering.engine import ExactEngine
+from bayestds.scattering.fourier import fourier_sums, kinds_and_parts
+from bayestds.scattering.polynomials import exponential_series
 
 AnyArray = TypeVar("AnyArray", Array, np.ndarray)
 
@@ -85,12 +86,20 @@ def sum_of_exponentials(
 def harmonic(engine: ExactEngine, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]) -> Part:
     """Weights of the diffuse intensity of a harmonic crystal."""
     kinds = engine.kinds
-    fields = _fields(engine, packed_covariance(covariance)[:, kinds[:, 0], kinds[:, 1]])
+    rows = None
+    if engine.order:
+        packed = packed_covariance(covariance)[:, kinds[:, 0], kinds[:, 1]].T
+        orders = fourier_sums(engine.sums, lambda x, factors: exponential_series(*x, factors), (packed,))
+        rows = far_pairs(engine, {2 * n: order for n, order in enumerate(orders, 1)})
 
-    def weights(vectors: Array, structure: Array, *arrays: Any) -> Array:
-        return _weights(engine.near_kinds, vectors, structure, *arrays)
+    def weights(
+        vectors: Array, structure: Array, near_phases: Array, rows: Array | None, powers: Array | None
+    ) -> Array:
+        if rows is not None and engine.lattice is None:
+            rows = polynomials.evaluate(rows, vectors, powers)
+        return _weights(engine.near_kinds, structure, near_phases, rows)
 
-    return weights, (engine.near_phases, fields, engine.powers)
+    return weights, (engine.near_phases, rows, engine.powers)
 
 
 def in_groups(
@@ -109,11 +118,9 @@ def in_groups(
 
 def _weights(
     near_kinds: Float[Array, "n_near n_kinds"],
-    vectors: Float[Array, "n_blocks 3 block_size"],
     structure: Float[Array, "n_blocks n_kinds 2 block_size"],
     near_phases: Float[Array, "n_blocks n_near 2"],
-    fields: Float[Array, "n_blocks n_rows n_monomials"],
-    powers: Float[Array, "n_blocks n_monomials block_size"] | None,
+    far: Float[Array, "n_blocks n_rows block_size"] | None,
 ) -> Float[Array, "n_exponentials n_blocks block_size"]:
     """Weights of the exponentials at the points of some blocks.
 
@@ -123,9 +130,8 @@ def _weights(
     near = near_weights(structure, near_phases, near_kinds)
     bragg = jnp.moveaxis(jnp.tensordot(near_phases, near_kinds, axes=(1, 0)), 0, 2)[..., None]
     rows = [[-bragg[0, k], -bragg[1, k]] for k in range(structure.shape[1])]
-    if fields.shape[-1]:
-        expanded = jnp.moveaxis(polynomials.evaluate(fields, vectors, powers), 1, 0)
-        for value, (k, part) in zip(expanded, kinds_and_parts(len(rows)), strict=True):
+    if far is not None:
+        for value, (k, part) in zip(jnp.moveaxis(far, 1, 0), kinds_and_parts(len(rows)), strict=True):
             rows[k][part] += value
     return jnp.concatenate([near, kind_weights(structure, rows)])
 
@@ -149,14 +155,6 @@ def kind_weights(
     return jnp.stack([real[k] * re - imaginary[k] * im for k, (re, im) in enumerate(rows)])
 
 
-def kinds_and_parts(n_kinds: int) -> list[tuple[int, int]]:
-    """Kind and part (0 real, 1 imaginary) of each Fourier sum; that of κ with itself has no imaginary one."""
-    n_atoms = int(np.sqrt(2 * n_kinds))
-    kinds = list(combinations_with_replacement(range(n_atoms), 2))
-    different = [k for k, (first, second) in enumerate(kinds) if first != second]
-    return [(k, 0) for k in range(n_kinds)] + [(k, 1) for k in different]
-
-
 def damping(
     packed: Float[AnyArray, "n_cells n_atoms n_atoms 6"],
     first: Int[AnyArray, " n"],
@@ -173,69 +171,20 @@ def packed_covariance(covariance: Float[AnyArray, "... 3 3"]) -> Float[AnyArray,
     return symmetric * np.where(i == j, 0.5, 1.0)
 
 
-def _fields(
-    engine: ExactEngine, packed: Float[Array, "n_cells n_kinds 6"]
-) -> Float[Array, "n_blocks n_rows n_monomials"]:
-    """Fourier sums over far R of the coefficients of (QᵀCQ)ⁿ/n! for every block."""
-    if not engine.order:
-        return jnp.zeros((len(engine.k_index), len(kinds_and_parts(packed.shape[1])), 0))
-    # The window is once in each order, however many covariances are multiplied.
-    far, factor = packed.T * engine.far_mask.T, times_conjugates(engine) * engine.window
-    return fourier_sums(
-        engine, lambda x, y: polynomials.exponential_series(x, y, engine.order), (far, factor)
-    )
-
-
 def times_conjugates(engine: ExactEngine) -> Float[Array, "n_kinds 1"]:
     """How often a kind κ ≤ κ' counts: κ < κ' stands for its conjugate κ' > κ as well."""
     return jnp.where(engine.kinds[:, :1] == engine.kinds[:, 1:], 1.0, 2.0)
 
 
-def fourier_sums(
-    engine: ExactEngine, series: Callable[..., Array], arrays: tuple[Array, ...], turned: bool = False
-) -> Float[Array, "n_blocks n_rows n_monomials"]:
-    """Σ_R exp(ik·R) series(R) for every block, in rows of :func:`kinds_and_parts`.
+def far_pairs(
+    engine: ExactEngine, sums: dict[int, Float[Array, "_ n_rows n_k"]]
+) -> Float[Array, "n_blocks n_rows _"]:
+    """Values of polynomials at the points of every block where there is a lattice, else their coefficients.
 
     Args:
-        engine: for its k.
-        series: from parts of the arrays to (n_monomials, n_kinds, n_cells of the part).
-        arrays: (..., n_cells).
-        turned: times i.
+        engine: for its points.
+        sums: coefficients of each degree in Q at the distinct k, in rows of ``fourier.kinds_and_parts``.
     """
-    different = np.array([k for k, part in kinds_and_parts(len(engine.kinds)) if part], dtype=int)
-    if engine.waves is not None:
-        values = series(*arrays)
-        cosine, sine = engine.waves
-        real, imaginary = (-sine, cosine) if turned else (cosine, sine)
-        parts = [values @ real, values[:, different] @ imaginary]
-    else:
-        sums = _sums_by_plane(engine, series, arrays)
-        sums = 1j * sums if turned else sums
-        parts = [sums.real, sums[:, different].imag]
-    return jnp.concatenate(parts, axis=1).transpose(2, 1, 0)[engine.k_of_block]
-
-
-def _sums_by_plane(
-    engine: ExactEngine, series: Callable[..., Array], arrays: tuple[Array, ...]
-) -> Complex[Array, "n_monomials n_kinds n_k"]:
-    """The same sums at the distinct k, plane by plane of the grid, so that the series stay in the cache."""
-    first, *plane = engine.grid_shape
-    waves = jnp.stack(jnp.unravel_index(engine.k_points, engine.grid_shape))
-    # Of each two opposite k the real transform, which has exp(-ik·R), has one.
-    there = waves[2] <= plane[1] // 2
-    waves = jnp.where(there, waves, -waves % jnp.array(engine.grid_shape)[:, None])
-    place = waves[1] * (plane[1] // 2 + 1) + waves[2]
-    phases = jnp.exp(-2j * jnp.pi / first * jnp.arange(first)[:, None] * waves[0])
-
-    def of_plane(given: tuple[Array, ...], phase: Array) -> Array:
-        values = series(*given)
-        spectrum = jnp.fft.rfft2(values.reshape(*values.shape[:2], *plane))
-        return phase * spectrum.reshape(*values.shape[:2], -1)[..., place]
-
-    def add_plane(total: Array, given: tuple[tuple[Array, ...], Array]) -> tuple[Array, None]:
-        return total + of_plane(*given), None
-
-    planes = tuple(jnp.moveaxis(x.reshape(*x.shape[:-1], first, -1), -2, 0) for x in arrays)
-    zero = jax.eval_shape(of_plane, tuple(x[0] for x in planes), phases[0])
-    total, _ = jax.lax.scan(jax.checkpoint(add_plane), jnp.zeros(zero.shape, complex), (planes, phases))
-    return jnp.where(there, total.conj(), total)
+    if engine.lattice is not None:
+        return lattice.values(engine.lattice, sums)
+    return jnp.concatenate(list(sums.values())).transpose(2, 1, 0)[engine.k_of_block]

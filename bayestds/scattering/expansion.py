@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
+from math import comb
 
 import jax
 import numpy as np
@@ -12,13 +14,15 @@ from bayestds.crystal.supercell import Supercell
 from bayestds.scattering.engine import MEMORY, ExactEngine, make_engine
 from bayestds.scattering.exact import PRODUCTS, damping, log_intensity, packed_covariance
 from bayestds.scattering.pairs import pair_table
-from bayestds.scattering.polynomials import n_monomials
 
 HIGHEST_ORDER = 6
 """Highest phonon order that is tried."""
 
-_EXPONENTIAL_COST = 10
-"""Cost of a near pair, in monomials of a far one (measured)."""
+_EXPONENTIAL_COST = 25
+"""Cost of a near pair, in monomials of one Fourier sum over far ones (measured)."""
+
+_SHARE_OF_REACH = 0.25
+"""Part of the tolerance for pairs that lack orders which others have; the rest is for orders that none has"""
 
 _CHOOSING, _MEASURING = 600, 6000
 """Q points whose error is computed to choose an engine, and to measure it where all are too many."""
@@ -63,19 +67,29 @@ def choose_engine(
         memory: bytes for the points that it evaluates at once.
     """
     direct = _sample(supercell, q_points, scattering_factors, _CHOOSING)
-    lengths = pair_table(supercell).lengths
+    pairs = pair_table(supercell)
     # Only whole shells of pairs, so that the choice does not break the symmetry.
-    shell_ends = np.flatnonzero(np.append(np.diff(lengths) > 1e-3, True)) + 1
-    n_kinds = len(direct.kinds)
-    best_cost, best = np.inf, (len(lengths), 0)
-    for order, errors in _truncation_errors(direct, covariance, shell_ends):
-        good = shell_ends[errors.max(axis=0) <= tolerance]
-        cost = _EXPONENTIAL_COST * good[0] + n_kinds * n_monomials(order)
+    shell_ends = np.flatnonzero(np.append(np.diff(pairs.lengths) > 1e-3, True)) + 1
+    n_rows = supercell.crystal.n_atoms**2
+    n_all = len(pairs.lengths)
+    best_cost = np.inf
+    best: tuple[int, list[int]] = (n_all, [])
+    missing: list[np.ndarray] = []
+    for order, (tail, term) in enumerate(_left_out(direct, covariance, shell_ends), 1):
+        missing.append(term)
+        n_near = shell_ends[tail <= (1 - _SHARE_OF_REACH) * tolerance][0]
+        cost = _EXPONENTIAL_COST * n_near + n_rows * comb(2 * order + 3, 3)
         if cost < best_cost:
-            best_cost, best = cost, (int(good[0]), order)
-        if best_cost < n_kinds * n_monomials(order + 1):
+            each = _SHARE_OF_REACH * tolerance / max(1, order - 1)
+            reach = [n_all] + [int(shell_ends[term <= each][0]) for term in missing[1:]]
+            reach = np.maximum(np.minimum.accumulate(reach), n_near)
+            best_cost, best = cost, (int(n_near), reach.tolist())
+        if best_cost < n_rows * comb(2 * order + 5, 3):
             break
-    return make_engine(supercell, q_points, scattering_factors, *best, memory=memory)
+    n_near, reach = best
+    return make_engine(
+        supercell, q_points, scattering_factors, n_near, len(reach), memory=memory, reach=reach
+    )
 
 
 def measure_truncation(
@@ -90,8 +104,7 @@ def measure_truncation(
         return Truncation(np.zeros(len(q_points)), np.zeros(len(q_points)))
     if len(q_points) * len(pair_table(supercell).cells) > _DIRECT_EVALUATIONS:
         sample = _sample(supercell, q_points, scattering_factors, _MEASURING)
-        errors = dict(_truncation_errors(sample, covariance, np.array([len(engine.near_pairs)])))
-        return Truncation(errors[engine.order][:, 0], np.zeros(len(q_points)))
+        return Truncation(_truncation_error(engine, sample, covariance), np.zeros(len(q_points)))
     direct = make_engine(supercell, q_points, scattering_factors)
     difference = np.asarray(_evaluate(direct, covariance) - _evaluate(engine, covariance))
     return Truncation(difference, difference)
@@ -100,28 +113,60 @@ def measure_truncation(
 _evaluate = jax.jit(log_intensity)
 
 
-def _truncation_errors(
+def _left_out(
     direct: ExactEngine,
     covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"],
-    n_near: Int[np.ndarray, " n_choices"],
-) -> Iterator[tuple[int, np.ndarray]]:
-    """For each order, the errors (n_q, n_choices) in log intensity when so many pairs are near.
+    n_pairs: Int[np.ndarray, " n_choices"],
+) -> Iterator[tuple[Float[np.ndarray, " n_choices"], Float[np.ndarray, " n_choices"]]]:
+    """For each order what all but so many pairs lack without the orders above, and what without this one.
 
-    The error is the part of the exponential series that is left out, summed over the far pairs.
+    Largest absolute errors in log intensity.
+    """
+    weights, series = _series(direct, covariance)
+    # Each choice leaves out what lies between it and the next, and all that the next does.
+    starts = n_pairs[n_pairs < weights.shape[1]]
+
+    def beyond(values: np.ndarray) -> np.ndarray:
+        between = np.add.reduceat(weights * values, starts, axis=1)
+        found = np.abs(np.cumsum(between[:, ::-1], axis=1)[:, ::-1]).max(axis=0)
+        return np.append(found, np.zeros(len(n_pairs) - len(starts)))
+
+    for tail, term in series:
+        yield beyond(tail), beyond(term)
+
+
+def _truncation_error(
+    engine: ExactEngine, direct: ExactEngine, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]
+) -> Float[np.ndarray, " n_q"]:
+    """Absolute error of an engine in log intensity: of each pair, the orders above its highest one."""
+    weights, series = _series(direct, covariance)
+    ends = [*engine.reach, len(engine.near_pairs)]
+    error = np.zeros(len(weights))
+    for (end, start), (tail, _) in zip(pairwise(ends), series, strict=False):
+        error += (weights[:, start:end] * tail[:, start:end]).sum(axis=1)
+    return np.abs(error)
+
+
+def _series(
+    direct: ExactEngine, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]
+) -> tuple[np.ndarray, Iterator[tuple[np.ndarray, np.ndarray]]]:
+    """Weight of every pair, and of each order of the exponential what follows it and its own term.
+
+    All are (n_q, n_pairs); a weighted sum over pairs is a relative error in the intensity.
     """
     exponent, damped, weights = _terms(direct, packed_covariance(np.asarray(covariance)))
     term = np.exp(-damped)
     tail = np.exp(exponent - damped) - term
     weights /= (weights * tail).sum(axis=1, keepdims=True)
-    # Each choice leaves out what lies between it and the next, and all that the next does.
-    starts = n_near[n_near < weights.shape[1]]
-    for order in range(1, HIGHEST_ORDER + 1):
-        term *= exponent / order
-        tail -= term
-        between = np.zeros((len(weights), len(n_near)))
-        if len(starts):
-            between[:, : len(starts)] = np.add.reduceat(weights * tail, starts, axis=1)
-        yield order, np.abs(np.cumsum(between[:, ::-1], axis=1)[:, ::-1])
+
+    def orders() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        nonlocal term, tail
+        for order in range(1, HIGHEST_ORDER + 1):
+            term *= exponent / order
+            tail -= term
+            yield tail, term
+
+    return weights, orders()
 
 
 def _terms(direct: ExactEngine, packed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

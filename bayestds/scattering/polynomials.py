@@ -5,7 +5,7 @@ here are linear or powers, and their derivatives are written out, in a form whos
 itself: JAX's own goes through scattered sums.
 """
 
-from functools import cache, partial
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -83,15 +83,6 @@ def _lower(n: int) -> np.ndarray:
     )
 
 
-@cache
-def _all_lower(order: int) -> np.ndarray:
-    """(n_monomials, 6) the same of all degrees, among 1 and the monomials; -1 for none."""
-    tables = [_lower(n) for n in range(1, order + 1)]
-    starts = [0] + [1 + n_monomials(n - 2) for n in range(2, order + 1)]
-    shifted = [np.where(table < 0, -1, table + start) for table, start in zip(tables, starts, strict=True)]
-    return np.concatenate(shifted)
-
-
 @jax.custom_jvp
 def evaluate(
     coefficients: Float[Array, "*blocks n_rows n_monomials"],
@@ -132,34 +123,38 @@ def _evaluate_jvp(primals, tangents):
     return evaluate(*primals), combine(tangents[0], vectors, powers)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
+@jax.custom_jvp
 def exponential_series(
-    first: Float[Array, "6 *cells"], factor: Float[Array, " *cells"], order: int
-) -> Float[Array, "n_monomials *cells"]:
-    """Coefficients of factor * xⁿ/n!, n = 1 ... order, for quadratic forms x; only these are differentiated.
+    first: Float[Array, "6 n_kinds n_cells"], factors: tuple[Float[Array, "n_kinds _"], ...]
+) -> tuple[Float[Array, "_ n_kinds _"], ...]:
+    """Coefficients of factor * xⁿ/n!, n = 1, 2, ..., for quadratic forms x; only these are differentiated.
 
     Args:
         first: coefficients of x.
-        factor: a constant.
-        order: of the series.
+        factors: of each order, for as many of the first cells as it has, never more than the order before.
     """
-    return _with_constant(first, factor, order)[1:]
+    return tuple(factor * x for factor, x in zip(factors, _powers(first, factors)[1:], strict=True))
 
 
 @exponential_series.defjvp
-def _exponential_series_jvp(order, primals, tangents):
-    first, factor = primals
-    series = _with_constant(first, factor, order)
+def _exponential_series_jvp(primals, tangents):
+    first, factors = primals
+    series = _powers(first, factors)
     # d(xⁿ/n!) = xⁿ⁻¹/(n-1)! dx
-    return series[1:], _products(series, _all_lower(order), tangents[0])
+    change = (
+        _products(factor * power[..., : factor.shape[-1]], _lower(n), tangents[0][..., : factor.shape[-1]])
+        for n, (factor, power) in enumerate(zip(factors, series[:-1], strict=True), 1)
+    )
+    return tuple(factor * x for factor, x in zip(factors, series[1:], strict=True)), tuple(change)
 
 
-def _with_constant(first: Array, factor: Array, order: int) -> Array:
-    """The factor, and the series."""
-    terms = [jnp.broadcast_to(factor, first.shape[1:])[None]]
-    for n in range(1, order + 1):
-        terms.append(_products(terms[-1], _lower(n), first / n))
-    return jnp.concatenate(terms)
+def _powers(first: Array, factors: tuple[Array, ...]) -> list[Array]:
+    """1 and xⁿ/n! of every order, at as many of the first cells as it has factors."""
+    terms = [jnp.ones_like(first[:1])]
+    for n, factor in enumerate(factors, 1):
+        count = factor.shape[-1]
+        terms.append(_products(terms[-1][..., :count], _lower(n), first[..., :count] / n))
+    return terms
 
 
 def _products(lower: Array, table: np.ndarray, first: Array) -> Array:

@@ -66,6 +66,9 @@ def sharded(forward: ForwardModel, mesh: Mesh) -> ForwardModel:
         for entry in fields(engine)
         if entry.name not in OF_BLOCKS and not entry.metadata.get("static")
     }
+    if engine.lattice is not None:
+        place = jax.device_put(_padded(engine.lattice.place, missing), by_block)
+        whole["lattice"] = replace(whole["lattice"], place=place)
     return on_every_device(replace(forward, engine=None), mesh).with_engine(
         replace(engine, **spread, **whole, n_groups=n_groups)
     )

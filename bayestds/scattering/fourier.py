@@ -1,0 +1,178 @@
+"""Fourier sums over R of what the far pairs of atoms have in each phonon order, at the distinct k.
+
+A pair counts in every order up to a highest one, which is lower the farther it is. Low orders, in which most
+pairs count, are summed by fast Fourier transforms; high ones, or all where k are few, as products with a
+matrix of waves, over the cells that have them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import combinations_with_replacement
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Complex, Float, Int
+
+from bayestds.crystal.supercell import Supercell
+from bayestds.scattering.pairs import PairTable
+
+FEW_WAVES = 64
+"""Up to so many distinct k a product over all cells is faster than a Fourier transform (measured)."""
+
+Series = Callable[[tuple[Array, ...], tuple[Array, ...]], tuple[Array, ...]]
+"""What is summed: a function of arrays (..., n_cells) and of the weights of each order, (n_kinds, n_in_order) at
+the first cells, that gives the terms of each order, (n_monomials, n_kinds, n_in_order)."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class FourierSums:
+    """Where, and with which weights, the sums are taken; a pytree of constant arrays.
+
+    Attributes:
+        k_points: (n_k,) int, grid index of the distinct k.
+        weights: (n_kinds, n_cells) factor of each far pair in the lattice sum; 0 of near ones.
+        cells: (n_direct,) int, those with pairs in an order that is not transformed, highest orders first.
+        direct_weights: for each of these orders those of its pairs, (n_kinds, n_in_order) at the first cells.
+        waves: (2, n_direct, n_k) cosine and sine of k·R.
+        n_transformed: orders up to this are transformed.
+        grid_shape: FFT grid of the supercell.
+    """
+
+    k_points: Int[Array, " n_k"]
+    weights: Float[Array, "n_kinds n_cells"]
+    cells: Int[Array, " n_direct"]
+    direct_weights: tuple[Float[Array, "n_kinds _"], ...]
+    waves: Float[Array, "2 n_direct n_k"]
+    n_transformed: int = field(metadata={"static": True})
+    grid_shape: tuple[int, int, int] = field(metadata={"static": True})
+
+
+def make_sums(
+    supercell: Supercell,
+    k_points: Int[np.ndarray, " n_k"],
+    factors: Float[np.ndarray, "n_kinds n_cells"],
+    orders: Int[np.ndarray, "n_kinds n_cells"],
+    n_orders: int,
+) -> FourierSums:
+    """Sums at some k.
+
+    Args:
+        supercell: the periodic supercell.
+        k_points: grid index of each k.
+        factors: of every pair in the lattice sum.
+        orders: highest phonon order of every pair, from :func:`highest_orders`.
+        n_orders: the highest that is summed.
+    """
+    highest, n_cells = orders.max(axis=0), supercell.n_cells
+    # The first order has all cells: the part of the Bragg peaks, the same at all R, is summed with it.
+    in_order = [n_cells] + [int(np.count_nonzero(highest >= n)) for n in range(2, n_orders + 1)]
+    n_transformed = int(np.count_nonzero(np.array(in_order) * len(k_points) > FEW_WAVES * n_cells))
+    direct = in_order[n_transformed:]
+    cells = np.argsort(-highest, kind="stable")[: max(direct, default=0)]
+    phases = supercell.phases(k_points, cells).T
+    return FourierSums(
+        jnp.asarray(k_points),
+        jnp.asarray(factors * (orders > 0)),
+        jnp.asarray(cells),
+        tuple(
+            jnp.asarray((factors * (orders >= n))[:, cells[:count]])
+            for n, count in enumerate(direct, n_transformed + 1)
+        ),
+        jnp.asarray(np.stack([phases.real, phases.imag])),
+        n_transformed,
+        supercell.grid_shape,
+    )
+
+
+def highest_orders(
+    supercell: Supercell, pairs: PairTable, n_near: int, reach: tuple[int, ...]
+) -> Int[np.ndarray, "n_kinds n_cells"]:
+    """Highest phonon order of every pair; 0 of near ones.
+
+    Args:
+        supercell: the periodic supercell.
+        pairs: all of its pairs.
+        n_near: number of near ones, shortest first.
+        reach: number of pairs, shortest first and the near ones included, that count in each order.
+    """
+    rank = np.arange(len(pairs.cells))
+    order = (rank[:, None] < np.array(reach, dtype=int)).sum(axis=1) * (rank >= n_near)
+    kinds = np.array(list(combinations_with_replacement(range(supercell.crystal.n_atoms), 2)))
+    kind = (pairs.atoms[:, None] == kinds).all(-1).argmax(-1)
+    same = pairs.atoms[:, 0] == pairs.atoms[:, 1]
+    found = np.empty((len(kinds), supercell.n_cells), dtype=int)
+    found[kind, pairs.cells] = order
+    # The conjugates of pairs with κ = κ' are pairs of the same kind.
+    opposite = supercell.cell_index(-supercell.cells[pairs.cells[same]])
+    found[kind[same], opposite] = order[same]
+    return found
+
+
+def kinds_and_parts(n_kinds: int) -> list[tuple[int, int]]:
+    """Kind and part (0 real, 1 imaginary) of each Fourier sum; that of κ with itself has no imaginary one."""
+    n_atoms = int(np.sqrt(2 * n_kinds))
+    kinds = list(combinations_with_replacement(range(n_atoms), 2))
+    different = [k for k, (first, second) in enumerate(kinds) if first != second]
+    return [(k, 0) for k in range(n_kinds)] + [(k, 1) for k in different]
+
+
+def fourier_sums(
+    sums: FourierSums, series: Series, arrays: tuple[Array, ...], turned: bool = False
+) -> list[Float[Array, "_ n_rows n_k"]]:
+    """Σ_R exp(ik·R) series(R) of each order, in rows of :func:`kinds_and_parts`.
+
+    Args:
+        sums: where.
+        series: what.
+        arrays: of all cells, from which the series is made.
+        turned: times i.
+    """
+    n_transformed = sums.n_transformed
+    different = np.array([k for k, part in kinds_and_parts(len(sums.weights)) if part], dtype=int)
+    found = []
+    if n_transformed:
+        for total in _sums_by_plane(sums, series, arrays):
+            total = 1j * total if turned else total
+            found.append(jnp.concatenate([total.real, total[:, different].imag], axis=1))
+    if sums.direct_weights:
+        first, *_ = weights = sums.direct_weights
+        there = tuple(x[..., sums.cells] for x in arrays)
+        terms = series(there, (first,) * n_transformed + weights)[n_transformed:]
+        for values in terms:
+            cosine, sine = sums.waves[:, : values.shape[-1]]
+            real, imaginary = (-sine, cosine) if turned else (cosine, sine)
+            found.append(jnp.concatenate([values @ real, values[:, different] @ imaginary], axis=1))
+    return found
+
+
+def _sums_by_plane(
+    sums: FourierSums, series: Series, arrays: tuple[Array, ...]
+) -> list[Complex[Array, "_ n_kinds n_k"]]:
+    """Those of the transformed orders, plane by plane of the grid, so that the series stay in the cache."""
+    first, *plane = sums.grid_shape
+    waves = jnp.stack(jnp.unravel_index(sums.k_points, sums.grid_shape))
+    # Of each two opposite k the real transform, which has exp(-ik·R), has one.
+    there = waves[2] <= plane[1] // 2
+    waves = jnp.where(there, waves, -waves % jnp.array(sums.grid_shape)[:, None])
+    place = waves[1] * (plane[1] // 2 + 1) + waves[2]
+    phases = jnp.exp(-2j * jnp.pi / first * jnp.arange(first)[:, None] * waves[0])
+
+    def of_plane(given: tuple[Array, ...], phase: Array) -> list[Array]:
+        *parts, weights = given
+        found = []
+        for values in series(tuple(parts), (weights,) * sums.n_transformed):
+            spectrum = jnp.fft.rfft2(values.reshape(*values.shape[:2], *plane))
+            found.append(phase * spectrum.reshape(*values.shape[:2], -1)[..., place])
+        return found
+
+    def add_plane(total: list[Array], given: tuple[tuple[Array, ...], Array]) -> tuple[list[Array], None]:
+        return jax.tree.map(jnp.add, total, of_plane(*given)), None
+
+    planes = tuple(jnp.moveaxis(x.reshape(*x.shape[:-1], first, -1), -2, 0) for x in (*arrays, sums.weights))
+    zeros = jax.eval_shape(of_plane, tuple(x[0] for x in planes), phases[0])
+    start = [jnp.zeros(zero.shape, complex) for zero in zeros]
+    total, _ = jax.lax.scan(jax.checkpoint(add_plane), start, (planes, phases))
+    return [jnp.where(there, x.conj(), x) for x in total]
