@@ -6,6 +6,9 @@ from itertools import product
 import numpy as np
 from jaxtyping import Float
 
+PRODUCTS = np.array([[0, 0], [0, 1], [0, 2], [1, 1], [1, 2], [2, 2]])
+"""Components of the six monomials of second degree, in the order of :func:`exponents`."""
+
 
 @cache
 def exponents(degree: int) -> tuple[tuple[int, int, int], ...]:

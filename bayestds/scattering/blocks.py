@@ -10,18 +10,16 @@ class Blocks:
     """Where each Q point is.
 
     Attributes:
-        points: (n_blocks, block_size) int, the point in each place, -1 where padded.
+        points: (n_groups, n_blocks, block_size) int, the point in each place, -1 where padded.
         place: (n_q,) int, the place of each point in the flattened blocks.
         k_points: (n_k,) int, grid index of the distinct k, ascending.
-        k_of_block: (n_blocks,) int, which of these each block has.
-        n_groups: number of equal groups of blocks.
+        k_of_block: (n_groups, n_blocks) int, which of these each block has.
     """
 
     points: np.ndarray
     place: np.ndarray
     k_points: np.ndarray
     k_of_block: np.ndarray
-    n_groups: int
 
 
 def make_blocks(k_index: np.ndarray, bytes_per_point: int, memory: float | int) -> Blocks:
@@ -48,4 +46,4 @@ def make_blocks(k_index: np.ndarray, bytes_per_point: int, memory: float | int) 
     place[order] = start[inverse[order]] + rank
     points = np.full(len(k_of_block) * block_size, -1)
     points[place] = np.arange(len(k_index))
-    return Blocks(points.reshape(-1, block_size), place, unique, k_of_block, n_groups)
+    return Blocks(points.reshape(n_groups, -1, block_size), place, unique, k_of_block.reshape(n_groups, -1))

@@ -18,7 +18,7 @@ from jaxtyping import Float
 
 from bayestds.lattice_dynamics.third_cumulant import CubicTerm, third_cumulant
 from bayestds.monomials import exponents, products_table
-from bayestds.scattering.engine import ExactEngine
+from bayestds.scattering.engine import ExactEngine, Points
 from bayestds.scattering.exact import (
     Part,
     far_pairs,
@@ -27,8 +27,9 @@ from bayestds.scattering.exact import (
     packed_covariance,
     sum_of_exponentials,
     times_conjugates,
+    values_in_blocks,
 )
-from bayestds.scattering.fourier import fourier_sums, kinds_and_parts
+from bayestds.scattering.fourier import fourier_sums
 from bayestds.scattering.polynomials import combine
 
 
@@ -68,21 +69,24 @@ def anharmonic(
     orders = fourier_sums(
         engine.sums, partial(_series, constant), (packed, cumulant, everywhere), turned=True
     )
-    rows = far_pairs(engine, {2 * n + 1: order for n, order in enumerate(orders, 1)})
+    far = far_pairs(engine, {2 * n + 1: order for n, order in enumerate(orders, 1)})
 
-    def weights(
-        vectors: Array, structure: Array, near_phases: Array, rows: Array, powers: Array | None
-    ) -> Array:
-        of_near = near_weights(structure, near_phases, engine.near_kinds)
-        of_near *= jnp.moveaxis(odd_values(near, vectors, powers), 1, 0)
-        of_kinds: list[list[Array]] = [[jnp.zeros(())] * 2 for _ in range(len(kinds))]
+    def weights(points: Points, near_phases: Array, far: Array) -> Array:
+        of_near = near_weights(points.structure, near_phases, engine.near_kinds) * _cubic_values(near, points)
         if engine.lattice is None:
-            rows = odd_values(rows, vectors, powers)
-        for value, (kind, part) in zip(jnp.moveaxis(rows, 1, 0), kinds_and_parts(len(kinds)), strict=True):
-            of_kinds[kind][part] = value
-        return jnp.concatenate([of_near, kind_weights(structure, of_kinds)])
+            far = values_in_blocks(odd_values, far, points)
+        return jnp.concatenate([of_near, kind_weights(points.structure, far)])
 
-    return weights, (_near_phases(engine), rows, engine.powers)
+    return weights, (_near_phases(engine), far)
+
+
+def _cubic_values(
+    coefficients: Float[Array, "n 10"], points: Points
+) -> Float[Array, "n n_blocks block_size"]:
+    """Values of polynomials of third degree: Q times those of second."""
+    table = _along_axes(coefficients.shape[1])
+    along = jnp.tensordot(jnp.tensordot(coefficients, table, axes=1), points.products, axes=1)
+    return (along * points.vectors).sum(axis=1)
 
 
 def _series(
@@ -105,14 +109,16 @@ def _series(
     return tuple(terms)
 
 
-def _near_phases(engine: ExactEngine) -> Float[Array, "n_blocks n_near 2"]:
+def _near_phases(engine: ExactEngine) -> Float[Array, "n_groups n_near 2 n_blocks"]:
     """Phases i exp(ik·R) of the near pairs, times 2 for their conjugates: R and -R together where κ = κ'."""
     cell, first, second = engine.near_pairs.T
     shape = engine.grid_shape
     k, r = (jnp.stack(jnp.unravel_index(index, shape), axis=-1) for index in (engine.k_index, cell))
     phases = 2j * engine.window[cell] * jnp.exp(2j * jnp.pi * (k / np.array(shape)) @ r.T)
     # A pair with κ = κ' has the opposite s of its conjugate.
-    return jnp.stack([phases.real, jnp.where(first == second, 0.0, phases.imag)], axis=-1)
+    return jnp.moveaxis(
+        jnp.stack([phases.real, jnp.where(first == second, 0.0, phases.imag)]), (3, 0), (1, 2)
+    )
 
 
 @jax.custom_jvp

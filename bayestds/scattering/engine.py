@@ -8,19 +8,40 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Complex, Float, Int
 
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import VolumeError
 from bayestds.memory import too_much
+from bayestds.monomials import PRODUCTS
 from bayestds.scattering.blocks import make_blocks
 from bayestds.scattering.fourier import FourierSums, highest_orders, make_sums
 from bayestds.scattering.lattice import LatticePoints, make_lattice
 from bayestds.scattering.pairs import pair_table
-from bayestds.scattering.polynomials import monomials, n_monomials
+from bayestds.scattering.polynomials import monomials
 
 MEMORY = 2**25
 """Bytes by default for what is evaluated at once; points that fit the cache of a processor are fastest."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Q points in blocks of equal k, or a group of them; a pytree of constant arrays.
+
+    Attributes:
+        vectors: (3, n_blocks, block_size) scattering vectors Q, Å⁻¹; each array with a leading axis of groups
+            where these are several.
+        products: (6, n_blocks, block_size) those of two components, as ``monomials.PRODUCTS``.
+        structure: (n_kinds, 2, n_blocks, block_size) f_κ f_κ'* exp(iQ·(τ_κ-τ_κ')), real, imaginary.
+        powers: (n_blocks, n_monomials, block_size) the monomials of Q of all even degrees, which a derivative
+            needs; None where it does not, or where they are made anew because memory is short.
+    """
+
+    vectors: Float[Array, "*groups 3 n_blocks block_size"]
+    products: Float[Array, "*groups 6 n_blocks block_size"]
+    structure: Float[Array, "*groups n_kinds 2 n_blocks block_size"]
+    powers: Float[Array, "*groups n_blocks n_monomials block_size"] | None
 
 
 @jax.tree_util.register_dataclass
@@ -29,43 +50,42 @@ class ExactEngine:
     """Everything about the Q points that ``exact.log_intensity`` needs; a pytree of constant arrays.
 
     Points are sorted into blocks of equal k, padded to ``block_size``. Everything that depends on Q
-    through exp(iQ·R) alone, the near phases and the Fourier sums, is then shared by a block.
+    through exp(iQ·R) alone, the near phases and the Fourier sums, is then shared by a block. The blocks are in
+    groups that are evaluated in turn.
 
     Attributes:
-        vectors: (n_blocks, 3, block_size) scattering vectors Q, Å⁻¹.
-        structure: (n_blocks, n_kinds, 2, block_size) f_κ f_κ'* exp(iQ·(τ_κ-τ_κ')), real and imaginary.
-        near_phases: (n_blocks, n_near, 2) exp(ik·R) times 2 where the conjugate pair is another one.
+        points: the points.
+        near_phases: (n_groups, n_near, 2, n_blocks) exp(ik·R) times 2 where the conjugate pair is another one.
         near_pairs: (n_near, 3) int, grid cell, κ, κ'.
         near_kinds: (n_near, n_kinds) 1 where a near pair is of a kind.
         window: (n_cells,) factors of the cells in the lattice sum.
         kinds: (n_kinds, 2) int, κ <= κ' of each kind of pair.
-        k_index: (n_blocks,) grid index of k.
-        k_of_block: (n_blocks,) int, which of the distinct k of the sums it is.
+        k_index: (n_groups, n_blocks) grid index of k.
+        k_of_block: (n_groups, n_blocks) int, which of the distinct k of the sums it is.
         sums: the Fourier sums over the far pairs.
         lattice: the points as sums of k and G, where polynomials in Q are fastest so, else None.
-        powers: (n_blocks, n_monomials, block_size) the monomials of Q, which the derivative needs; None where
-            there is a lattice, or the blocks are in several groups, which make them anew.
-        place: (n_q,) position of each Q point in the flattened blocks.
+        place: (n_q,) position of each Q point in the flattened groups of blocks.
         reach: number of pairs, shortest first and the near ones included, that count in each phonon order of
             the expansion; of no order in the direct form.
-        n_groups: number of equal groups of blocks that are evaluated in turn.
     """
 
-    vectors: Float[Array, "n_blocks 3 block_size"]
-    structure: Float[Array, "n_blocks n_kinds 2 block_size"]
-    near_phases: Float[Array, "n_blocks n_near 2"]
+    points: Points
+    near_phases: Float[Array, "n_groups n_near 2 n_blocks"]
     near_pairs: Int[Array, "n_near 3"]
     near_kinds: Float[Array, "n_near n_kinds"]
     window: Float[Array, " n_cells"]
     kinds: Int[Array, "n_kinds 2"]
-    k_index: Int[Array, " n_blocks"]
-    k_of_block: Int[Array, " n_blocks"]
+    k_index: Int[Array, "n_groups n_blocks"]
+    k_of_block: Int[Array, "n_groups n_blocks"]
     sums: FourierSums
     lattice: LatticePoints | None
-    powers: Float[Array, "n_blocks n_monomials block_size"] | None
     place: Int[Array, " n_q"]
     reach: tuple[int, ...] = field(metadata={"static": True})
-    n_groups: int = field(metadata={"static": True})
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups."""
+        return len(self.k_index)
 
     @property
     def order(self) -> int:
@@ -116,15 +136,11 @@ def make_engine(
     # Exponentials, their products with weights and with the derivative of exponents.
     blocks = make_blocks(k_index, 8 * 3 * (n_near + len(kinds)), memory)
     _check_memory(supercell, blocks.points, n_near)
-    used = (blocks.points >= 0)[..., None]
-    vectors = supercell.crystal.scattering_vectors(q_points[blocks.points] * used)
-    structure = _structure_factors(supercell, vectors, scattering_factors, blocks.points) * used
-    cross = structure[..., kinds[:, 0]] * structure[..., kinds[:, 1]].conj()
-
     cells, atoms = pairs.cells[:n_near], pairs.atoms[:n_near]
     window = np.ones(supercell.n_cells) if window is None else window
-    k_of_block, by_axis = blocks.k_points[blocks.k_of_block], jnp.asarray(vectors.swapaxes(1, 2))
-    phases = pairs.counts[:n_near] * window[cells] * supercell.phases(k_of_block, cells)
+    phases = (
+        supercell.phases(blocks.k_points, cells)[blocks.k_of_block] * pairs.counts[:n_near] * window[cells]
+    )
     lattice = make_lattice(supercell, q_points, blocks, 2 * order + 1) if order else None
     sums = make_sums(
         supercell,
@@ -133,24 +149,45 @@ def make_engine(
         highest_orders(supercell, pairs, n_near, reach),
         max(1, order),
     )
-    own_powers = order and not lattice and blocks.n_groups == 1
+    # Of each order, because a derivative needs them at once.
+    own_powers = order if lattice is None and len(blocks.points) == 1 else 0
     return ExactEngine(
-        by_axis,
-        jnp.asarray(np.stack([cross.real, cross.imag], axis=-1).transpose(0, 2, 3, 1)),
+        _make_points(supercell, q_points, scattering_factors, kinds, blocks.points, own_powers),
         _near_phases(phases, atoms[:, 0] == atoms[:, 1]),
         jnp.asarray(np.column_stack([cells, atoms])),
         jnp.asarray(np.eye(len(kinds))[(atoms[:, None] == kinds).all(-1).argmax(-1)]),
         jnp.asarray(window),
         jnp.asarray(kinds),
-        jnp.asarray(k_of_block),
+        jnp.asarray(blocks.k_points[blocks.k_of_block]),
         jnp.asarray(blocks.k_of_block),
         sums,
         lattice,
-        _monomials(by_axis, order) if own_powers else None,
         jnp.asarray(blocks.place),
         # Transformed orders have all pairs.
         (len(pairs.cells),) * min(order, sums.n_transformed) + reach[sums.n_transformed :],
-        blocks.n_groups,
+    )
+
+
+def _make_points(
+    supercell: Supercell,
+    q_points: Float[np.ndarray, "n_q 3"],
+    factors: np.ndarray | None,
+    kinds: Int[np.ndarray, "n_kinds 2"],
+    layout: Int[np.ndarray, "n_groups n_blocks block_size"],
+    order: int,
+) -> Points:
+    """Q points in a layout, with the monomials up to an order, 0 for none."""
+    used = (layout >= 0)[..., None]
+    vectors = supercell.crystal.scattering_vectors(q_points[layout] * used)
+    structure = _structure_factors(supercell, vectors, factors, layout) * used
+    cross = structure[..., kinds[:, 0]] * structure[..., kinds[:, 1]].conj()
+    by_axis = jnp.asarray(np.moveaxis(vectors, -1, 1))
+    first, second = PRODUCTS.T
+    return Points(
+        by_axis,
+        by_axis[:, first] * by_axis[:, second],
+        jnp.asarray(np.moveaxis(np.stack([cross.real, cross.imag], axis=-1), (-2, -1), (1, 2))),
+        _monomials(by_axis.swapaxes(1, 2), order) if order else None,
     )
 
 
@@ -166,17 +203,20 @@ def _commensurate(supercell: Supercell, q_points: np.ndarray) -> Int[np.ndarray,
     return k_index
 
 
-def _near_phases(phases: np.ndarray, same: np.ndarray) -> Float[Array, "n_blocks n_near 2"]:
+def _near_phases(
+    phases: Complex[np.ndarray, "n_groups n_blocks n_near"], same: np.ndarray
+) -> Float[Array, "n_groups n_near 2 n_blocks"]:
     """Real and imaginary part; of a pair with κ = κ' and its conjugate only the sum is wanted."""
-    return jnp.asarray(np.stack([phases.real, np.where(same, 0.0, phases.imag)], axis=-1))
+    parts = np.stack([phases.real, np.where(same, 0.0, phases.imag)], axis=-1)
+    return jnp.asarray(np.moveaxis(parts, 1, 3))
 
 
 def _check_memory(supercell: Supercell, layout: np.ndarray, n_near: int) -> None:
     """Refuse an engine of near phases, structure factors and kinds of pairs that does not fit into memory."""
     n_kinds = supercell.crystal.n_atoms * (supercell.crystal.n_atoms + 1) // 2
     # Each as complex numbers, as pairs of real ones, and as JAX's.
-    n_points = np.count_nonzero(layout >= 0)
-    if reason := too_much(3 * 16 * (len(layout) * n_near + layout.size * n_kinds) + 16 * n_near * n_kinds):
+    n_points, n_blocks = np.count_nonzero(layout >= 0), layout.shape[0] * layout.shape[1]
+    if reason := too_much(3 * 16 * (n_blocks * n_near + layout.size * n_kinds) + 16 * n_near * n_kinds):
         raise VolumeError(
             f"The intensity is wanted at {n_points:,} points, with {n_near:,} pairs of atoms each.",
             reason,

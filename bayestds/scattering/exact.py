@@ -8,7 +8,7 @@ taken at k = Q modulo the reciprocal lattice, so that the cost per Q does not gr
 The direct form is the one in which every pair is near.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import jax
@@ -17,8 +17,9 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
+from bayestds.monomials import PRODUCTS
 from bayestds.scattering import lattice, polynomials
-from bayestds.scattering.engine import ExactEngine
+from bayestds.scattering.engine import ExactEngine, Points
 from bayestds.scattering.fourier import fourier_sums, kinds_and_parts
 from bayestds.scattering.polynomials import exponential_series
 
@@ -26,9 +27,6 @@ AnyArray = TypeVar("AnyArray", Array, np.ndarray)
 
 SMALLEST_INTENSITY = 1e-200
 """Intensities below this, which only unphysical force constants give, are raised to it."""
-
-PRODUCTS = np.array([[0, 0], [0, 1], [0, 2], [1, 1], [1, 2], [2, 2]])
-"""The six products Q_a Q_b, in the order of ``monomials.exponents``."""
 
 
 def log_intensity(
@@ -52,8 +50,8 @@ def logarithm(intensity: Float[Array, " n_q"]) -> Float[Array, " n_q"]:
 
 
 Part = tuple[Callable[..., Array], tuple[Array | None, ...]]
-"""What multiplies the exponentials at the points of some blocks: a function of their scattering vectors and
-structure factors and of further arrays, and these arrays of all blocks."""
+"""What multiplies the exponentials at the points of a group: a function of the points and of further arrays,
+and these arrays of all groups."""
 
 
 def intensity(
@@ -75,31 +73,12 @@ def sum_of_exponentials(
     forms = jnp.concatenate([near, -damping(packed, kinds[:, 0], kinds[:, 1])])
     functions, arrays = zip(*parts, strict=True)
 
-    def evaluate(blocks: tuple[Any, ...]) -> Array:
-        vectors, structure, own = blocks
-        weights = [function(vectors, structure, *x) for function, x in zip(functions, own, strict=True)]
-        return polynomials.exponential_sum(forms, sum(weights[1:], weights[0]), vectors)
+    def evaluate(group: tuple[Points, tuple[Any, ...]]) -> Array:
+        points, own = group
+        weights = [function(points, *x) for function, x in zip(functions, own, strict=True)]
+        return polynomials.exponential_sum(forms, sum(weights[1:], weights[0]), points.products)
 
-    return in_groups(engine, evaluate, (engine.vectors, engine.structure, arrays))
-
-
-def harmonic(engine: ExactEngine, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]) -> Part:
-    """Weights of the diffuse intensity of a harmonic crystal."""
-    kinds = engine.kinds
-    rows = None
-    if engine.order:
-        packed = packed_covariance(covariance)[:, kinds[:, 0], kinds[:, 1]].T
-        orders = fourier_sums(engine.sums, lambda x, factors: exponential_series(*x, factors), (packed,))
-        rows = far_pairs(engine, {2 * n: order for n, order in enumerate(orders, 1)})
-
-    def weights(
-        vectors: Array, structure: Array, near_phases: Array, rows: Array | None, powers: Array | None
-    ) -> Array:
-        if rows is not None and engine.lattice is None:
-            rows = polynomials.evaluate(rows, vectors, powers)
-        return _weights(engine.near_kinds, structure, near_phases, rows)
-
-    return weights, (engine.near_phases, rows, engine.powers)
+    return in_groups(engine, evaluate, (engine.points, arrays))
 
 
 def in_groups(
@@ -107,52 +86,69 @@ def in_groups(
 ) -> Float[Array, " n_q"]:
     """What a function gives for all blocks, group by group, in the order of the Q points."""
     if engine.n_groups == 1:
-        found = evaluate(arrays)
+        found = evaluate(jax.tree.map(lambda x: x[0], arrays))
     else:
-        # A group takes every n_groups-th block, and so its share of those on each of several devices.
-        grouped = (len(engine.k_index) // engine.n_groups, engine.n_groups)
-        groups = jax.tree.map(lambda x: x.reshape(*grouped, *x.shape[1:]).swapaxes(0, 1), arrays)
-        found = jax.lax.map(jax.checkpoint(evaluate), groups).swapaxes(0, 1)
+        found = jax.lax.map(jax.checkpoint(evaluate), arrays)
     return found.reshape(-1)[engine.place]
 
 
-def _weights(
-    near_kinds: Float[Array, "n_near n_kinds"],
-    structure: Float[Array, "n_blocks n_kinds 2 block_size"],
-    near_phases: Float[Array, "n_blocks n_near 2"],
-    far: Float[Array, "n_blocks n_rows block_size"] | None,
-) -> Float[Array, "n_exponentials n_blocks block_size"]:
-    """Weights of the exponentials at the points of some blocks.
+def harmonic(engine: ExactEngine, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]) -> Part:
+    """Weights of the diffuse intensity of a harmonic crystal.
 
     Those of every near pair, exp(x - W - W'), and of every kind, exp(-W - W'): the powers of x of its far
     pairs, less what the near ones have in the Bragg peaks.
     """
-    near = near_weights(structure, near_phases, near_kinds)
-    bragg = jnp.moveaxis(jnp.tensordot(near_phases, near_kinds, axes=(1, 0)), 0, 2)[..., None]
-    rows = [[-bragg[0, k], -bragg[1, k]] for k in range(structure.shape[1])]
-    if far is not None:
-        for value, (k, part) in zip(jnp.moveaxis(far, 1, 0), kinds_and_parts(len(rows)), strict=True):
-            rows[k][part] += value
-    return jnp.concatenate([near, kind_weights(structure, rows)])
+    kinds, far = engine.kinds, None
+    if engine.order:
+        packed = packed_covariance(covariance)[:, kinds[:, 0], kinds[:, 1]].T
+        orders = fourier_sums(engine.sums, lambda x, factors: exponential_series(*x, factors), (packed,))
+        far = far_pairs(engine, {2 * n: order for n, order in enumerate(orders, 1)})
+
+    def weights(points: Points, near_phases: Array, far: Array | None) -> Array:
+        near = near_weights(points.structure, near_phases, engine.near_kinds)
+        bragg = jnp.tensordot(engine.near_kinds.T, near_phases, axes=1)
+        rows = [-bragg[kind, part, :, None] for kind, part in kinds_and_parts(len(kinds))]
+        if far is not None:
+            if engine.lattice is None:
+                far = values_in_blocks(polynomials.evaluate, far, points)
+            rows = [value + row for value, row in zip(far, rows, strict=True)]
+        return jnp.concatenate([near, kind_weights(points.structure, rows)])
+
+    return weights, (engine.near_phases, far)
 
 
 def near_weights(
-    structure: Float[Array, "n_blocks n_kinds 2 block_size"],
-    near_phases: Float[Array, "n_blocks n_near 2"],
+    structure: Float[Array, "n_kinds 2 n_blocks block_size"],
+    near_phases: Float[Array, "n_near 2 n_blocks"],
     near_kinds: Float[Array, "n_near n_kinds"],
 ) -> Float[Array, "n_near n_blocks block_size"]:
     """Real part of structure factors times phases, of the near pairs."""
-    real, imaginary = jnp.moveaxis(structure, (1, 2), (1, 0))
-    phases, kind = near_phases.transpose(1, 2, 0)[..., None], near_kinds.argmax(axis=1)
-    return real[kind] * phases[:, 0] - imaginary[kind] * phases[:, 1]
+    phases = near_phases[..., None]
+    if len(structure) == 1:
+        return structure[:, 0] * phases[:, 0]
+    of_pair = structure[near_kinds.argmax(axis=1)]
+    return of_pair[:, 0] * phases[:, 0] - of_pair[:, 1] * phases[:, 1]
 
 
 def kind_weights(
-    structure: Float[Array, "n_blocks n_kinds 2 block_size"], rows: list[list[Array]]
+    structure: Float[Array, "n_kinds 2 n_blocks block_size"],
+    rows: Iterable[Float[Array, "n_blocks _"]],
 ) -> Float[Array, "n_kinds n_blocks block_size"]:
-    """Real part of structure factors times real and imaginary part of the rows, of the kinds."""
-    real, imaginary = jnp.moveaxis(structure, (1, 2), (1, 0))
-    return jnp.stack([real[k] * re - imaginary[k] * im for k, (re, im) in enumerate(rows)])
+    """Real part of structure factors times Fourier sums, which come in rows, of the kinds."""
+    weights: list[Array] = [jnp.zeros(())] * len(structure)
+    for row, (kind, part) in zip(rows, kinds_and_parts(len(structure)), strict=True):
+        product = structure[kind, part] * row
+        weights[kind] = weights[kind] - product if part else product
+    return jnp.stack(weights)
+
+
+def values_in_blocks(
+    evaluate: Callable[[Array, Array, Array | None], Array],
+    coefficients: Float[Array, "n_blocks n_rows n_monomials"],
+    points: Points,
+) -> Float[Array, "n_rows n_blocks block_size"]:
+    """Values of polynomials at points without a lattice."""
+    return evaluate(coefficients, points.vectors.swapaxes(0, 1), points.powers).swapaxes(0, 1)
 
 
 def damping(
@@ -165,7 +161,7 @@ def damping(
 
 
 def packed_covariance(covariance: Float[AnyArray, "... 3 3"]) -> Float[AnyArray, "... 6"]:
-    """Coefficients of QᵀCQ on the six products of :data:`PRODUCTS`."""
+    """Coefficients of QᵀCQ on the six products of :data:`bayestds.monomials.PRODUCTS`."""
     i, j = PRODUCTS.T
     symmetric = covariance[..., i, j] + covariance[..., j, i]
     return symmetric * np.where(i == j, 0.5, 1.0)
@@ -178,8 +174,11 @@ def times_conjugates(engine: ExactEngine) -> Float[Array, "n_kinds 1"]:
 
 def far_pairs(
     engine: ExactEngine, sums: dict[int, Float[Array, "_ n_rows n_k"]]
-) -> Float[Array, "n_blocks n_rows _"]:
+) -> Float[Array, "n_groups _ _ _"]:
     """Values of polynomials at the points of every block where there is a lattice, else their coefficients.
+
+    In the first case in rows of blocks, (n_groups, n_rows, n_blocks, block_size), in the other in blocks of
+    rows, (n_groups, n_blocks, n_rows, n_monomials).
 
     Args:
         engine: for its points.

@@ -12,16 +12,16 @@ from jaxtyping import Float, Int
 
 from bayestds.crystal.supercell import Supercell
 from bayestds.scattering.engine import MEMORY, ExactEngine, make_engine
-from bayestds.scattering.exact import PRODUCTS, damping, log_intensity, packed_covariance
+from bayestds.scattering.exact import damping, log_intensity, packed_covariance
 from bayestds.scattering.pairs import pair_table
 
 HIGHEST_ORDER = 6
 """Highest phonon order that is tried."""
 
-_EXPONENTIAL_COST = 25
+_EXPONENTIAL_COST = 40
 """Cost of a near pair, in monomials of one Fourier sum over far ones (measured)."""
 
-_SHARE_OF_REACH = 0.25
+_SHARE_OF_REACH = 0.05
 """Part of the tolerance for pairs that lack orders which others have; the rest is for orders that none has"""
 
 _CHOOSING, _MEASURING = 600, 6000
@@ -171,13 +171,14 @@ def _series(
 
 def _terms(direct: ExactEngine, packed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """QᵀCQ, W_κ + W_κ' and the weight of every pair at every point, (n_q, n_pairs) each."""
-    place = np.asarray(direct.place)
+    points = direct.points
+    layout = (*direct.k_index.shape, points.vectors.shape[-1])
+    group, block, slot = np.unravel_index(np.asarray(direct.place), layout)
     cell, first, second = np.asarray(direct.near_pairs).T
-    vectors = np.asarray(direct.vectors).swapaxes(1, 2).reshape(-1, 3)[place]
-    quadratic = vectors[:, PRODUCTS[:, 0]] * vectors[:, PRODUCTS[:, 1]]
-    structure = np.asarray(direct.structure).transpose(0, 3, 1, 2).reshape(-1, len(direct.kinds), 2)
-    phases = np.asarray(direct.near_phases)[place // direct.vectors.shape[-1]]
-    by_pair = structure[place][:, np.asarray(direct.near_kinds).argmax(axis=1)]
+    quadratic = np.asarray(points.products)[group, :, block, slot]
+    structure = np.asarray(points.structure)[group, :, :, block, slot]
+    phases = np.asarray(direct.near_phases)[group, :, :, block]
+    by_pair = structure[:, np.asarray(direct.near_kinds).argmax(axis=1)]
     weights = by_pair[..., 0] * phases[..., 0] - by_pair[..., 1] * phases[..., 1]
     return quadratic @ packed[cell, first, second].T, quadratic @ damping(packed, first, second).T, weights
 

@@ -18,12 +18,12 @@ from jaxtyping import Complex, Float, Int
 from bayestds.crystal.supercell import Supercell
 from bayestds.scattering.pairs import PairTable
 
-FEW_WAVES = 64
-"""Up to so many distinct k a product over all cells is faster than a Fourier transform (measured)."""
+FEW_WAVES = 80
+"""Up to so many products with waves for each cell and kind, they are faster than a Fourier transform (measured)."""
 
 Series = Callable[[tuple[Array, ...], tuple[Array, ...]], tuple[Array, ...]]
-"""What is summed: a function of arrays (..., n_cells) and of the weights of each order, (n_kinds, n_in_order) at
-the first cells, that gives the terms of each order, (n_monomials, n_kinds, n_in_order)."""
+"""What is summed: a function of arrays (..., n_cells) and of the weights of each order, (n_kinds, n_in_order)
+at the first cells, that gives the terms of each order, (n_monomials, n_kinds, n_in_order)."""
 
 
 @jax.tree_util.register_dataclass
@@ -69,7 +69,8 @@ def make_sums(
     highest, n_cells = orders.max(axis=0), supercell.n_cells
     # The first order has all cells: the part of the Bragg peaks, the same at all R, is summed with it.
     in_order = [n_cells] + [int(np.count_nonzero(highest >= n)) for n in range(2, n_orders + 1)]
-    n_transformed = int(np.count_nonzero(np.array(in_order) * len(k_points) > FEW_WAVES * n_cells))
+    products = len(k_points) * len(kinds_and_parts(len(orders))) / len(orders)
+    n_transformed = int(np.count_nonzero(np.array(in_order) * products > FEW_WAVES * n_cells))
     direct = in_order[n_transformed:]
     cells = np.argsort(-highest, kind="stable")[: max(direct, default=0)]
     phases = supercell.phases(k_points, cells).T

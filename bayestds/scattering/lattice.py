@@ -30,12 +30,12 @@ class LatticePoints:
     Attributes:
         origins: (3, n_k) the shortest k, Å⁻¹.
         monomials: (n_all, n_g) all products of components of G.
-        place: (n_blocks, block_size) int, which of all pairs (k, G) each place of the blocks is.
+        place: (n_groups, n_blocks, block_size) int, which of all pairs (G, k) each place of the blocks is.
     """
 
     origins: Float[Array, "3 n_k"]
     monomials: Float[Array, "n_all n_g"]
-    place: Int[Array, "n_blocks block_size"]
+    place: Int[Array, "n_groups n_blocks block_size"]
 
 
 def make_lattice(
@@ -57,13 +57,13 @@ def make_lattice(
     waves = np.take_along_axis(images, lengths.argmin(axis=1)[:, None, None], axis=1)[:, 0]
     k_of_point = np.empty(len(q_points), dtype=int)
     used = blocks.points >= 0
-    k_of_point[blocks.points[used]] = np.repeat(blocks.k_of_block, used.sum(axis=1))
+    k_of_point[blocks.points[used]] = np.repeat(blocks.k_of_block, used.sum(axis=-1).ravel())
     steps = np.rint(q_points @ np.linalg.inv(to_conventional) - waves[k_of_point]).astype(int)
     lattice, g_of_point = np.unique(steps, axis=0, return_inverse=True)
     if len(waves) * len(lattice) > LARGEST_EXCESS * len(q_points):
         return None
     # The last is that of the padded places, whose point is -1.
-    place = np.append(k_of_point * len(lattice) + g_of_point.reshape(-1), 0)
+    place = np.append(g_of_point.reshape(-1) * len(waves) + k_of_point, 0)
     origins, vectors = (crystal.scattering_vectors(x @ to_conventional).T for x in (waves, lattice))
     return LatticePoints(
         jnp.asarray(origins), jnp.asarray(_all_monomials(vectors, degree)), jnp.asarray(place[blocks.points])
@@ -117,7 +117,7 @@ def translated(
 
 def values(
     points: LatticePoints, coefficients: dict[int, Float[Array, "_ n_rows n_k"]]
-) -> Float[Array, "n_blocks n_rows block_size"]:
+) -> Float[Array, "n_groups n_rows n_blocks block_size"]:
     """Values of polynomials in Q at the points of every block.
 
     Args:
@@ -125,6 +125,7 @@ def values(
         coefficients: as those of :func:`translated`.
     """
     by_k = translated(coefficients, points.origins)
-    found = jnp.einsum("mrk,mg->rkg", by_k, points.monomials[: len(by_k)])
-    found = found.reshape(len(found), -1).at[:, points.place].get(mode="promise_in_bounds")
-    return jnp.moveaxis(found, 0, 1)
+    # Rows last: so they are taken, and in the transpose added, together.
+    found = jnp.einsum("mg,mrk->gkr", points.monomials[: len(by_k)], by_k)
+    found = found.reshape(-1, found.shape[-1]).at[points.place].get(mode="promise_in_bounds")
+    return jnp.moveaxis(found, -1, 1)

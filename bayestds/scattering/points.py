@@ -20,7 +20,8 @@ from jaxtyping import Complex, Float, Int
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import VolumeError
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
-from bayestds.scattering.exact import PRODUCTS, SMALLEST_INTENSITY, damping, packed_covariance
+from bayestds.monomials import PRODUCTS
+from bayestds.scattering.exact import SMALLEST_INTENSITY, damping, packed_covariance
 from bayestds.scattering.pairs import pair_table
 
 ELEMENTS_AT_ONCE = 1_000_000

@@ -5,7 +5,7 @@ over Q, as a likelihood is, is summed over the devices by the compiler (GSPMD; s
 the covariance of the crystal above all, is small and computed on every device.
 """
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TypeVar
 
 import jax
@@ -14,13 +14,10 @@ from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from bayestds.errors import ModelError
-from bayestds.scattering.engine import ExactEngine
+from bayestds.scattering.engine import ExactEngine, Points
 from bayestds.scattering.forward import ForwardModel
 
 Tree = TypeVar("Tree")
-
-OF_BLOCKS = ("vectors", "structure", "near_phases", "k_index", "k_of_block", "powers")
-"""Arrays of an engine with one row for each block."""
 
 
 def mesh_of_devices() -> Mesh:
@@ -53,27 +50,35 @@ def sharded(forward: ForwardModel, mesh: Mesh) -> ForwardModel:
             f"Its engine is {type(engine).__name__}, and only the tables of an ExactEngine are cut up.",
             "Give it one: forward.with_engine(make_engine(...)).",
         )
-    by_block = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
     n_groups = -(-engine.n_groups // mesh.size)
-    missing = -len(engine.k_index) % (n_groups * mesh.size)
-    spread = {}
-    for name in OF_BLOCKS:
-        array = getattr(engine, name)
-        if array is not None:
-            spread[name] = jax.device_put(_padded(array, missing), by_block)
-    whole = {
-        entry.name: on_every_device(getattr(engine, entry.name), mesh)
-        for entry in fields(engine)
-        if entry.name not in OF_BLOCKS and not entry.metadata.get("static")
-    }
-    if engine.lattice is not None:
-        place = jax.device_put(_padded(engine.lattice.place, missing), by_block)
-        whole["lattice"] = replace(whole["lattice"], place=place)
-    return on_every_device(replace(forward, engine=None), mesh).with_engine(
-        replace(engine, **spread, **whole, n_groups=n_groups)
+
+    def spread(array: Array, axis: int) -> Array:
+        """An array with groups and blocks as axes 0 and this one, in new groups, its blocks spread."""
+        blocks = jnp.moveaxis(array, axis, 1)
+        blocks = blocks.reshape(-1, *blocks.shape[2:])
+        # Repeated blocks at the end; no point is in those.
+        missing = -len(blocks) % (n_groups * mesh.size)
+        blocks = jnp.concatenate([blocks, jnp.repeat(blocks[-1:], missing, axis=0)])
+        grouped = jnp.moveaxis(blocks.reshape(n_groups, -1, *blocks.shape[1:]), 1, axis)
+        return jax.device_put(grouped, NamedSharding(mesh, PartitionSpec(*[None] * axis, *mesh.axis_names)))
+
+    points, lattice = engine.points, engine.lattice
+    points = Points(
+        vectors=spread(points.vectors, 2),
+        products=spread(points.products, 2),
+        structure=spread(points.structure, 3),
+        powers=None if points.powers is None else spread(points.powers, 1),
     )
-
-
-def _padded(array: Array, missing: int) -> Array:
-    """The array with its last row repeated; no point is in those blocks."""
-    return jnp.concatenate([array, jnp.repeat(array[-1:], missing, axis=0)])
+    if lattice is not None:
+        lattice = replace(on_every_device(lattice, mesh), place=spread(lattice.place, 1))
+    whole = ("near_pairs", "near_kinds", "window", "kinds", "sums", "place")
+    engine = replace(
+        engine,
+        points=points,
+        near_phases=spread(engine.near_phases, 3),
+        k_index=spread(engine.k_index, 1),
+        k_of_block=spread(engine.k_of_block, 1),
+        lattice=lattice,
+        **{name: on_every_device(getattr(engine, name), mesh) for name in whole},
+    )
+    return on_every_device(replace(forward, engine=None), mesh).with_engine(engine)

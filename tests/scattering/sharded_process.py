@@ -42,7 +42,7 @@ def main() -> None:
         ]
         found.append(
             {
-                "devices": len(spread.engine.vectors.sharding.device_set),
+                "devices": len(spread.engine.points.vectors.sharding.device_set),
                 "groups": [engine.n_groups, spread.engine.n_groups],
                 "value": float(one[0]),
                 "error": float(max(relative)),
