@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from math import comb
 from pathlib import Path
 from typing import Any
 
@@ -146,24 +147,35 @@ def rates() -> dict[str, float]:
 
 
 def operations(engine: ExactEngine) -> dict[str, float]:
-    """How much there is to do for one value and gradient."""
+    """How much there is to do for one value and gradient, beside the covariance itself."""
     passes = 1 if engine.n_groups == 1 else 2
-    places = engine.vectors.shape[0] * engine.vectors.shape[2]
-    n_atoms = int(np.sqrt(2 * len(engine.kinds)))
-    monomials = sum((2 * n + 1) * (n + 1) for n in range(1, engine.order + 1))
-    series = monomials * len(engine.kinds) * len(engine.window)
-    return {
-        # Evaluated again on the way back where not all points fit into memory at once.
-        "exponentials": passes * places * (len(engine.near_pairs) + len(engine.kinds)),
-        # Horner's rule, and the sums over points that are its derivative.
-        "polynomials": (passes + 1) * places * n_atoms**2 * monomials,
+    points, sums, lattice = engine.points, engine.sums, engine.lattice
+    places, n_kinds = points.products.size // 6, len(engine.kinds)
+    n_rows = int(np.sqrt(2 * n_kinds)) ** 2
+    monomials = [(2 * n + 1) * (n + 1) for n in range(1, engine.order + 1)]
+    transformed, direct = monomials[: sums.n_transformed], monomials[sums.n_transformed :]
+    in_order = [weights.shape[1] for weights in sums.direct_weights]
+    n_cells, n_k = sums.weights.shape[1], len(sums.k_points)
+    of_cells = n_cells * sum(transformed) + sum(np.multiply(in_order, direct))
+    polynomials = (passes + 1) * places * n_rows * sum(monomials)
+    if lattice is not None:
+        polynomials = 2 * n_rows * n_k * lattice.monomials.shape[1] * comb(2 * engine.order + 3, 3)
+    found = {
+        # Evaluated again on the way back where the points are in groups.
+        "exponentials": passes * places * (len(engine.near_pairs) + n_kinds),
+        # Exponents, and the derivative of their coefficients.
+        "exponents": 6 * (passes + 1) * places * (len(engine.near_pairs) + n_kinds),
+        # Values and the derivative of coefficients.
+        "polynomials": polynomials,
         # Made twice and differentiated once, six products each.
-        "series": 3 * 6 * series,
-        # 2.5 N log2 N for real numbers, there, again, and back at twice the price.
-        "transforms": 0.0,
-        # Monomials of every point for the derivative, written and read.
-        "bytes": 2 * 8 * places * monomials,
+        "series": 3 * 6 * n_kinds * of_cells,
+        "waves": 2 * n_rows * n_k * float(sum(np.multiply(in_order, direct))),
+        # 2.5 N log2 N for real numbers, there and back.
+        "transforms": 2 * 2.5 * n_kinds * sum(transformed) * n_cells * np.log2(n_cells),
+        # Products, structure factors and Fourier sums of every point, read at each pass.
+        "bytes": 8 * (passes + 1) * places * (6 + 2 * n_kinds + n_rows),
     }
+    return {part: float(number) for part, number in found.items()}
 
 
 def measure(name: str, n: int, share: float = 1.0) -> dict[str, Any]:

@@ -234,7 +234,7 @@ class Fit(Section):
     trend: bool = Field(default=False, strict=True, description="true for constants linear in temperature")
     trend_scale: Positive = Field(default=0.05, description="a positive share of the prior, per 100 K")
     tolerance: Positive = Field(default=1e-4, description="a positive tolerance of log-intensity")
-    memory: Positive = Field(default=32.0, description="MiB for the points that are evaluated at once")
+    memory: Positive = Field(default=4.0, description="MiB for the points that are evaluated at once")
 
 
 class ModelFile(Section):

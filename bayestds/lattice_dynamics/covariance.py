@@ -199,3 +199,21 @@ def covariance_in_real_space(
     waves = covariance.reshape(*grid_shape, n_atoms, 3, n_atoms, 3)
     real_space = jnp.fft.fftn(waves, axes=(0, 1, 2), norm="forward").real
     return real_space.reshape(n_k, n_atoms, 3, n_atoms, 3).transpose(0, 1, 3, 2, 4)
+
+
+def half_of_waves(
+    blocks: Complex[Array, "n_k three_n three_n"], grid_shape: tuple[int, int, int]
+) -> Complex[Array, "n_half three_n three_n"]:
+    """One of each two blocks that are complex conjugates, those at k and -k, of the FFT grid; k = 0 first."""
+    size = blocks.shape[-1]
+    return blocks.reshape(*grid_shape, size, size)[:, :, : grid_shape[2] // 2 + 1].reshape(-1, size, size)
+
+
+def half_in_real_space(
+    covariance: Complex[Array, "n_half three_n three_n"], grid_shape: tuple[int, int, int]
+) -> Float[Array, "n_cells n_atoms n_atoms 3 3"]:
+    """C_κκ'(R), as :func:`covariance_in_real_space` gives it, of :func:`half_of_waves`."""
+    n_atoms = covariance.shape[-1] // 3
+    waves = covariance.conj().reshape(*grid_shape[:2], -1, n_atoms, 3, n_atoms, 3)
+    real_space = jnp.fft.irfftn(waves, s=grid_shape, axes=(0, 1, 2))
+    return real_space.reshape(-1, n_atoms, 3, n_atoms, 3).transpose(0, 1, 3, 2, 4)

@@ -15,12 +15,12 @@ from bayestds.errors import VolumeError
 from bayestds.memory import too_much
 from bayestds.monomials import PRODUCTS
 from bayestds.scattering.blocks import make_blocks
-from bayestds.scattering.fourier import FourierSums, highest_orders, make_sums
+from bayestds.scattering.fourier import FourierSums, make_sums
 from bayestds.scattering.lattice import LatticePoints, make_lattice
 from bayestds.scattering.pairs import pair_table
 from bayestds.scattering.polynomials import monomials
 
-MEMORY = 2**25
+MEMORY = 2**22
 """Bytes by default for what is evaluated at once; points that fit the cache of a processor are fastest."""
 
 
@@ -33,7 +33,7 @@ class Points:
         vectors: (3, n_blocks, block_size) scattering vectors Q, Å⁻¹; each array with a leading axis of groups
             where these are several.
         products: (6, n_blocks, block_size) those of two components, as ``monomials.PRODUCTS``.
-        structure: (n_kinds, 2, n_blocks, block_size) f_κ f_κ'* exp(iQ·(τ_κ-τ_κ')), real, imaginary.
+        structure: (n_kinds, 2, n_blocks, block_size) real and imaginary part of f_κ f_κ'* exp(iQ·(τ_κ-τ_κ')).
         powers: (n_blocks, n_monomials, block_size) the monomials of Q of all even degrees, which a derivative
             needs; None where it does not, or where they are made anew because memory is short.
     """
@@ -50,12 +50,12 @@ class ExactEngine:
     """Everything about the Q points that ``exact.log_intensity`` needs; a pytree of constant arrays.
 
     Points are sorted into blocks of equal k, padded to ``block_size``. Everything that depends on Q
-    through exp(iQ·R) alone, the near phases and the Fourier sums, is then shared by a block. The blocks are in
-    groups that are evaluated in turn.
+    through exp(iQ·R) alone, the near phases and the Fourier sums, is then shared by a block. The blocks are
+    in groups that are evaluated in turn.
 
     Attributes:
         points: the points.
-        near_phases: (n_groups, n_near, 2, n_blocks) exp(ik·R) times 2 where the conjugate pair is another one.
+        near_phases: (n_groups, n_near, 2, n_blocks) exp(ik·R), times 2 where the conjugate is another pair.
         near_pairs: (n_near, 3) int, grid cell, κ, κ'.
         near_kinds: (n_near, n_kinds) 1 where a near pair is of a kind.
         window: (n_cells,) factors of the cells in the lattice sum.
@@ -142,13 +142,7 @@ def make_engine(
         supercell.phases(blocks.k_points, cells)[blocks.k_of_block] * pairs.counts[:n_near] * window[cells]
     )
     lattice = make_lattice(supercell, q_points, blocks, 2 * order + 1) if order else None
-    sums = make_sums(
-        supercell,
-        blocks.k_points,
-        window * np.where(kinds[:, :1] == kinds[:, 1:], 1, 2),
-        highest_orders(supercell, pairs, n_near, reach),
-        max(1, order),
-    )
+    sums = make_sums(supercell, pairs, blocks.k_points, window, n_near, reach)
     # Of each order, because a derivative needs them at once.
     own_powers = order if lattice is None and len(blocks.points) == 1 else 0
     return ExactEngine(

@@ -38,7 +38,7 @@ def log_intensity(
 
     Args:
         engine: from :func:`make_engine`.
-        covariance: C_κκ'(R), Å², from ``covariance_in_real_space``.
+        covariance: C_κκ'(R), Å², from ``forward.covariance``.
     """
     return logarithm(intensity(engine, covariance))
 

@@ -15,7 +15,8 @@ from bayestds.force_constants.linear_map import force_constant_blocks, force_con
 from bayestds.force_constants.third_order import ThirdOrderForceConstants
 from bayestds.lattice_dynamics.covariance import (
     classical_covariance,
-    covariance_in_real_space,
+    half_in_real_space,
+    half_of_waves,
     is_stable,
     quantum_covariance,
 )
@@ -172,8 +173,8 @@ def real_space_covariance(
     forward: ForwardModel, phi_blocks: Complex[Array, "n_k three_n three_n"]
 ) -> Float[Array, "n_cells n_atoms n_atoms 3 3"]:
     """Displacement covariance C_κκ'(R), Å²."""
-    covariance = displacement_covariance(forward, phi_blocks)
-    return covariance_in_real_space(covariance, forward.grid_shape)
+    half = half_of_waves(phi_blocks, forward.grid_shape)
+    return half_in_real_space(displacement_covariance(forward, half), forward.grid_shape)
 
 
 @jax.jit

@@ -19,7 +19,7 @@ from bayestds.crystal.supercell import Supercell
 from bayestds.scattering.pairs import PairTable
 
 FEW_WAVES = 80
-"""Up to so many products with waves for each cell and kind, they are faster than a Fourier transform (measured)."""
+"""Up to so many products with waves for each cell and kind these are faster than transforms (measured)."""
 
 Series = Callable[[tuple[Array, ...], tuple[Array, ...]], tuple[Array, ...]]
 """What is summed: a function of arrays (..., n_cells) and of the weights of each order, (n_kinds, n_in_order)
@@ -52,23 +52,29 @@ class FourierSums:
 
 def make_sums(
     supercell: Supercell,
+    pairs: PairTable,
     k_points: Int[np.ndarray, " n_k"],
-    factors: Float[np.ndarray, "n_kinds n_cells"],
-    orders: Int[np.ndarray, "n_kinds n_cells"],
-    n_orders: int,
+    window: Float[np.ndarray, " n_cells"],
+    n_near: int,
+    reach: tuple[int, ...],
 ) -> FourierSums:
     """Sums at some k.
 
     Args:
         supercell: the periodic supercell.
+        pairs: all of its pairs.
         k_points: grid index of each k.
-        factors: of every pair in the lattice sum.
-        orders: highest phonon order of every pair, from :func:`highest_orders`.
-        n_orders: the highest that is summed.
+        window: factors of the cells in the lattice sum.
+        n_near: number of near pairs, shortest first.
+        reach: number of pairs, shortest first and the near ones included, that count in each order.
     """
+    kinds = np.array(list(combinations_with_replacement(range(supercell.crystal.n_atoms), 2)))
+    orders = _highest_orders(supercell, pairs, kinds, n_near, reach)
+    # A kind κ < κ' stands for its conjugate κ' > κ as well.
+    factors = window * np.where(kinds[:, :1] == kinds[:, 1:], 1, 2)
     highest, n_cells = orders.max(axis=0), supercell.n_cells
     # The first order has all cells: the part of the Bragg peaks, the same at all R, is summed with it.
-    in_order = [n_cells] + [int(np.count_nonzero(highest >= n)) for n in range(2, n_orders + 1)]
+    in_order = [n_cells] + [int(np.count_nonzero(highest >= n)) for n in range(2, len(reach) + 1)]
     products = len(k_points) * len(kinds_and_parts(len(orders))) / len(orders)
     n_transformed = int(np.count_nonzero(np.array(in_order) * products > FEW_WAVES * n_cells))
     direct = in_order[n_transformed:]
@@ -88,20 +94,12 @@ def make_sums(
     )
 
 
-def highest_orders(
-    supercell: Supercell, pairs: PairTable, n_near: int, reach: tuple[int, ...]
+def _highest_orders(
+    supercell: Supercell, pairs: PairTable, kinds: np.ndarray, n_near: int, reach: tuple[int, ...]
 ) -> Int[np.ndarray, "n_kinds n_cells"]:
-    """Highest phonon order of every pair; 0 of near ones.
-
-    Args:
-        supercell: the periodic supercell.
-        pairs: all of its pairs.
-        n_near: number of near ones, shortest first.
-        reach: number of pairs, shortest first and the near ones included, that count in each order.
-    """
+    """Highest phonon order of every pair; 0 of near ones."""
     rank = np.arange(len(pairs.cells))
     order = (rank[:, None] < np.array(reach, dtype=int)).sum(axis=1) * (rank >= n_near)
-    kinds = np.array(list(combinations_with_replacement(range(supercell.crystal.n_atoms), 2)))
     kind = (pairs.atoms[:, None] == kinds).all(-1).argmax(-1)
     same = pairs.atoms[:, 0] == pairs.atoms[:, 1]
     found = np.empty((len(kinds), supercell.n_cells), dtype=int)

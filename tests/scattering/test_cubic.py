@@ -12,6 +12,7 @@ from bayestds.errors import CrystalError, ModelError
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.force_constants.third_order import ThirdOrderForceConstants, third_order_force_constants
 from bayestds.lattice_dynamics.third_cumulant import make_cubic_term
+from bayestds.scattering import lattice
 from bayestds.scattering.cubic import cubic_intensity
 from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import covariance, log_intensity, make_forward_model
@@ -115,23 +116,26 @@ def test_gradient_and_parameters_that_follow(polar):
     np.testing.assert_allclose(measured, np.log(factor * np.exp(value) + background @ strengths), rtol=1e-12)
 
 
-def test_groups_of_points_change_nothing(polar):
-    """In value and gradient, whether the monomials are at hand or made anew: rounding only."""
+def test_groups_and_monomials_change_nothing(polar, monkeypatch):
+    """Monomials of Q at hand, those made anew, those of G: rounding only, in value and gradient."""
     irreducible, third_order, supercell, phi, gamma = polar
     q_points = commensurate_points(supercell, 40, 10.0, seed=1)
     factors = make_factors(len(q_points), 2)
     forward = make_forward_model(irreducible, supercell, TEMPERATURE, third_order=third_order)
     parameters = jnp.asarray(np.append(phi, gamma))
     weights = jnp.asarray(np.random.default_rng(3).normal(size=len(q_points)))
-    found = []
-    for memory in (2**25, 2**14):
+    found, layouts = [], []
+    for largest_excess, memory in ((0, 2**25), (0, 2**12), (10**6, 2**25)):
+        monkeypatch.setattr(lattice, "LARGEST_EXCESS", largest_excess)
         engine = make_engine(supercell, q_points, factors, 10, 3, memory=memory)
-        assert (engine.n_groups > 1) == (engine.powers is None) == (memory == 2**14)
+        layouts.append((engine.points.powers is not None, engine.n_groups > 1, engine.lattice is not None))
         model = forward.with_engine(engine)
         found.append(jax.value_and_grad(lambda p, m=model: weights @ log_intensity(m, p))(parameters))
-    (value, slope), (other, other_slope) = found
-    np.testing.assert_allclose(other, value, rtol=1e-10)
-    np.testing.assert_allclose(other_slope, slope, rtol=1e-9, atol=1e-10)
+    assert layouts == [(True, False, False), (False, True, False), (False, False, True)]
+    (value, slope), *others = found
+    for other, other_slope in others:
+        np.testing.assert_allclose(other, value, rtol=1e-10)
+        np.testing.assert_allclose(other_slope, slope, rtol=1e-9, atol=1e-10)
 
 
 def test_what_it_is_not_known_for_is_refused(polar):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bayestds.monomials import exponents
-from bayestds.scattering import fourier
+from bayestds.scattering import fourier, lattice
 from bayestds.scattering.engine import make_engine
 from bayestds.scattering.exact import log_intensity
 from bayestds.scattering.polynomials import (
@@ -117,8 +117,9 @@ def test_sum_of_exponentials_and_its_derivative():
 
 @pytest.mark.parametrize("name", ["fcc", pytest.param("quartz", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("few_waves", [0, 10**6])
-def test_groups_and_transforms_change_nothing(name, few_waves, monkeypatch):
-    """One group or many, sums over R or Fourier transforms: rounding only, in value and gradient."""
+@pytest.mark.parametrize("largest_excess", [0, 10**6])
+def test_groups_and_transforms_change_nothing(name, few_waves, largest_excess, monkeypatch):
+    """Groups, monomials of Q or of G, sums over R or transforms: rounding only, in value and gradient."""
     supercell, q_points, found, factors = make_case(name, 12.0)
     near = whole_shell(supercell, 8)
     window = np.random.default_rng(4).uniform(0.9, 1.0, supercell.n_cells)
@@ -129,10 +130,13 @@ def test_groups_and_transforms_change_nothing(name, few_waves, monkeypatch):
         return jnp.sum(log_intensity(engine, covariance) * jnp.cos(jnp.arange(len(q_points))))
 
     both = jax.jit(jax.value_and_grad(value, argnums=1))
+    monkeypatch.setattr(lattice, "LARGEST_EXCESS", 0)
     one = make_engine(*given)
     monkeypatch.setattr(fourier, "FEW_WAVES", few_waves)
-    many = make_engine(*given, memory=2**14)
+    monkeypatch.setattr(lattice, "LARGEST_EXCESS", largest_excess)
+    many = make_engine(*given, memory=2**12)
     assert one.n_groups == 1 < many.n_groups
+    assert (many.lattice is None) == (largest_excess == 0)
     assert many.sums.n_transformed == (3 if few_waves == 0 else 0)
     expected, found_ = both(one, found), both(many, found)
     assert float(found_[0]) == pytest.approx(float(expected[0]), rel=1e-11)
