@@ -18,8 +18,9 @@ from bayestds.scattering.pairs import pair_table
 HIGHEST_ORDER = 6
 """Highest phonon order that is tried."""
 
-_EXPONENTIAL_COST = 40
-"""Cost of a near pair, in monomials of one Fourier sum over far ones (measured)."""
+_EXPONENTIAL_COST = (25, 75)
+"""Cost of a near pair in monomials of one Fourier sum over far ones (measured): where all pairs are of one
+kind, and where a pair's structure factor is looked up."""
 
 _SHARE_OF_REACH = 0.05
 """Part of the tolerance for pairs that lack orders which others have; the rest is for orders that none has"""
@@ -78,7 +79,7 @@ def choose_engine(
     for order, (tail, term) in enumerate(_left_out(direct, covariance, shell_ends), 1):
         missing.append(term)
         n_near = shell_ends[tail <= (1 - _SHARE_OF_REACH) * tolerance][0]
-        cost = _EXPONENTIAL_COST * n_near + n_rows * comb(2 * order + 3, 3)
+        cost = _EXPONENTIAL_COST[n_rows > 1] * n_near + n_rows * comb(2 * order + 3, 3)
         if cost < best_cost:
             each = _SHARE_OF_REACH * tolerance / max(1, order - 1)
             reach = [n_all] + [int(shell_ends[term <= each][0]) for term in missing[1:]]

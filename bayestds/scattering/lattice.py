@@ -18,7 +18,7 @@ from bayestds.crystal.supercell import Supercell
 from bayestds.monomials import exponents
 from bayestds.scattering.blocks import Blocks
 
-LARGEST_EXCESS = 5
+LARGEST_EXCESS = 20
 """Pairs (k, G) for each point up to which values at all of them are faster than at the points (measured)."""
 
 
