@@ -196,7 +196,11 @@ def measure(name: str, n: int, share: float = 1.0) -> dict[str, Any]:
     def likelihood(phi: jax.Array, forward: ForwardModel, data: FitData) -> jax.Array:
         return constrained_log_likelihood(forward, data, phi)
 
+    def sum_of_squares(phi: jax.Array, bare: ForwardModel) -> jax.Array:
+        return (covariance(bare, phi) ** 2).sum()
+
     found = timed(jax.jit(jax.value_and_grad(likelihood)), phi, forward, data)
+    alone = timed(jax.jit(jax.value_and_grad(sum_of_squares)), phi, bare, seconds=2)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     error = np.abs(measure_truncation(engine, supercell, points, covariance(bare, phi)).error).max()
     return {
@@ -211,6 +215,7 @@ def measure(name: str, n: int, share: float = 1.0) -> dict[str, Any]:
         "near_pairs": len(engine.near_pairs),
         "groups": engine.n_groups,
         "seconds": found,
+        "covariance": alone,
         "operations": operations(engine),
         "error in ln I": float(error),
         "peak_GiB": peak,
