@@ -71,8 +71,9 @@ def choose_engine(
     pairs = pair_table(supercell)
     # Only whole shells of pairs, so that the choice does not break the symmetry.
     shell_ends = np.flatnonzero(np.append(np.diff(pairs.lengths) > 1e-3, True)) + 1
-    n_rows = supercell.crystal.n_atoms**2
-    n_all = len(pairs.lengths)
+    n_rows, n_all = supercell.crystal.n_atoms**2, len(pairs.lengths)
+    # Few numbers of pairs, so that for similar data the same program does, which is compiled once.
+    rungs = np.searchsorted(shell_ends, n_all / 4.0 ** np.arange(8)[::-1])
     best_cost = np.inf
     best: tuple[int, list[int]] = (n_all, [])
     missing: list[np.ndarray] = []
@@ -82,7 +83,7 @@ def choose_engine(
         cost = _EXPONENTIAL_COST[n_rows > 1] * n_near + n_rows * comb(2 * order + 3, 3)
         if cost < best_cost:
             each = _SHARE_OF_REACH * tolerance / max(1, order - 1)
-            reach = [n_all] + [int(shell_ends[term <= each][0]) for term in missing[1:]]
+            reach = [n_all] + [shell_ends[rungs][term[rungs] <= each][0] for term in missing[1:]]
             reach = np.maximum(np.minimum.accumulate(reach), n_near)
             best_cost, best = cost, (int(n_near), reach.tolist())
         if best_cost < n_rows * comb(2 * order + 5, 3):

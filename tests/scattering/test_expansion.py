@@ -138,6 +138,22 @@ def test_expansion_pays_in_a_large_supercell():
     assert np.abs(measure_truncation(engine, supercell, q_points, found).error).max() <= 1e-4
 
 
+def test_orders_reach_the_less_far_the_higher_they_are_and_the_same_for_similar_constants():
+    """Fits to similar data shall not be compiled anew: equal shapes, equal static numbers."""
+    irreducible = make_irreducible("fcc", 3)
+    supercell = make_supercell(make_crystal("fcc"), np.array([7, 7, 7]))
+    forward = make_forward_model(irreducible, supercell, 300.0)
+    phi = jnp.zeros(forward.n_irreducible).at[:3].set(jnp.array([-0.99, 0.06, -1.04]))
+    q_points = commensurate_points(supercell, 150, 20.0)
+    engines = [choose_engine(supercell, q_points, covariance(forward, factor * phi)) for factor in (1, 1.03)]
+    first, *_, last = engines[0].reach
+    assert first == len(pair_table(supercell).cells)
+    assert len(engines[0].near_pairs) < last < first / 3
+    assert jax.tree.structure(engines[0]) == jax.tree.structure(engines[1])
+    shapes = [[leaf.shape for leaf in jax.tree.leaves(engine)] for engine in engines]
+    assert shapes[0] == shapes[1]
+
+
 @pytest.mark.parametrize("table", ["target", "start"])
 def test_chosen_engine_equals_the_independent_reference(table):
     """One engine, chosen at the target, serves both tables."""
