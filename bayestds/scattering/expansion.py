@@ -73,7 +73,7 @@ def choose_engine(
     shell_ends = np.flatnonzero(np.append(np.diff(pairs.lengths) > 1e-3, True)) + 1
     n_rows, n_all = supercell.crystal.n_atoms**2, len(pairs.lengths)
     # Few numbers of pairs, so that for similar data the same program does, which is compiled once.
-    rungs = np.searchsorted(shell_ends, n_all / 4.0 ** np.arange(8)[::-1])
+    rungs = np.searchsorted(shell_ends, n_all / 16.0 ** np.arange(5)[::-1])
     best_cost = np.inf
     best: tuple[int, list[int]] = (n_all, [])
     missing: list[np.ndarray] = []
