@@ -29,8 +29,10 @@ worked for one call in the mean.
 On {machine}, by `python benchmarks/scaling.py`: one value and gradient of the log-likelihood for all
 voxels of a supercell, |h|, |k|, |l| up to a limit, each Laue orbit once. The crystals have 1 (fcc,
 nickel), 2 (diamond) and 8 (A15) atoms in the primitive cell. The order of the expansion and the near
-pairs are chosen for an error of 1e-4 in ln I, size by size; the error that was found is in the table. The
-load of the machine (processes that want to run) was {loads} on {cores} cores.
+pairs are chosen for an error of 1e-4 in ln I, size by size; the error that was found is in the table. Each
+size was measured twice, minutes apart, and the faster round is shown, since other work on a shared machine
+slows it by a third at times. The load (processes that want to run) was {loads} on {cores}
+cores.
 
 {sizes}
 
