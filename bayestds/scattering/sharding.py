@@ -2,7 +2,7 @@
 
 The blocks of an exact engine are independent: each device evaluates its share of them, and what is summed
 over Q, as a likelihood is, is summed over the devices by the compiler (GSPMD; see `jax.sharding`). All else,
-the covariance of the crystal above all, is small and computed on every device.
+the covariance of the crystal and the polynomials at all k and G, is small and computed on every device.
 """
 
 from dataclasses import replace
