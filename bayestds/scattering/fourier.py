@@ -157,7 +157,14 @@ def _sums_by_plane(
     there = waves[2] <= plane[1] // 2
     waves = jnp.where(there, waves, -waves % jnp.array(sums.grid_shape)[:, None])
     place = waves[1] * (plane[1] // 2 + 1) + waves[2]
-    phases = jnp.exp(-2j * jnp.pi / first * jnp.arange(first)[:, None] * waves[0])
+    n_planes, counts = first, np.ones(first)
+    if len(sums.weights) == 1:
+        # With one atom, terms at R and -R are equal, or opposite where the sums are turned: opposite planes
+        # add the same to the part that is wanted.
+        n_planes = first // 2 + 1
+        counts = np.where(2 * np.arange(n_planes) % first == 0, 1, 2)
+    turns = jnp.arange(n_planes)[:, None] * waves[0]
+    phases = counts[:, None] * jnp.exp(-2j * jnp.pi / first * turns)
 
     def of_plane(given: tuple[Array, ...], phase: Array) -> list[Array]:
         *parts, weights = given
@@ -170,7 +177,8 @@ def _sums_by_plane(
     def add_plane(total: list[Array], given: tuple[tuple[Array, ...], Array]) -> tuple[list[Array], None]:
         return jax.tree.map(jnp.add, total, of_plane(*given)), None
 
-    planes = tuple(jnp.moveaxis(x.reshape(*x.shape[:-1], first, -1), -2, 0) for x in (*arrays, sums.weights))
+    grids = (x.reshape(*x.shape[:-1], first, -1) for x in (*arrays, sums.weights))
+    planes = tuple(jnp.moveaxis(x, -2, 0)[:n_planes] for x in grids)
     zeros = jax.eval_shape(of_plane, tuple(x[0] for x in planes), phases[0])
     start = [jnp.zeros(zero.shape, complex) for zero in zeros]
     total, _ = jax.lax.scan(jax.checkpoint(add_plane), start, (planes, phases))

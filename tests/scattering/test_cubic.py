@@ -12,7 +12,7 @@ from bayestds.errors import CrystalError, ModelError
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.force_constants.third_order import ThirdOrderForceConstants, third_order_force_constants
 from bayestds.lattice_dynamics.third_cumulant import make_cubic_term
-from bayestds.scattering import lattice
+from bayestds.scattering import fourier, lattice
 from bayestds.scattering.cubic import cubic_intensity
 from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import covariance, log_intensity, make_forward_model
@@ -136,6 +136,25 @@ def test_groups_and_monomials_change_nothing(polar, monkeypatch):
     for other, other_slope in others:
         np.testing.assert_allclose(other, value, rtol=1e-10)
         np.testing.assert_allclose(other_slope, slope, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("repeats", [(3, 3, 3), (4, 4, 4)])
+def test_transforms_of_half_of_the_planes_change_nothing(repeats, monkeypatch):
+    """Of one atom, of even and odd terms, in odd and even numbers of planes: as the sums over all cells."""
+    irreducible, third_order, supercell, phi, gamma = setting("fcc", 1, 1, repeats)
+    forward = make_forward_model(irreducible, supercell, TEMPERATURE, third_order=third_order)
+    parameters = jnp.asarray(np.append(phi, gamma))
+    q_points = commensurate_points(supercell, 40, 10.0, seed=1)
+    weights = jnp.asarray(np.random.default_rng(3).normal(size=len(q_points)))
+    found = []
+    for few_waves in (10**6, 0):
+        monkeypatch.setattr(fourier, "FEW_WAVES", few_waves)
+        engine = make_engine(supercell, q_points, None, 7, 3)
+        assert engine.sums.n_transformed == (0 if few_waves else 3)
+        model = forward.with_engine(engine)
+        found.append(jax.value_and_grad(lambda p, m=model: weights @ log_intensity(m, p))(parameters))
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=1e-10)
+    np.testing.assert_allclose(found[1][1], found[0][1], rtol=1e-9, atol=1e-10)
 
 
 def test_what_it_is_not_known_for_is_refused(polar):
