@@ -26,7 +26,6 @@ from bayestds.scattering.exact import (
     near_weights,
     packed_covariance,
     sum_of_exponentials,
-    times_conjugates,
     values_in_blocks,
 )
 from bayestds.scattering.fourier import fourier_sums
@@ -65,10 +64,8 @@ def anharmonic(
     kinds = engine.kinds
     packed = packed_covariance(covariance[:, kinds[:, 0], kinds[:, 1]]).T
     near = cumulant[:, engine.near_kinds.argmax(axis=1), engine.near_pairs[:, 0]].T
-    everywhere = engine.window * times_conjugates(engine)
-    orders = fourier_sums(
-        engine.sums, partial(_series, constant), (packed, cumulant, everywhere), turned=True
-    )
+    arrays = packed, cumulant, engine.sums.factors
+    orders = fourier_sums(engine.sums, partial(_series, constant), arrays, turned=True)
     far = far_pairs(engine, {2 * n + 1: order for n, order in enumerate(orders, 1)})
 
     def weights(points: Points, near_phases: Array, far: Array) -> Array:

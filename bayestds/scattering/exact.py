@@ -167,11 +167,6 @@ def packed_covariance(covariance: Float[AnyArray, "... 3 3"]) -> Float[AnyArray,
     return symmetric * np.where(i == j, 0.5, 1.0)
 
 
-def times_conjugates(engine: ExactEngine) -> Float[Array, "n_kinds 1"]:
-    """How often a kind κ ≤ κ' counts: κ < κ' stands for its conjugate κ' > κ as well."""
-    return jnp.where(engine.kinds[:, :1] == engine.kinds[:, 1:], 1.0, 2.0)
-
-
 def far_pairs(
     engine: ExactEngine, sums: dict[int, Float[Array, "_ n_rows n_k"]]
 ) -> Float[Array, "n_groups _ _ _"]:

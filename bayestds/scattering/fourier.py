@@ -33,7 +33,9 @@ class FourierSums:
 
     Attributes:
         k_points: (n_k,) int, grid index of the distinct k.
-        weights: (n_kinds, n_cells) factor of each far pair in the lattice sum; 0 of near ones.
+        factors: (n_kinds, n_cells) of all pairs in the lattice sum: the window, times 2 where a kind κ < κ'
+            stands for its conjugate κ' > κ as well.
+        weights: (n_kinds, n_cells) those of the far pairs; 0 of near ones.
         cells: (n_direct,) int, those with pairs in an order that is not transformed, highest orders first.
         direct_weights: for each of these orders those of its pairs, (n_kinds, n_in_order) at the first cells.
         waves: (2, n_direct, n_k) cosine and sine of k·R.
@@ -42,6 +44,7 @@ class FourierSums:
     """
 
     k_points: Int[Array, " n_k"]
+    factors: Float[Array, "n_kinds n_cells"]
     weights: Float[Array, "n_kinds n_cells"]
     cells: Int[Array, " n_direct"]
     direct_weights: tuple[Float[Array, "n_kinds _"], ...]
@@ -70,7 +73,6 @@ def make_sums(
     """
     kinds = np.array(list(combinations_with_replacement(range(supercell.crystal.n_atoms), 2)))
     orders = _highest_orders(supercell, pairs, kinds, n_near, reach)
-    # A kind κ < κ' stands for its conjugate κ' > κ as well.
     factors = window * np.where(kinds[:, :1] == kinds[:, 1:], 1, 2)
     highest, n_cells = orders.max(axis=0), supercell.n_cells
     # The first order has all cells: the part of the Bragg peaks, the same at all R, is summed with it.
@@ -82,6 +84,7 @@ def make_sums(
     phases = supercell.phases(k_points, cells).T
     return FourierSums(
         jnp.asarray(k_points),
+        jnp.asarray(factors),
         jnp.asarray(factors * (orders > 0)),
         jnp.asarray(cells),
         tuple(

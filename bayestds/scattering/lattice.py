@@ -18,8 +18,11 @@ from bayestds.crystal.supercell import Supercell
 from bayestds.monomials import exponents
 from bayestds.scattering.blocks import Blocks
 
-LARGEST_EXCESS = 20
+LARGEST_EXCESS = 13
 """Pairs (k, G) for each point up to which values at all of them are faster than at the points (measured)."""
+
+MOST_VALUES = 5e7
+"""Values at all pairs (k, G) that are held at once, 0.4 GiB; where there are more, points are taken alone."""
 
 
 @jax.tree_util.register_dataclass
@@ -41,7 +44,7 @@ class LatticePoints:
 def make_lattice(
     supercell: Supercell, q_points: Float[np.ndarray, "n_q 3"], blocks: Blocks, degree: int
 ) -> LatticePoints | None:
-    """Q points as sums of k and G, or None where too few of all such sums are points.
+    """Q points as sums of k and G, or None where few of all such sums are points, or they are too many.
 
     Args:
         supercell: the periodic supercell.
@@ -60,7 +63,8 @@ def make_lattice(
     k_of_point[blocks.points[used]] = np.repeat(blocks.k_of_block, used.sum(axis=-1).ravel())
     steps = np.rint(q_points @ np.linalg.inv(to_conventional) - waves[k_of_point]).astype(int)
     lattice, g_of_point = np.unique(steps, axis=0, return_inverse=True)
-    if len(waves) * len(lattice) > LARGEST_EXCESS * len(q_points):
+    n_sums = len(waves) * len(lattice)
+    if n_sums > LARGEST_EXCESS * len(q_points) or n_sums * crystal.n_atoms**2 > MOST_VALUES:
         return None
     # The last is that of the padded places, whose point is -1.
     place = np.append(g_of_point.reshape(-1) * len(waves) + k_of_point, 0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bayestds.crystal.supercell import Supercell, make_supercell
-from bayestds.scattering import exact, expansion
+from bayestds.scattering import exact, expansion, fourier
 from bayestds.scattering.engine import make_engine
 from bayestds.scattering.expansion import choose_engine, measure_truncation
 from bayestds.scattering.forward import covariance, make_forward_model
@@ -115,6 +115,27 @@ def test_truncation_of_many_points_is_estimated_on_a_sample(monkeypatch):
     for terms, expected in ((10 * len(pair_table(supercell).cells), 10), (0, 3)):
         monkeypatch.setattr(expansion, "_TERMS", terms)
         assert len(measure_truncation(engine, supercell, q_points, found, factors).error) == expected
+
+
+@pytest.mark.parametrize("few_waves", [0, 10, 10**6])
+@pytest.mark.parametrize("name", ["fcc", "hcp"])
+def test_pairs_count_up_to_their_order(name, few_waves, monkeypatch):
+    """What far pairs lack of the series is the difference to the direct form, however it is summed."""
+    monkeypatch.setattr(fourier, "FEW_WAVES", few_waves)
+    supercell, q_points, found, factors = make_case(name, 12.0)
+    near = whole_shell(supercell, 1)
+    third = whole_shell(supercell, near + 1)
+    reach = (len(pair_table(supercell).cells), whole_shell(supercell, third + 1), third)
+    engine = make_engine(supercell, q_points, factors, near, 3, reach=reach)
+    assert (engine.sums.n_transformed == 3) == (few_waves == 0)
+    difference = measure_truncation(engine, supercell, q_points, found, factors).error
+    monkeypatch.setattr(expansion, "_DIRECT_EVALUATIONS", 0)
+    estimate = measure_truncation(engine, supercell, q_points, found, factors).error
+    np.testing.assert_allclose(estimate, np.abs(np.expm1(-difference)), rtol=1e-6, atol=1e-11)
+    if few_waves == 10**6:
+        assert engine.reach == reach
+        every = make_engine(supercell, q_points, factors, near, 3)
+        assert np.abs(log_intensity(every, found) - log_intensity(engine, found)).max() > 1e-6
 
 
 def test_engine_chosen_on_a_sample_keeps_the_tolerance(monkeypatch):

@@ -53,7 +53,7 @@ def test_points_are_sums_of_the_shortest_waves_and_lattice_vectors(name, monkeyp
     np.testing.assert_allclose(np.linalg.norm(origins, axis=-1), images.min(axis=1), atol=1e-10)
 
 
-def test_few_of_many_sums_have_no_lattice():
+def test_few_of_many_sums_have_no_lattice(monkeypatch):
     """Points in a row share a k or a G; of points at random hardly two do."""
     supercell = default_supercell("triclinic")
     few = commensurate_points(supercell, 40, 25.0, seed=1)
@@ -63,3 +63,5 @@ def test_few_of_many_sums_have_no_lattice():
     points = make_lattice(supercell, row, make_blocks(supercell.k_index(row), 8, 1e9), 3)
     assert points.origins.shape == (3, 3)
     assert points.monomials.shape[0] == 20
+    monkeypatch.setattr(lattice, "MOST_VALUES", 5)
+    assert make_lattice(supercell, row, make_blocks(supercell.k_index(row), 8, 1e9), 3) is None
