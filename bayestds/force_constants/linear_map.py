@@ -65,11 +65,40 @@ def force_constant_blocks(
         grid_shape: the FFT grid of the supercell.
         n_atoms: atoms in the primitive cell.
     """
-    n_cells = int(np.prod(grid_shape))
-    real_space = jnp.zeros((n_cells * n_atoms**2, 3, 3)).at[positions].add(constants)
-    blocks = real_space.reshape(*grid_shape, n_atoms, n_atoms, 3, 3)
+    real_space = _in_real_space(constants, positions, grid_shape, n_atoms)
     # ifft has the sign exp(+i k·R) of the lattice sum; "forward" leaves it without 1 / n_cells.
-    waves = jnp.fft.ifftn(blocks, axes=(0, 1, 2), norm="forward")
-    waves = waves.reshape(n_cells, n_atoms, n_atoms, 3, 3).transpose(0, 1, 3, 2, 4)
-    waves = waves.reshape(n_cells, 3 * n_atoms, 3 * n_atoms)
-    return (waves + waves.conj().swapaxes(-1, -2)) / 2
+    return _hermitian(jnp.fft.ifftn(real_space, axes=(2, 3, 4), norm="forward"))
+
+
+def half_of_blocks(
+    constants: Float[Array, "n_pairs 3 3"],
+    positions: Int[Array | np.ndarray, " n_pairs"],
+    grid_shape: tuple[int, int, int],
+    n_atoms: int,
+) -> Complex[Array, "n_half three_n three_n"]:
+    """One of each two blocks that are complex conjugates, those at k and -k; k = 0 is the first.
+
+    They are those of a real transform: of the last axis of the grid up to its half. Arguments as those of
+    :func:`force_constant_blocks`.
+    """
+    real_space = _in_real_space(constants, positions, grid_shape, n_atoms)
+    return _hermitian(jnp.fft.rfftn(real_space, axes=(2, 3, 4)).conj())
+
+
+def _in_real_space(
+    constants: Float[Array, "n_pairs 3 3"],
+    positions: Int[Array | np.ndarray, " n_pairs"],
+    grid_shape: tuple[int, int, int],
+    n_atoms: int,
+) -> Float[Array, "three_n three_n n_1 n_2 n_3"]:
+    """Φ(R) on the grid."""
+    n_cells = int(np.prod(grid_shape))
+    found = jnp.zeros((n_cells * n_atoms**2, 3, 3)).at[positions].add(constants)
+    found = found.reshape(n_cells, n_atoms, n_atoms, 3, 3).transpose(1, 3, 2, 4, 0)
+    return found.reshape(3 * n_atoms, 3 * n_atoms, *grid_shape)
+
+
+def _hermitian(waves: Complex[Array, "size size n_1 n_2 n_3"]) -> Complex[Array, "n_k size size"]:
+    """Blocks by k, without what rounding leaves of a difference to their adjoints."""
+    blocks = jnp.moveaxis(waves.reshape(*waves.shape[:2], -1), -1, 0)
+    return (blocks + blocks.conj().swapaxes(-1, -2)) / 2

@@ -24,13 +24,25 @@ def without_translations(
     blocks: Complex[Array, "n_k three_n three_n"], lift: Float[Array, ""] | float = 1.0
 ) -> Complex[Array, "n_k three_n three_n"]:
     """Blocks Φ(k) with the rigid translations at k = 0 (the first block) lifted to ``lift``, eV/Å²."""
-    return blocks.at[0].add(lift * translation_projector(blocks.shape[-1] // 3))
+    return _first_plus(blocks, lift * translation_projector(blocks.shape[-1] // 3))
+
+
+def _first_plus(blocks: Array, change: Array | np.ndarray) -> Array:
+    """Blocks with something added to the first; unlike an update in place it is fused with what follows."""
+    is_first = (jnp.arange(len(blocks)) == 0)[:, None, None]
+    return blocks + jnp.where(is_first, change, 0.0)
 
 
 def is_stable(blocks: Complex[Array, "n_k three_n three_n"]) -> Bool[Array, ""]:
     """Whether every mode but the rigid translations has a positive eigenvalue of Φ(k)."""
-    shifted = without_translations(blocks) - STABILITY_FLOOR * jnp.eye(blocks.shape[-1])
-    return jnp.isfinite(jnp.linalg.cholesky(jax.lax.stop_gradient(shifted))).all()
+    return _are_stable(without_translations(blocks)).all()
+
+
+def _are_stable(lifted: Complex[Array, "n_k size size"]) -> Bool[Array, "n_k 1 1"]:
+    """Whether each of these blocks, translations lifted, is stable."""
+    shifted = jax.lax.stop_gradient(lifted) - STABILITY_FLOOR * jnp.eye(lifted.shape[-1])
+    factor = jnp.linalg.cholesky(shifted, symmetrize_input=False)
+    return jnp.isfinite(factor).all(axis=(-1, -2), keepdims=True)
 
 
 @jax.custom_jvp
@@ -66,7 +78,7 @@ def classical_covariance(
         thermal_energy: k_B T, eV.
     """
     inverse = hermitian_inverse(stable_blocks(blocks))
-    return thermal_energy * inverse.at[0].add(-translation_projector(blocks.shape[-1] // 3))
+    return thermal_energy * _first_plus(inverse, -translation_projector(blocks.shape[-1] // 3))
 
 
 def stable_blocks(
@@ -81,10 +93,8 @@ def stable_blocks(
         lift: what is added to the first block, eV/Å²; by default the projector on rigid translations.
     """
     identity = jnp.eye(blocks.shape[-1], dtype=blocks.dtype)
-    lifted = without_translations(blocks) if lift is None else blocks.at[0].add(lift)
-    factor = jnp.linalg.cholesky(jax.lax.stop_gradient(lifted - STABILITY_FLOOR * identity))
-    stable = jnp.isfinite(factor).all(axis=(-1, -2), keepdims=True)
-    return jnp.where(stable, lifted, identity)
+    lifted = without_translations(blocks) if lift is None else _first_plus(blocks, lift)
+    return jnp.where(_are_stable(lifted), lifted, identity)
 
 
 @jax.custom_jvp
@@ -94,7 +104,7 @@ def hermitian_inverse(blocks: Complex[Array, "n_k size size"]) -> Complex[Array,
     The derivative is written out because JAX's own for ``solve(..., assume_a="pos")`` is wrong for complex
     matrices in reverse mode (0.10: it takes the transpose for the matrix itself).
     """
-    factor = jnp.linalg.cholesky(blocks)
+    factor = jnp.linalg.cholesky(blocks, symmetrize_input=False)
     identity = jnp.broadcast_to(jnp.eye(blocks.shape[-1], dtype=blocks.dtype), blocks.shape)
     half = jax.scipy.linalg.solve_triangular(factor, identity, lower=True)
     return half.conj().swapaxes(-1, -2) @ half
@@ -201,18 +211,10 @@ def covariance_in_real_space(
     return real_space.reshape(n_k, n_atoms, 3, n_atoms, 3).transpose(0, 1, 3, 2, 4)
 
 
-def half_of_waves(
-    blocks: Complex[Array, "n_k three_n three_n"], grid_shape: tuple[int, int, int]
-) -> Complex[Array, "n_half three_n three_n"]:
-    """One of each two blocks that are complex conjugates, those at k and -k, of the FFT grid; k = 0 first."""
-    size = blocks.shape[-1]
-    return blocks.reshape(*grid_shape, size, size)[:, :, : grid_shape[2] // 2 + 1].reshape(-1, size, size)
-
-
 def half_in_real_space(
     covariance: Complex[Array, "n_half three_n three_n"], grid_shape: tuple[int, int, int]
 ) -> Float[Array, "n_cells n_atoms n_atoms 3 3"]:
-    """C_κκ'(R), as :func:`covariance_in_real_space` gives it, of :func:`half_of_waves`."""
+    """C_κκ'(R), as :func:`covariance_in_real_space` gives it, from one of each two C(k) at k and -k."""
     n_atoms = covariance.shape[-1] // 3
     waves = covariance.conj().reshape(*grid_shape[:2], -1, n_atoms, 3, n_atoms, 3)
     real_space = jnp.fft.irfftn(waves, s=grid_shape, axes=(0, 1, 2))

@@ -8,28 +8,19 @@ the harmonic intensity of :mod:`bayestds.scattering.exact`: *near* pairs get the
 it is expanded.
 """
 
-from functools import cache, partial
+from functools import partial
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Float
 
 from bayestds.lattice_dynamics.third_cumulant import CubicTerm, third_cumulant
-from bayestds.monomials import exponents, products_table
+from bayestds.monomials import products_table
 from bayestds.scattering.engine import ExactEngine, Points
-from bayestds.scattering.exact import (
-    Part,
-    far_pairs,
-    kind_weights,
-    near_weights,
-    packed_covariance,
-    sum_of_exponentials,
-    values_in_blocks,
-)
+from bayestds.scattering.exact import Part, near_weights, packed_covariance, sum_of_exponentials
 from bayestds.scattering.fourier import fourier_sums
-from bayestds.scattering.polynomials import combine
+from bayestds.scattering.polynomials import monomials
 
 
 def cubic_intensity(
@@ -66,24 +57,13 @@ def anharmonic(
     near = cumulant[:, engine.near_kinds.argmax(axis=1), engine.near_pairs[:, 0]].T
     arrays = packed, cumulant, engine.sums.factors
     orders = fourier_sums(engine.sums, partial(_series, constant), arrays, turned=True)
-    far = far_pairs(engine, {2 * n + 1: order for n, order in enumerate(orders, 1)})
+    far = {2 * n + 1: order for n, order in enumerate(orders, 1)}
 
-    def weights(points: Points, near_phases: Array, far: Array) -> Array:
-        of_near = near_weights(points.structure, near_phases, engine.near_kinds) * _cubic_values(near, points)
-        if engine.lattice is None:
-            far = values_in_blocks(odd_values, far, points)
-        return jnp.concatenate([of_near, kind_weights(points.structure, far)])
+    def of_near(points: Points, phases: Array) -> Array:
+        cubes = monomials(points.vectors.swapaxes(0, 1), [3]).swapaxes(0, 1)
+        return near_weights(points.structure, phases, engine.near_kinds) * jnp.tensordot(near, cubes, axes=1)
 
-    return weights, (_near_phases(engine), far)
-
-
-def _cubic_values(
-    coefficients: Float[Array, "n 10"], points: Points
-) -> Float[Array, "n n_blocks block_size"]:
-    """Values of polynomials of third degree: Q times those of second."""
-    table = _along_axes(coefficients.shape[1])
-    along = jnp.tensordot(jnp.tensordot(coefficients, table, axes=1), points.products, axes=1)
-    return (along * points.vectors).sum(axis=1)
+    return Part(far, of_near, (_near_phases(engine),))
 
 
 def _series(
@@ -99,9 +79,7 @@ def _series(
     packed, power, everywhere = arrays
     terms = [power * factors[0] - constant[..., None] * everywhere]
     for n, factor in enumerate(factors[1:], 1):
-        count = factor.shape[-1]
-        table = products_table(2 * n + 1, 2)
-        power = jnp.einsum("ikr,jkr,ijm->mkr", power[..., :count], packed[..., :count], table) / n
+        power = jnp.einsum("ikr,jkr,ijm->mkr", power, packed, products_table(2 * n + 1, 2)) / n
         terms.append(power * factor)
     return tuple(terms)
 
@@ -116,69 +94,3 @@ def _near_phases(engine: ExactEngine) -> Float[Array, "n_groups n_near 2 n_block
     return jnp.moveaxis(
         jnp.stack([phases.real, jnp.where(first == second, 0.0, phases.imag)]), (3, 0), (1, 2)
     )
-
-
-@jax.custom_jvp
-def odd_values(
-    coefficients: Float[Array, "*blocks n_rows n_monomials"],
-    vectors: Float[Array, "n_blocks 3 n_q"],
-    powers: Float[Array, "n_blocks n_even n_q"] | None,
-) -> Float[Array, "n_blocks n_rows n_q"]:
-    """Values of polynomials of degree 3, 5, 7, ... by Horner's rule; only coefficients are differentiated.
-
-    Args:
-        coefficients: of each, on the monomials of degree 3, then 5, ..., of all blocks or of each.
-        vectors: where they are evaluated.
-        powers: the monomials of even degree there, if they are at hand; only the derivative needs them.
-    """
-    index = {powers: i for i, powers in enumerate(_odd_exponents(coefficients.shape[-1]))}
-    degree = sum(next(reversed(index)))
-    x, y, z = jnp.moveaxis(vectors[..., None, :, :], -2, 0)
-    square = z * z
-    value: Array | float = 0.0
-    for a in range(degree, -1, -1):
-        of_x: Array | float = 0.0
-        for b in range(degree - a, -1, -1):
-            rest = degree - a - b
-            of_y: Array | float = 0.0
-            for c in range(rest, -1, -2):
-                of_y = of_y * square
-                if (a, b, c) in index:
-                    of_y = of_y + coefficients[..., index[a, b, c], None]
-            of_x = of_x * y + (of_y * z if rest % 2 else of_y)
-        value = value * x + of_x
-    return jnp.asarray(value)
-
-
-@odd_values.defjvp
-def _odd_values_jvp(primals, tangents):
-    change, _, _ = tangents
-    _, vectors, powers = primals
-    # As a product with a table, because the transpose of slices is slow.
-    table = _along_axes(change.shape[-1])
-    along = (change @ table.reshape(len(table), -1)).reshape(*change.shape[:-2], -1, table.shape[-1])
-    values = combine(along, vectors, powers)
-    values = values.reshape(len(vectors), -1, *vectors.shape[1:])
-    return odd_values(*primals), (values * vectors[:, None]).sum(axis=-2)
-
-
-@cache
-def _along_axes(count: int) -> Float[np.ndarray, "n_monomials 3 n_even"]:
-    """1 where a monomial of odd degree is x, y or z, the first that it has, times one of even degree."""
-    odd = _odd_exponents(count)
-    even = [powers for degree in range(2, sum(odd[-1]), 2) for powers in exponents(degree)]
-    table = np.zeros((count, 3, len(even)))
-    for m, powers in enumerate(odd):
-        axis = next(i for i, power in enumerate(powers) if power)
-        a, b, c = (power - (i == axis) for i, power in enumerate(powers))
-        table[m, axis, even.index((a, b, c))] = 1
-    return table
-
-
-@cache
-def _odd_exponents(count: int) -> tuple[tuple[int, int, int], ...]:
-    """Exponents of so many monomials of degree 3, 5, 7, ..."""
-    found: list[tuple[int, int, int]] = []
-    while len(found) < count:
-        found += exponents(sum(found[-1]) + 2 if found else 3)
-    return tuple(found)

@@ -15,10 +15,9 @@ from bayestds.errors import VolumeError
 from bayestds.memory import too_much
 from bayestds.monomials import PRODUCTS
 from bayestds.scattering.blocks import make_blocks
-from bayestds.scattering.fourier import FourierSums, make_sums
+from bayestds.scattering.fourier import FourierSums, kinds_and_parts, make_sums
 from bayestds.scattering.lattice import LatticePoints, make_lattice
 from bayestds.scattering.pairs import pair_table
-from bayestds.scattering.polynomials import monomials
 
 MEMORY = 2**22
 """Bytes by default for what is evaluated at once; points that fit the cache of a processor are fastest."""
@@ -34,14 +33,11 @@ class Points:
             where these are several.
         products: (6, n_blocks, block_size) those of two components, as ``monomials.PRODUCTS``.
         structure: (n_kinds, 2, n_blocks, block_size) real and imaginary part of f_κ f_κ'* exp(iQ·(τ_κ-τ_κ')).
-        powers: (n_blocks, n_monomials, block_size) the monomials of Q of all even degrees, which a derivative
-            needs; None where it does not, or where they are made anew because memory is short.
     """
 
     vectors: Float[Array, "*groups 3 n_blocks block_size"]
     products: Float[Array, "*groups 6 n_blocks block_size"]
     structure: Float[Array, "*groups n_kinds 2 n_blocks block_size"]
-    powers: Float[Array, "*groups n_blocks n_monomials block_size"] | None
 
 
 @jax.tree_util.register_dataclass
@@ -57,6 +53,8 @@ class ExactEngine:
         points: the points.
         near_phases: (n_groups, n_near, 2, n_blocks) exp(ik·R), times 2 where the conjugate is another pair.
         near_pairs: (n_near, 3) int, grid cell, κ, κ'.
+        near_sums: (n_rows, n_k) sums of exp(ik·R) over near pairs at the distinct k, in rows of
+            ``fourier.kinds_and_parts``.
         near_kinds: (n_near, n_kinds) 1 where a near pair is of a kind.
         window: (n_cells,) factors of the cells in the lattice sum.
         kinds: (n_kinds, 2) int, κ <= κ' of each kind of pair.
@@ -72,6 +70,7 @@ class ExactEngine:
     points: Points
     near_phases: Float[Array, "n_groups n_near 2 n_blocks"]
     near_pairs: Int[Array, "n_near 3"]
+    near_sums: Float[Array, "n_rows n_k"]
     near_kinds: Float[Array, "n_near n_kinds"]
     window: Float[Array, " n_cells"]
     kinds: Int[Array, "n_kinds 2"]
@@ -96,9 +95,6 @@ class ExactEngine:
     def grid_shape(self) -> tuple[int, int, int]:
         """FFT grid of the supercell."""
         return self.sums.grid_shape
-
-
-_monomials = jax.jit(monomials, static_argnames="order")
 
 
 def make_engine(
@@ -138,18 +134,19 @@ def make_engine(
     _check_memory(supercell, blocks.points, n_near)
     cells, atoms = pairs.cells[:n_near], pairs.atoms[:n_near]
     window = np.ones(supercell.n_cells) if window is None else window
-    phases = (
-        supercell.phases(blocks.k_points, cells)[blocks.k_of_block] * pairs.counts[:n_near] * window[cells]
-    )
+    phases = supercell.phases(blocks.k_points, cells) * pairs.counts[:n_near] * window[cells]
+    near_phases = _near_phases(phases, atoms[:, 0] == atoms[:, 1])
+    near_kinds = np.eye(len(kinds))[(atoms[:, None] == kinds).all(-1).argmax(-1)]
     lattice = make_lattice(supercell, q_points, blocks, 2 * order + 1) if order else None
     sums = make_sums(supercell, pairs, blocks.k_points, window, n_near, reach)
-    # Of each order, because a derivative needs them at once.
-    own_powers = order if lattice is None and len(blocks.points) == 1 else 0
     return ExactEngine(
-        _make_points(supercell, q_points, scattering_factors, kinds, blocks.points, own_powers),
-        _near_phases(phases, atoms[:, 0] == atoms[:, 1]),
+        _make_points(supercell, q_points, scattering_factors, kinds, blocks.points),
+        jnp.asarray(near_phases[:, :, blocks.k_of_block].transpose(2, 0, 1, 3)),
         jnp.asarray(np.column_stack([cells, atoms])),
-        jnp.asarray(np.eye(len(kinds))[(atoms[:, None] == kinds).all(-1).argmax(-1)]),
+        jnp.asarray(
+            np.stack([near_kinds[:, k] @ near_phases[:, part] for k, part in kinds_and_parts(len(kinds))])
+        ),
+        jnp.asarray(near_kinds),
         jnp.asarray(window),
         jnp.asarray(kinds),
         jnp.asarray(blocks.k_points[blocks.k_of_block]),
@@ -168,9 +165,8 @@ def _make_points(
     factors: np.ndarray | None,
     kinds: Int[np.ndarray, "n_kinds 2"],
     layout: Int[np.ndarray, "n_groups n_blocks block_size"],
-    order: int,
 ) -> Points:
-    """Q points in a layout, with the monomials up to an order, 0 for none."""
+    """Q points in a layout."""
     used = (layout >= 0)[..., None]
     vectors = supercell.crystal.scattering_vectors(q_points[layout] * used)
     structure = _structure_factors(supercell, vectors, factors, layout) * used
@@ -181,7 +177,6 @@ def _make_points(
         by_axis,
         by_axis[:, first] * by_axis[:, second],
         jnp.asarray(np.moveaxis(np.stack([cross.real, cross.imag], axis=-1), (-2, -1), (1, 2))),
-        _monomials(by_axis.swapaxes(1, 2), order) if order else None,
     )
 
 
@@ -198,11 +193,10 @@ def _commensurate(supercell: Supercell, q_points: np.ndarray) -> Int[np.ndarray,
 
 
 def _near_phases(
-    phases: Complex[np.ndarray, "n_groups n_blocks n_near"], same: np.ndarray
-) -> Float[Array, "n_groups n_near 2 n_blocks"]:
+    phases: Complex[np.ndarray, "n_k n_near"], same: np.ndarray
+) -> Float[np.ndarray, "n_near 2 n_k"]:
     """Real and imaginary part; of a pair with κ = κ' and its conjugate only the sum is wanted."""
-    parts = np.stack([phases.real, np.where(same, 0.0, phases.imag)], axis=-1)
-    return jnp.asarray(np.moveaxis(parts, 1, 3))
+    return np.stack([phases.real, np.where(same, 0.0, phases.imag)], axis=1).T
 
 
 def _check_memory(supercell: Supercell, layout: np.ndarray, n_near: int) -> None:

@@ -8,8 +8,8 @@ taken at k = Q modulo the reciprocal lattice, so that the cost per Q does not gr
 The direct form is the one in which every pair is near.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -49,9 +49,19 @@ def logarithm(intensity: Float[Array, " n_q"]) -> Float[Array, " n_q"]:
     return jnp.log(jnp.where(positive, intensity, SMALLEST_INTENSITY))
 
 
-Part = tuple[Callable[..., Array], tuple[Array | None, ...]]
-"""What multiplies the exponentials at the points of a group: a function of the points and of further arrays,
-and these arrays of all groups."""
+class Part(NamedTuple):
+    """What multiplies the exponentials, of one part of the intensity.
+
+    Attributes:
+        far: of the kinds of pairs: coefficients of a polynomial in Q at the distinct k, of each degree that
+            it has, in rows of ``fourier.kinds_and_parts``.
+        near: of the near pairs: a function of the points of a group and of its share of further arrays.
+        arrays: these of all groups.
+    """
+
+    far: dict[int, Float[Array, "_ n_rows n_k"]]
+    near: Callable[..., Float[Array, "n_near n_blocks block_size"]]
+    arrays: tuple[Array, ...]
 
 
 def intensity(
@@ -64,21 +74,34 @@ def intensity(
 def sum_of_exponentials(
     engine: ExactEngine, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"], *parts: Part
 ) -> Float[Array, " n_q"]:
-    """Σ w exp(x - W - W') over near pairs plus Σ w exp(-W - W') over kinds, w being the sum of the parts."""
+    """Σ w exp(x - W - W') over near pairs plus Σ w exp(-W - W') over kinds, w being the sum of the parts.
+
+    The parts have different degrees.
+    """
     kinds = engine.kinds
     packed = packed_covariance(covariance)
     cell, first, second = engine.near_pairs.T
     near = packed[cell, first, second] - damping(packed, first, second)
     # All exponents are negative by Cauchy-Schwarz.
     forms = jnp.concatenate([near, -damping(packed, kinds[:, 0], kinds[:, 1])])
-    functions, arrays = zip(*parts, strict=True)
+    far = {degree: sums for part in parts for degree, sums in part.far.items()}
+    degrees = sorted(far)
+    if engine.lattice is not None:
+        by_group = lattice.values(engine.lattice, far)
+    else:
+        by_k = jnp.concatenate([far[degree] for degree in degrees]).transpose(2, 1, 0)
+        by_group = by_k[engine.k_of_block]
 
-    def evaluate(group: tuple[Points, tuple[Any, ...]]) -> Array:
-        points, own = group
-        weights = [function(points, *x) for function, x in zip(functions, own, strict=True)]
-        return polynomials.exponential_sum(forms, sum(weights[1:], weights[0]), points.products)
+    def evaluate(group: tuple[Points, Array, list[tuple[Array, ...]]]) -> Array:
+        points, rows, arrays = group
+        if engine.lattice is None:
+            rows = polynomials.values(rows, points.vectors.swapaxes(0, 1), degrees).swapaxes(0, 1)
+            rows = jax.lax.optimization_barrier(rows)
+        of_near = [part.near(points, *own) for part, own in zip(parts, arrays, strict=True)]
+        weights = [sum(of_near[1:], of_near[0]), kind_weights(points.structure, rows)]
+        return polynomials.exponential_sum(forms, jnp.concatenate(weights), points.products)
 
-    return in_groups(engine, evaluate, (engine.points, arrays))
+    return in_groups(engine, evaluate, (engine.points, by_group, [part.arrays for part in parts]))
 
 
 def in_groups(
@@ -98,23 +121,16 @@ def harmonic(engine: ExactEngine, covariance: Float[Array, "n_cells n_atoms n_at
     Those of every near pair, exp(x - W - W'), and of every kind, exp(-W - W'): the powers of x of its far
     pairs, less what the near ones have in the Bragg peaks.
     """
-    kinds, far = engine.kinds, None
+    kinds, far = engine.kinds, {0: -engine.near_sums[None]}
     if engine.order:
         packed = packed_covariance(covariance)[:, kinds[:, 0], kinds[:, 1]].T
         orders = fourier_sums(engine.sums, lambda x, factors: exponential_series(*x, factors), (packed,))
-        far = far_pairs(engine, {2 * n: order for n, order in enumerate(orders, 1)})
+        far |= {2 * n: order for n, order in enumerate(orders, 1)}
 
-    def weights(points: Points, near_phases: Array, far: Array | None) -> Array:
-        near = near_weights(points.structure, near_phases, engine.near_kinds)
-        bragg = jnp.tensordot(engine.near_kinds.T, near_phases, axes=1)
-        rows = [-bragg[kind, part, :, None] for kind, part in kinds_and_parts(len(kinds))]
-        if far is not None:
-            if engine.lattice is None:
-                far = values_in_blocks(polynomials.evaluate, far, points)
-            rows = [value + row for value, row in zip(far, rows, strict=True)]
-        return jnp.concatenate([near, kind_weights(points.structure, rows)])
+    def near(points: Points, phases: Array) -> Array:
+        return near_weights(points.structure, phases, engine.near_kinds)
 
-    return weights, (engine.near_phases, far)
+    return Part(far, near, (engine.near_phases,))
 
 
 def near_weights(
@@ -132,23 +148,14 @@ def near_weights(
 
 def kind_weights(
     structure: Float[Array, "n_kinds 2 n_blocks block_size"],
-    rows: Iterable[Float[Array, "n_blocks _"]],
+    rows: Float[Array, "n_rows n_blocks block_size"],
 ) -> Float[Array, "n_kinds n_blocks block_size"]:
-    """Real part of structure factors times Fourier sums, which come in rows, of the kinds."""
+    """Real part of structure factors times Fourier sums of the kinds, in rows of real and imaginary parts."""
     weights: list[Array] = [jnp.zeros(())] * len(structure)
     for row, (kind, part) in zip(rows, kinds_and_parts(len(structure)), strict=True):
         product = structure[kind, part] * row
         weights[kind] = weights[kind] - product if part else product
     return jnp.stack(weights)
-
-
-def values_in_blocks(
-    evaluate: Callable[[Array, Array, Array | None], Array],
-    coefficients: Float[Array, "n_blocks n_rows n_monomials"],
-    points: Points,
-) -> Float[Array, "n_rows n_blocks block_size"]:
-    """Values of polynomials at points without a lattice."""
-    return evaluate(coefficients, points.vectors.swapaxes(0, 1), points.powers).swapaxes(0, 1)
 
 
 def damping(
@@ -165,20 +172,3 @@ def packed_covariance(covariance: Float[AnyArray, "... 3 3"]) -> Float[AnyArray,
     i, j = PRODUCTS.T
     symmetric = covariance[..., i, j] + covariance[..., j, i]
     return symmetric * np.where(i == j, 0.5, 1.0)
-
-
-def far_pairs(
-    engine: ExactEngine, sums: dict[int, Float[Array, "_ n_rows n_k"]]
-) -> Float[Array, "n_groups _ _ _"]:
-    """Values of polynomials at the points of every block where there is a lattice, else their coefficients.
-
-    In the first case in rows of blocks, (n_groups, n_rows, n_blocks, block_size), in the other in blocks of
-    rows, (n_groups, n_blocks, n_rows, n_monomials).
-
-    Args:
-        engine: for its points.
-        sums: coefficients of each degree in Q at the distinct k, in rows of ``fourier.kinds_and_parts``.
-    """
-    if engine.lattice is not None:
-        return lattice.values(engine.lattice, sums)
-    return jnp.concatenate(list(sums.values())).transpose(2, 1, 0)[engine.k_of_block]

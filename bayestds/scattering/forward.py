@@ -11,12 +11,16 @@ from jaxtyping import Bool, Complex, Float, Int
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import ModelError
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
-from bayestds.force_constants.linear_map import force_constant_blocks, force_constants, grid_positions
+from bayestds.force_constants.linear_map import (
+    force_constant_blocks,
+    force_constants,
+    grid_positions,
+    half_of_blocks,
+)
 from bayestds.force_constants.third_order import ThirdOrderForceConstants
 from bayestds.lattice_dynamics.covariance import (
     classical_covariance,
     half_in_real_space,
-    half_of_waves,
     is_stable,
     quantum_covariance,
 )
@@ -147,8 +151,17 @@ def make_forward_model(
 def blocks(
     forward: ForwardModel, irreducible: Float[Array, " n_parameters"]
 ) -> Complex[Array, "n_k three_n three_n"]:
-    """Force-constant blocks Φ(k), eV/Å²."""
+    """Force-constant blocks Φ(k), eV/Å², at all k of the grid."""
     return force_constant_blocks(
+        _constants(forward, irreducible), forward.positions, forward.grid_shape, forward.n_atoms
+    )
+
+
+def half_blocks(
+    forward: ForwardModel, irreducible: Float[Array, " n_parameters"]
+) -> Complex[Array, "n_half three_n three_n"]:
+    """Force-constant blocks Φ(k), eV/Å², at one of each two k and -k, where they are conjugates."""
+    return half_of_blocks(
         _constants(forward, irreducible), forward.positions, forward.grid_shape, forward.n_atoms
     )
 
@@ -170,17 +183,16 @@ def displacement_covariance(
 
 
 def real_space_covariance(
-    forward: ForwardModel, phi_blocks: Complex[Array, "n_k three_n three_n"]
+    forward: ForwardModel, phi_blocks: Complex[Array, "n_half three_n three_n"]
 ) -> Float[Array, "n_cells n_atoms n_atoms 3 3"]:
-    """Displacement covariance C_κκ'(R), Å²."""
-    half = half_of_waves(phi_blocks, forward.grid_shape)
-    return half_in_real_space(displacement_covariance(forward, half), forward.grid_shape)
+    """Displacement covariance C_κκ'(R), Å², from :func:`half_blocks`."""
+    return half_in_real_space(displacement_covariance(forward, phi_blocks), forward.grid_shape)
 
 
 @jax.jit
 def stable(forward: ForwardModel, irreducible: Float[Array, " n_parameters"]) -> Bool[Array, ""]:
     """Whether the crystal is stable with these force constants."""
-    return is_stable(blocks(forward, irreducible))
+    return is_stable(half_blocks(forward, irreducible))
 
 
 @jax.jit
@@ -188,20 +200,20 @@ def covariance(
     forward: ForwardModel, irreducible: Float[Array, " n_parameters"]
 ) -> Float[Array, "n_cells n_atoms n_atoms 3 3"]:
     """Displacement covariance C_κκ'(R), Å², of these force constants."""
-    return real_space_covariance(forward, blocks(forward, irreducible))
+    return real_space_covariance(forward, half_blocks(forward, irreducible))
 
 
 def scattered(
     forward: ForwardModel,
     parameters: Float[Array, " n_parameters"],
-    phi_blocks: Complex[Array, "n_k three_n three_n"],
+    phi_blocks: Complex[Array, "n_half three_n three_n"],
 ) -> Float[Array, " n_q"]:
     """Logarithm of the intensity as it is measured.
 
     Args:
         forward: the crystal, its engine, and what else is in the intensity.
         parameters: φ in eV/Å², followed by γ in eV/Å³ and the strengths of the instrument's background.
-        phi_blocks: from :func:`blocks` of the same.
+        phi_blocks: from :func:`half_blocks` of the same.
     """
     diffuse = _diffuse(forward, parameters, phi_blocks)
     if forward.instrument is None:
@@ -213,7 +225,7 @@ def scattered(
 def _diffuse(
     forward: ForwardModel,
     parameters: Float[Array, " n_parameters"],
-    phi_blocks: Complex[Array, "n_k three_n three_n"],
+    phi_blocks: Complex[Array, "n_half three_n three_n"],
 ) -> Float[Array, " n_q"]:
     """Logarithm of the diffuse intensity, where the sample deviates from the crystal with its deviation."""
     engine = forward.engine
@@ -260,4 +272,4 @@ def log_intensity(forward: ForwardModel, irreducible: Float[Array, " n_parameter
 
     Finite everywhere; meaningful only where :func:`stable`.
     """
-    return scattered(forward, irreducible, blocks(forward, irreducible))
+    return scattered(forward, irreducible, half_blocks(forward, irreducible))

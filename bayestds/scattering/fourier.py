@@ -8,6 +8,7 @@ matrix of waves, over the cells that have them.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import combinations_with_replacement
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +18,34 @@ from jaxtyping import Complex, Float, Int
 
 from bayestds.crystal.supercell import Supercell
 from bayestds.scattering.pairs import PairTable
+from bayestds.scattering.polynomials import n_monomials
 
 FEW_WAVES = 80
 """Up to so many products with waves for each cell and kind these are faster than transforms (measured)."""
 
+NUMBERS_AT_ONCE = 2**17
+"""Coefficients of the series that are held at once where sums are direct, 1 MiB: they stay in the cache."""
+
 Series = Callable[[tuple[Array, ...], tuple[Array, ...]], tuple[Array, ...]]
-"""What is summed: a function of arrays (..., n_cells) and of the weights of each order, (n_kinds, n_in_order)
-at the first cells, that gives the terms of each order, (n_monomials, n_kinds, n_in_order)."""
+"""What is summed: a function of arrays (..., n_cells) and of the weights of each order, (n_kinds, n_cells),
+that gives the terms of each order, (n_monomials, n_kinds, n_cells)."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class DirectSums:
+    """Cells of one highest order, in chunks; a pytree of constant arrays.
+
+    Attributes:
+        cells: (n_chunks, n_cells) int; padded ones have no weight.
+        weights: (n_chunks, n_orders, n_kinds, n_cells) those of the far pairs in each order that is not
+            transformed.
+        waves: (n_chunks, 2, n_cells, n_k) cosine and sine of k·R.
+    """
+
+    cells: Int[Array, "*n_chunks n_cells"]
+    weights: Float[Array, "*n_chunks n_orders n_kinds n_cells"]
+    waves: Float[Array, "*n_chunks 2 n_cells n_k"]
 
 
 @jax.tree_util.register_dataclass
@@ -36,9 +58,7 @@ class FourierSums:
         factors: (n_kinds, n_cells) of all pairs in the lattice sum: the window, times 2 where a kind κ < κ'
             stands for its conjugate κ' > κ as well.
         weights: (n_kinds, n_cells) those of the far pairs; 0 of near ones.
-        cells: (n_direct,) int, those with pairs in an order that is not transformed, highest orders first.
-        direct_weights: for each of these orders those of its pairs, (n_kinds, n_in_order) at the first cells.
-        waves: (2, n_direct, n_k) cosine and sine of k·R.
+        direct: of the cells with pairs in orders that are not transformed, by their highest order, ascending.
         n_transformed: orders up to this are transformed.
         grid_shape: FFT grid of the supercell.
     """
@@ -46,9 +66,7 @@ class FourierSums:
     k_points: Int[Array, " n_k"]
     factors: Float[Array, "n_kinds n_cells"]
     weights: Float[Array, "n_kinds n_cells"]
-    cells: Int[Array, " n_direct"]
-    direct_weights: tuple[Float[Array, "n_kinds _"], ...]
-    waves: Float[Array, "2 n_direct n_k"]
+    direct: tuple[DirectSums, ...]
     n_transformed: int = field(metadata={"static": True})
     grid_shape: tuple[int, int, int] = field(metadata={"static": True})
 
@@ -79,22 +97,46 @@ def make_sums(
     in_order = [n_cells] + [int(np.count_nonzero(highest >= n)) for n in range(2, len(reach) + 1)]
     products = len(k_points) * len(kinds_and_parts(len(orders))) / len(orders)
     n_transformed = int(np.count_nonzero(np.array(in_order) * products > FEW_WAVES * n_cells))
-    direct = in_order[n_transformed:]
-    cells = np.argsort(-highest, kind="stable")[: max(direct, default=0)]
-    phases = supercell.phases(k_points, cells).T
+    # Cells whose pairs are all near count in the first order, see above.
+    highest = np.maximum(highest, 1)
+    direct = tuple(
+        _direct_sums(supercell, k_points, factors, orders, n_transformed, np.flatnonzero(highest == n))
+        for n in np.unique(highest[highest > n_transformed])
+    )
     return FourierSums(
         jnp.asarray(k_points),
         jnp.asarray(factors),
         jnp.asarray(factors * (orders > 0)),
-        jnp.asarray(cells),
-        tuple(
-            jnp.asarray((factors * (orders >= n))[:, cells[:count]])
-            for n, count in enumerate(direct, n_transformed + 1)
-        ),
-        jnp.asarray(np.stack([phases.real, phases.imag])),
+        direct,
         n_transformed,
         supercell.grid_shape,
     )
+
+
+def _direct_sums(
+    supercell: Supercell,
+    k_points: Int[np.ndarray, " n_k"],
+    factors: Float[np.ndarray, "n_kinds n_cells"],
+    orders: Int[np.ndarray, "n_kinds n_cells"],
+    n_transformed: int,
+    cells: Int[np.ndarray, " n"],
+) -> DirectSums:
+    """Direct sums over some cells, which have the same highest order."""
+    highest = max(1, int(orders[:, cells].max()))
+    numbers = n_monomials(range(2, 2 * highest + 1, 2)) * len(factors) * len(cells)
+    n_chunks = -(-numbers // NUMBERS_AT_ONCE)
+    padded = np.pad(cells, (0, -len(cells) % n_chunks), mode="edge")
+    used = np.arange(len(padded)) < len(cells)
+    in_order = orders[:, padded] >= np.arange(n_transformed + 1, highest + 1)[:, None, None]
+    weights = factors[:, padded] * used * in_order
+    phases = supercell.phases(k_points, padded).T
+    waves = np.stack([phases.real, phases.imag])
+
+    def in_chunks(array: np.ndarray, axis: int) -> Array:
+        shape = (*array.shape[:axis], n_chunks, -1, *array.shape[axis + 1 :])
+        return jnp.asarray(np.moveaxis(array.reshape(shape), axis, 0))
+
+    return DirectSums(in_chunks(padded, 0), in_chunks(weights, 2), in_chunks(waves, 1))
 
 
 def _highest_orders(
@@ -139,15 +181,34 @@ def fourier_sums(
         for total in _sums_by_plane(sums, series, arrays):
             total = 1j * total if turned else total
             found.append(jnp.concatenate([total.real, total[:, different].imag], axis=1))
-    if sums.direct_weights:
-        first, *_ = weights = sums.direct_weights
-        there = tuple(x[..., sums.cells] for x in arrays)
-        terms = series(there, (first,) * n_transformed + weights)[n_transformed:]
-        for values in terms:
-            cosine, sine = sums.waves[:, : values.shape[-1]]
-            real, imaginary = (-sine, cosine) if turned else (cosine, sine)
-            found.append(jnp.concatenate([values @ real, values[:, different] @ imaginary], axis=1))
-    return found
+
+    def of_chunk(chunk: DirectSums, there: tuple[Array, ...]) -> list[Array]:
+        weights = tuple(chunk.weights)
+        terms = series(there, (weights[0],) * n_transformed + weights)[n_transformed:]
+        cosine, sine = chunk.waves
+        real, imaginary = (-sine, cosine) if turned else (cosine, sine)
+        return [jnp.concatenate([x @ real, x[:, different] @ imaginary], axis=1) for x in terms]
+
+    direct: list[Array] = []
+    for cells in sums.direct:
+        there = tuple(jnp.moveaxis(x[..., cells.cells], -2, 0) for x in arrays)
+        # Of as many orders as those before, or more.
+        terms = _sum_of_chunks(of_chunk, cells, there)
+        direct = [x + y for x, y in zip(direct, terms, strict=False)] + terms[len(direct) :]
+    return found + direct
+
+
+def _sum_of_chunks(function: Callable[..., list[Array]], *chunks: Any) -> list[Array]:
+    """Sum of what a function gives of each chunk."""
+    first = jax.tree.map(lambda x: x[0], chunks)
+    if len(jax.tree.leaves(chunks)[0]) == 1:
+        return function(*first)
+
+    def add(total: list[Array], given: Any) -> tuple[list[Array], None]:
+        return jax.tree.map(jnp.add, total, function(*given)), None
+
+    start = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, *first))
+    return jax.lax.scan(jax.checkpoint(add), start, chunks)[0]
 
 
 def _sums_by_plane(
@@ -169,20 +230,14 @@ def _sums_by_plane(
     turns = jnp.arange(n_planes)[:, None] * waves[0]
     phases = counts[:, None] * jnp.exp(-2j * jnp.pi / first * turns)
 
-    def of_plane(given: tuple[Array, ...], phase: Array) -> list[Array]:
-        *parts, weights = given
+    def of_plane(phase: Array, weights: Array, *parts: Array) -> list[Array]:
         found = []
-        for values in series(tuple(parts), (weights,) * sums.n_transformed):
+        for values in series(parts, (weights,) * sums.n_transformed):
             spectrum = jnp.fft.rfft2(values.reshape(*values.shape[:2], *plane))
             found.append(phase * spectrum.reshape(*values.shape[:2], -1)[..., place])
         return found
 
-    def add_plane(total: list[Array], given: tuple[tuple[Array, ...], Array]) -> tuple[list[Array], None]:
-        return jax.tree.map(jnp.add, total, of_plane(*given)), None
-
-    grids = (x.reshape(*x.shape[:-1], first, -1) for x in (*arrays, sums.weights))
-    planes = tuple(jnp.moveaxis(x, -2, 0)[:n_planes] for x in grids)
-    zeros = jax.eval_shape(of_plane, tuple(x[0] for x in planes), phases[0])
-    start = [jnp.zeros(zero.shape, complex) for zero in zeros]
-    total, _ = jax.lax.scan(jax.checkpoint(add_plane), start, (planes, phases))
+    grids = (x.reshape(*x.shape[:-1], first, -1) for x in (sums.weights, *arrays))
+    planes = (jnp.moveaxis(x, -2, 0)[:n_planes] for x in grids)
+    total = _sum_of_chunks(of_plane, phases, *planes)
     return [jnp.where(there, x.conj(), x) for x in total]

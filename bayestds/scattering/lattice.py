@@ -2,7 +2,8 @@
 
 A polynomial in Q whose coefficients depend on k is one in G whose coefficients do, p(k + G) = exp(k·∇) p(G).
 Its values at all k and G are then one product of two matrices, coefficients by k and monomials by G, which
-costs a fraction of making, or only of reading, the monomials of every Q.
+costs a fraction of making, or only of reading, the monomials of every Q. It does not pay where few of all
+sums of k and G are points, nor with many atoms.
 """
 
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from jaxtyping import Float, Int
 from bayestds.crystal.supercell import Supercell
 from bayestds.monomials import exponents
 from bayestds.scattering.blocks import Blocks
+
+MOST_ATOMS = 2
+"""With more in the cell, products with monomials of every Q, which all rows share, are faster (measured)."""
 
 LARGEST_EXCESS = 13
 """Pairs (k, G) for each point up to which values at all of them are faster than at the points (measured)."""
@@ -44,7 +48,7 @@ class LatticePoints:
 def make_lattice(
     supercell: Supercell, q_points: Float[np.ndarray, "n_q 3"], blocks: Blocks, degree: int
 ) -> LatticePoints | None:
-    """Q points as sums of k and G, or None where few of all such sums are points, or they are too many.
+    """Q points as sums of k and G, or None where their own monomials are faster.
 
     Args:
         supercell: the periodic supercell.
@@ -53,6 +57,8 @@ def make_lattice(
         degree: highest one of the monomials.
     """
     crystal = supercell.crystal
+    if crystal.n_atoms > MOST_ATOMS:
+        return None
     to_conventional = crystal.conventional_matrix.T
     waves = supercell.k_points[blocks.k_points]
     images = (waves - np.rint(waves))[:, None] + np.array(list(np.ndindex(3, 3, 3))) - 1

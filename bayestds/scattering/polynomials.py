@@ -1,10 +1,10 @@
-"""Even polynomials in Q: the powers of QᵀCQ, their coefficients and their values.
+"""Polynomials in Q: their values, and the coefficients of the powers of QᵀCQ.
 
-Coefficients stand on the monomials of degree 2, 4, ..., in the order of ``monomials.exponents``. Functions
-here are linear or powers, and their derivatives are written out, in a form whose transpose is as fast as
-itself: JAX's own goes through scattered sums.
+Coefficients of a degree stand on its monomials, in the order of ``monomials.exponents``. The derivatives of
+powers are written out, in a form whose transpose is as fast as itself: JAX's own goes through scattered sums.
 """
 
+from collections.abc import Iterable
 from functools import cache
 
 import jax
@@ -16,62 +16,47 @@ from jaxtyping import Float
 from bayestds.monomials import exponents
 
 
-def n_monomials(order: int) -> int:
-    """Number of monomials of degree 2, 4, ..., 2 * order."""
-    return sum((2 * n + 1) * (n + 1) for n in range(1, order + 1))
+def n_monomials(degrees: Iterable[int]) -> int:
+    """Number of monomials of these degrees."""
+    return sum((degree + 1) * (degree + 2) // 2 for degree in degrees)
 
 
-def order_of(n: int) -> int:
-    """The order that has so many monomials."""
-    order = 0
-    while n_monomials(order) < n:
-        order += 1
-    return order
-
-
-def monomials(vectors: Float[Array, "*blocks 3 n_q"], order: int) -> Float[Array, "*blocks n_monomials n_q"]:
-    """All products of Q components of degree 2, 4, ..., 2 * order."""
-    return jnp.concatenate(_by_degree(vectors, order), axis=-2)
-
-
-def _by_degree(vectors: Float[Array, "*blocks 3 n_q"], order: int) -> list[Float[Array, "*blocks n n_q"]]:
-    """The monomials of each degree, from those of the degree before."""
+def monomials(
+    vectors: Float[Array, "*blocks 3 n_q"], degrees: Iterable[int]
+) -> Float[Array, "*blocks n_monomials n_q"]:
+    """All products of Q components of some degrees."""
     x, y, z = jnp.moveaxis(vectors[..., None, :, :], -2, 0)
     xx, yy, zz = x * x, y * y, z * z
-    found = [jnp.concatenate([xx, x * y, x * z, yy, y * z, zz], axis=-2)]
-    for n in range(2, order + 1):
-        # Fused into one loop with their factors, products are several times slower.
-        last = jax.lax.optimization_barrier(found[-1])
-        without_x, only_z = last[..., 1 - 2 * n :, :], last[..., -1:, :]
-        of_one_x = [x * y * without_x, x * z * only_z]
-        found.append(
-            jnp.concatenate([xx * last, *of_one_x, yy * without_x, y * z * only_z, zz * only_z], axis=-2)
-        )
-    return found
+    found = {0: jnp.ones_like(x), 1: vectors}
+
+    def of_degree(n: int) -> Array:
+        if n not in found:
+            # Fused into one loop with their factors, products are several times slower.
+            last = jax.lax.optimization_barrier(of_degree(n - 2))
+            without_x, only_z = last[..., 1 - n :, :], last[..., -1:, :]
+            parts = [xx * last, x * y * without_x, x * z * only_z]
+            parts += [yy * without_x, y * z * only_z, zz * only_z]
+            found[n] = jnp.concatenate(parts, axis=-2)
+        return found[n]
+
+    return jnp.concatenate([of_degree(n) for n in degrees], axis=-2)
 
 
-def combine(
-    coefficients: Float[Array, "... n_rows n_monomials"],
+def values(
+    coefficients: Float[Array, "*blocks n_rows n_monomials"],
     vectors: Float[Array, "*blocks 3 n_q"],
-    powers: Float[Array, "*blocks n_known n_q"] | None,
+    degrees: Iterable[int],
 ) -> Float[Array, "*blocks n_rows n_q"]:
-    """Values of polynomials as products with the monomials, fast in the transpose: sums over Q.
+    """Values of polynomials at some Q, as a product of matrices.
 
     Args:
-        coefficients: of each, of all blocks or of each block.
-        vectors: where they are evaluated.
-        powers: the monomials there, or more of them, if they are at hand.
+        coefficients: of each, of all degrees in a row.
+        vectors: Q.
+        degrees: that they have.
     """
-    count = coefficients.shape[-1]
-    known = _by_degree(vectors, order_of(count)) if powers is None else [powers[..., :count, :]]
-    total, start = jnp.zeros(()), 0
-    for part in known:
-        end = start + part.shape[-2]
-        # Without this the transpose would be rows times transposed monomials, which is ten times slower.
-        columns = jax.lax.optimization_barrier(coefficients[..., start:end].swapaxes(-1, -2))
-        total += jnp.einsum("...mr,...mq->...rq", columns, jax.lax.optimization_barrier(part))
-        start = end
-    return total
+    # Without the barriers the product would be fused with what goes in or comes out, and not be one.
+    powers = jax.lax.optimization_barrier(monomials(vectors, degrees))
+    return jax.lax.optimization_barrier(jnp.einsum("...rm,...mq->...rq", coefficients, powers))
 
 
 @cache
@@ -84,77 +69,37 @@ def _lower(n: int) -> np.ndarray:
 
 
 @jax.custom_jvp
-def evaluate(
-    coefficients: Float[Array, "*blocks n_rows n_monomials"],
-    vectors: Float[Array, "*blocks 3 n_q"],
-    powers: Float[Array, "*blocks n_monomials n_q"] | None,
-) -> Float[Array, "*blocks n_rows n_q"]:
-    """Values of polynomials, by Horner's rule in x, y and z²; only their coefficients are differentiated.
-
-    Args:
-        coefficients: of each.
-        vectors: where they are evaluated.
-        powers: the monomials there, if they are at hand; only the derivative needs them.
-    """
-    order = order_of(coefficients.shape[-1])
-    index = {e: i for i, e in enumerate(e for n in range(1, order + 1) for e in exponents(2 * n))}
-    x, y, z = jnp.moveaxis(vectors[..., None, :, :], -2, 0)
-    square = z * z
-
-    def coefficient(a: int, b: int, c: int) -> Array | float:
-        return coefficients[..., index[a, b, c], None] if a + b + c else 0.0
-
-    value: Array | float = 0.0
-    for a in range(2 * order, -1, -1):
-        of_x: Array | float = 0.0
-        for b in range(2 * order - a, -1, -1):
-            highest = 2 * order - a - b
-            of_y: Array | float = 0.0
-            for c in range(highest, -1, -2):
-                of_y = of_y * square + coefficient(a, b, c)
-            of_x = of_x * y + (of_y * z if highest % 2 else of_y)
-        value = value * x + of_x
-    return jnp.asarray(value)
-
-
-@evaluate.defjvp
-def _evaluate_jvp(primals, tangents):
-    _, vectors, powers = primals
-    return evaluate(*primals), combine(tangents[0], vectors, powers)
-
-
-@jax.custom_jvp
 def exponential_series(
-    first: Float[Array, "6 n_kinds n_cells"], factors: tuple[Float[Array, "n_kinds _"], ...]
-) -> tuple[Float[Array, "_ n_kinds _"], ...]:
+    first: Float[Array, "6 n_kinds n_cells"], factors: tuple[Float[Array, "n_kinds n_cells"], ...]
+) -> tuple[Float[Array, "_ n_kinds n_cells"], ...]:
     """Coefficients of factor * xⁿ/n!, n = 1, 2, ..., for quadratic forms x; only these are differentiated.
 
     Args:
         first: coefficients of x.
-        factors: of each order, for as many of the first cells as it has, never more than the order before.
+        factors: of each order.
     """
-    return tuple(factor * x for factor, x in zip(factors, _powers(first, factors)[1:], strict=True))
+    powers = _powers(first, len(factors))
+    return tuple(factor * x for factor, x in zip(factors, powers[1:], strict=True))
 
 
 @exponential_series.defjvp
 def _exponential_series_jvp(primals, tangents):
     first, factors = primals
-    series = _powers(first, factors)
+    powers = _powers(first, len(factors))
     # d(xⁿ/n!) = xⁿ⁻¹/(n-1)! dx
     change = (
-        _products(factor * power[..., : factor.shape[-1]], _lower(n), tangents[0][..., : factor.shape[-1]])
-        for n, (factor, power) in enumerate(zip(factors, series[:-1], strict=True), 1)
+        _products(factor * power, _lower(n), tangents[0])
+        for n, (factor, power) in enumerate(zip(factors, powers[:-1], strict=True), 1)
     )
-    return tuple(factor * x for factor, x in zip(factors, series[1:], strict=True)), tuple(change)
+    return tuple(factor * x for factor, x in zip(factors, powers[1:], strict=True)), tuple(change)
 
 
-def _powers(first: Array, factors: tuple[Array, ...]) -> list[Array]:
-    """1 and xⁿ/n! of every order, at as many of the first cells as it has factors."""
-    terms = [jnp.ones_like(first[:1])]
-    for n, factor in enumerate(factors, 1):
-        count = factor.shape[-1]
-        terms.append(_products(terms[-1][..., :count], _lower(n), first[..., :count] / n))
-    return terms
+def _powers(first: Array, order: int) -> list[Array]:
+    """xⁿ/n!, n = 0, 1, ..., order."""
+    powers = [jnp.ones_like(first[:1])]
+    for n in range(1, order + 1):
+        powers.append(_products(powers[-1], _lower(n), first / n))
+    return powers
 
 
 def _products(lower: Array, table: np.ndarray, first: Array) -> Array:

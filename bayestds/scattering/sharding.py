@@ -67,11 +67,10 @@ def sharded(forward: ForwardModel, mesh: Mesh) -> ForwardModel:
         vectors=spread(points.vectors, 2),
         products=spread(points.products, 2),
         structure=spread(points.structure, 3),
-        powers=None if points.powers is None else spread(points.powers, 1),
     )
     if lattice is not None:
         lattice = replace(on_every_device(lattice, mesh), place=spread(lattice.place, 1))
-    whole = ("near_pairs", "near_kinds", "window", "kinds", "sums", "place")
+    whole = ("near_pairs", "near_sums", "near_kinds", "window", "kinds", "sums", "place")
     engine = replace(
         engine,
         points=points,
