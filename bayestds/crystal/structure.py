@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from ase.geometry import cellpar_to_cell
 from ase.io import read
 from ase.io.formats import filetype
 from ase.spacegroup import crystal as ase_crystal
+from jaxtyping import Int
 
 from bayestds.crystal.cif import check_cif
 from bayestds.crystal.symmetry import Cell, SpaceGroup, find_cells, find_space_group
@@ -268,3 +270,9 @@ def restore_crystal(
     cell = (lattice_vectors, fractional_positions, [chemical_symbols.index(name) for name in species])
     group = find_space_group(cell, EXACT)
     return Crystal(lattice_vectors, fractional_positions, tuple(species), masses, conventional_matrix, group)
+
+
+def pair_kinds(n_atoms: int) -> Int[np.ndarray, "n_kinds 2"]:
+    """Kinds κ ≤ κ' of pairs of atoms: first the n_atoms of an atom with its own images, then the others."""
+    same = [(atom, atom) for atom in range(n_atoms)]
+    return np.array(same + list(combinations(range(n_atoms), 2)))

@@ -11,14 +11,13 @@ atom; fast Fourier transforms give them. All are polynomials of third degree in 
 """
 
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
+from bayestds.crystal.structure import pair_kinds
 from bayestds.crystal.supercell import Supercell
 from bayestds.force_constants.linear_map import check_reach
 from bayestds.force_constants.third_order import ThirdOrderForceConstants
@@ -96,7 +95,7 @@ def third_cumulant(
         grid_shape: FFT grid of the supercell.
 
     Returns:
-        them for every kind κ ≤ κ' of pairs in every cell (the others follow from s_κ'κ(-R) = -s_κκ'(R)), and
+        them for each of :func:`pair_kinds` in every cell (the others follow from s_κ'κ(-R) = -s_κκ'(R)), and
         their part that does not depend on R.
     """
     square = _force(term, term.basis @ cubic, covariance) / (2 * thermal_energy)
@@ -107,7 +106,7 @@ def third_cumulant(
 
     # Correlations Σ_l P_κ(R+l)² P_κ'(l) over the cells l, and of the other kind.
     both = jnp.einsum("...kmcp,...lmfc->...klpf", waves(square), waves(covariance).conj())
-    first, second = np.array(list(combinations_with_replacement(range(covariance.shape[1]), 2))).T
+    first, second = pair_kinds(covariance.shape[1]).T
     mixed = both[..., second, first, :, :].conj() - both[..., first, second, :, :]
     mixed = jnp.einsum("...kpf,pft->tk...", mixed, products_table(2, 1))
     field = jnp.fft.irfftn(mixed, s=grid_shape, axes=(2, 3, 4)).reshape(*mixed.shape[:2], -1)

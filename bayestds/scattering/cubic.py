@@ -54,14 +54,14 @@ def anharmonic(
     cumulant, constant = third_cumulant(term, cubic, covariance, thermal_energy, engine.grid_shape)
     kinds = engine.kinds
     packed = packed_covariance(covariance[:, kinds[:, 0], kinds[:, 1]]).T
-    near = cumulant[:, engine.near_kinds.argmax(axis=1), engine.near_pairs[:, 0]].T
+    near = cumulant[:, engine.near_kinds, engine.near_pairs[:, 0]].T
     arrays = packed, cumulant, engine.sums.factors
     orders = fourier_sums(engine.sums, partial(_series, constant), arrays, turned=True)
     far = {2 * n + 1: order for n, order in enumerate(orders, 1)}
 
     def of_near(points: Points, phases: Array) -> Array:
         cubes = monomials(points.vectors.swapaxes(0, 1), [3]).swapaxes(0, 1)
-        return near_weights(points.structure, phases, engine.near_kinds) * jnp.tensordot(near, cubes, axes=1)
+        return near_weights(engine, points.structure, phases) * jnp.tensordot(near, cubes, axes=1)
 
     return Part(far, of_near, (_near_phases(engine),))
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import combinations_with_replacement
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +9,13 @@ import numpy as np
 from jax import Array
 from jaxtyping import Complex, Float, Int
 
+from bayestds.crystal.structure import pair_kinds
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import VolumeError
 from bayestds.memory import too_much
 from bayestds.monomials import PRODUCTS
 from bayestds.scattering.blocks import make_blocks
-from bayestds.scattering.fourier import FourierSums, kinds_and_parts, make_sums
+from bayestds.scattering.fourier import FourierSums, make_sums
 from bayestds.scattering.lattice import LatticePoints, make_lattice
 from bayestds.scattering.pairs import pair_table
 
@@ -32,12 +32,13 @@ class Points:
         vectors: (3, n_blocks, block_size) scattering vectors Q, Å⁻¹; each array with a leading axis of groups
             where these are several.
         products: (6, n_blocks, block_size) those of two components, as ``monomials.PRODUCTS``.
-        structure: (n_kinds, 2, n_blocks, block_size) real and imaginary part of f_κ f_κ'* exp(iQ·(τ_κ-τ_κ')).
+        structure: (n_rows, n_blocks, block_size) real parts of f_κ f_κ'* exp(iQ·(τ_κ-τ_κ')) of all kinds of
+            pairs, then minus the imaginary ones of those with κ < κ', which are rows as of the Fourier sums.
     """
 
     vectors: Float[Array, "*groups 3 n_blocks block_size"]
     products: Float[Array, "*groups 6 n_blocks block_size"]
-    structure: Float[Array, "*groups n_kinds 2 n_blocks block_size"]
+    structure: Float[Array, "*groups n_rows n_blocks block_size"]
 
 
 @jax.tree_util.register_dataclass
@@ -53,11 +54,10 @@ class ExactEngine:
         points: the points.
         near_phases: (n_groups, n_near, 2, n_blocks) exp(ik·R), times 2 where the conjugate is another pair.
         near_pairs: (n_near, 3) int, grid cell, κ, κ'.
-        near_sums: (n_rows, n_k) sums of exp(ik·R) over near pairs at the distinct k, in rows of
-            ``fourier.kinds_and_parts``.
-        near_kinds: (n_near, n_kinds) 1 where a near pair is of a kind.
+        near_sums: (n_rows, n_k) sums of exp(ik·R) over near pairs at the distinct k.
+        near_kinds: (n_near,) int, of which kind each near pair is.
         window: (n_cells,) factors of the cells in the lattice sum.
-        kinds: (n_kinds, 2) int, κ <= κ' of each kind of pair.
+        kinds: (n_kinds, 2) int, from ``pair_kinds``.
         k_index: (n_groups, n_blocks) grid index of k.
         k_of_block: (n_groups, n_blocks) int, which of the distinct k of the sums it is.
         sums: the Fourier sums over the far pairs.
@@ -71,7 +71,7 @@ class ExactEngine:
     near_phases: Float[Array, "n_groups n_near 2 n_blocks"]
     near_pairs: Int[Array, "n_near 3"]
     near_sums: Float[Array, "n_rows n_k"]
-    near_kinds: Float[Array, "n_near n_kinds"]
+    near_kinds: Int[Array, " n_near"]
     window: Float[Array, " n_cells"]
     kinds: Int[Array, "n_kinds 2"]
     k_index: Int[Array, "n_groups n_blocks"]
@@ -80,6 +80,11 @@ class ExactEngine:
     lattice: LatticePoints | None
     place: Int[Array, " n_q"]
     reach: tuple[int, ...] = field(metadata={"static": True})
+
+    @property
+    def n_atoms(self) -> int:
+        """Atoms in the primitive cell."""
+        return self.sums.n_atoms
 
     @property
     def n_groups(self) -> int:
@@ -128,7 +133,7 @@ def make_engine(
     pairs = pair_table(supercell)
     n_near = len(pairs.cells) if n_near is None else n_near
     reach = (len(pairs.cells),) * order if reach is None else tuple(reach)
-    kinds = np.array(list(combinations_with_replacement(range(supercell.crystal.n_atoms), 2)))
+    kinds = pair_kinds(supercell.crystal.n_atoms)
     # Exponentials, their products with weights and with the derivative of exponents.
     blocks = make_blocks(k_index, 8 * 3 * (n_near + len(kinds)), memory)
     _check_memory(supercell, blocks.points, n_near)
@@ -136,16 +141,15 @@ def make_engine(
     window = np.ones(supercell.n_cells) if window is None else window
     phases = supercell.phases(blocks.k_points, cells) * pairs.counts[:n_near] * window[cells]
     near_phases = _near_phases(phases, atoms[:, 0] == atoms[:, 1])
-    near_kinds = np.eye(len(kinds))[(atoms[:, None] == kinds).all(-1).argmax(-1)]
+    near_kinds = (atoms[:, None] == kinds).all(-1).argmax(-1)
+    of_kinds = np.tensordot(np.arange(len(kinds))[:, None] == near_kinds, near_phases, axes=1)
     lattice = make_lattice(supercell, q_points, blocks, 2 * order + 1) if order else None
     sums = make_sums(supercell, pairs, blocks.k_points, window, n_near, reach)
     return ExactEngine(
         _make_points(supercell, q_points, scattering_factors, kinds, blocks.points),
         jnp.asarray(near_phases[:, :, blocks.k_of_block].transpose(2, 0, 1, 3)),
         jnp.asarray(np.column_stack([cells, atoms])),
-        jnp.asarray(
-            np.stack([near_kinds[:, k] @ near_phases[:, part] for k, part in kinds_and_parts(len(kinds))])
-        ),
+        jnp.asarray(np.concatenate([of_kinds[:, 0], of_kinds[supercell.crystal.n_atoms :, 1]])),
         jnp.asarray(near_kinds),
         jnp.asarray(window),
         jnp.asarray(kinds),
@@ -170,13 +174,13 @@ def _make_points(
     used = (layout >= 0)[..., None]
     vectors = supercell.crystal.scattering_vectors(q_points[layout] * used)
     structure = _structure_factors(supercell, vectors, factors, layout) * used
-    cross = structure[..., kinds[:, 0]] * structure[..., kinds[:, 1]].conj()
+    cross = np.moveaxis(structure[..., kinds[:, 0]] * structure[..., kinds[:, 1]].conj(), -1, 1)
     by_axis = jnp.asarray(np.moveaxis(vectors, -1, 1))
     first, second = PRODUCTS.T
     return Points(
         by_axis,
         by_axis[:, first] * by_axis[:, second],
-        jnp.asarray(np.moveaxis(np.stack([cross.real, cross.imag], axis=-1), (-2, -1), (1, 2))),
+        jnp.asarray(np.concatenate([cross.real, -cross.imag[:, supercell.crystal.n_atoms :]], axis=1)),
     )
 
 

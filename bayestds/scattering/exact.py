@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from bayestds.monomials import PRODUCTS
 from bayestds.scattering import lattice, polynomials
 from bayestds.scattering.engine import ExactEngine, Points
-from bayestds.scattering.fourier import fourier_sums, kinds_and_parts
+from bayestds.scattering.fourier import fourier_sums
 from bayestds.scattering.polynomials import exponential_series
 
 AnyArray = TypeVar("AnyArray", Array, np.ndarray)
@@ -54,7 +54,7 @@ class Part(NamedTuple):
 
     Attributes:
         far: of the kinds of pairs: coefficients of a polynomial in Q at the distinct k, of each degree that
-            it has, in rows of ``fourier.kinds_and_parts``.
+            it has, in rows as of ``fourier_sums``.
         near: of the near pairs: a function of the points of a group and of its share of further arrays.
         arrays: these of all groups.
     """
@@ -98,7 +98,7 @@ def sum_of_exponentials(
             rows = polynomials.values(rows, points.vectors.swapaxes(0, 1), degrees).swapaxes(0, 1)
             rows = jax.lax.optimization_barrier(rows)
         of_near = [part.near(points, *own) for part, own in zip(parts, arrays, strict=True)]
-        weights = [sum(of_near[1:], of_near[0]), kind_weights(points.structure, rows)]
+        weights = [sum(of_near[1:], of_near[0]), kind_weights(engine, points.structure, rows)]
         return polynomials.exponential_sum(forms, jnp.concatenate(weights), points.products)
 
     return in_groups(engine, evaluate, (engine.points, by_group, [part.arrays for part in parts]))
@@ -128,34 +128,34 @@ def harmonic(engine: ExactEngine, covariance: Float[Array, "n_cells n_atoms n_at
         far |= {2 * n: order for n, order in enumerate(orders, 1)}
 
     def near(points: Points, phases: Array) -> Array:
-        return near_weights(points.structure, phases, engine.near_kinds)
+        return near_weights(engine, points.structure, phases)
 
     return Part(far, near, (engine.near_phases,))
 
 
 def near_weights(
-    structure: Float[Array, "n_kinds 2 n_blocks block_size"],
-    near_phases: Float[Array, "n_near 2 n_blocks"],
-    near_kinds: Float[Array, "n_near n_kinds"],
+    engine: ExactEngine,
+    structure: Float[Array, "n_rows n_blocks block_size"],
+    phases: Float[Array, "n_near 2 n_blocks"],
 ) -> Float[Array, "n_near n_blocks block_size"]:
     """Real part of structure factors times phases, of the near pairs."""
-    phases = near_phases[..., None]
-    if len(structure) == 1:
-        return structure[:, 0] * phases[:, 0]
-    of_pair = structure[near_kinds.argmax(axis=1)]
-    return of_pair[:, 0] * phases[:, 0] - of_pair[:, 1] * phases[:, 1]
+    real, imaginary = phases[:, 0, :, None], phases[:, 1, :, None]
+    if engine.n_atoms == 1:
+        return structure * real
+    # An atom with its own images has no imaginary part, and whatever row is found for it does not count.
+    n_different = len(structure) - len(engine.kinds)
+    return structure[engine.near_kinds] * real + structure[engine.near_kinds + n_different] * imaginary
 
 
 def kind_weights(
-    structure: Float[Array, "n_kinds 2 n_blocks block_size"],
-    rows: Float[Array, "n_rows n_blocks block_size"],
+    engine: ExactEngine,
+    structure: Float[Array, "n_rows n_blocks block_size"],
+    sums: Float[Array, "n_rows n_blocks block_size"],
 ) -> Float[Array, "n_kinds n_blocks block_size"]:
-    """Real part of structure factors times Fourier sums of the kinds, in rows of real and imaginary parts."""
-    weights: list[Array] = [jnp.zeros(())] * len(structure)
-    for row, (kind, part) in zip(rows, kinds_and_parts(len(structure)), strict=True):
-        product = structure[kind, part] * row
-        weights[kind] = weights[kind] - product if part else product
-    return jnp.stack(weights)
+    """Real part of structure factors times Fourier sums of the kinds."""
+    products, n_kinds = structure * sums, len(engine.kinds)
+    different = products[engine.n_atoms : n_kinds] + products[n_kinds:]
+    return jnp.concatenate([products[: engine.n_atoms], different])
 
 
 def damping(

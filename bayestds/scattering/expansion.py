@@ -178,10 +178,11 @@ def _terms(direct: ExactEngine, packed: np.ndarray) -> tuple[np.ndarray, np.ndar
     group, block, slot = np.unravel_index(np.asarray(direct.place), layout)
     cell, first, second = np.asarray(direct.near_pairs).T
     quadratic = np.asarray(points.products)[group, :, block, slot]
-    structure = np.asarray(points.structure)[group, :, :, block, slot]
+    structure = np.asarray(points.structure)[group, :, block, slot]
     phases = np.asarray(direct.near_phases)[group, :, :, block]
-    by_pair = structure[:, np.asarray(direct.near_kinds).argmax(axis=1)]
-    weights = by_pair[..., 0] * phases[..., 0] - by_pair[..., 1] * phases[..., 1]
+    kinds = np.asarray(direct.near_kinds)
+    n_different = structure.shape[1] - len(direct.kinds)
+    weights = structure[:, kinds] * phases[..., 0] + structure[:, kinds + n_different] * phases[..., 1]
     return quadratic @ packed[cell, first, second].T, quadratic @ damping(packed, first, second).T, weights
 
 

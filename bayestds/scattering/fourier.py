@@ -7,7 +7,6 @@ matrix of waves, over the cells that have them.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import combinations_with_replacement
 from typing import Any
 
 import jax
@@ -16,6 +15,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Complex, Float, Int
 
+from bayestds.crystal.structure import pair_kinds
 from bayestds.crystal.supercell import Supercell
 from bayestds.scattering.pairs import PairTable
 from bayestds.scattering.polynomials import n_monomials
@@ -61,6 +61,7 @@ class FourierSums:
         direct: of the cells with pairs in orders that are not transformed, by their highest order, ascending.
         n_transformed: orders up to this are transformed.
         grid_shape: FFT grid of the supercell.
+        n_atoms: atoms in the primitive cell.
     """
 
     k_points: Int[Array, " n_k"]
@@ -69,6 +70,7 @@ class FourierSums:
     direct: tuple[DirectSums, ...]
     n_transformed: int = field(metadata={"static": True})
     grid_shape: tuple[int, int, int] = field(metadata={"static": True})
+    n_atoms: int = field(metadata={"static": True})
 
 
 def make_sums(
@@ -89,13 +91,14 @@ def make_sums(
         n_near: number of near pairs, shortest first.
         reach: number of pairs, shortest first and the near ones included, that count in each order.
     """
-    kinds = np.array(list(combinations_with_replacement(range(supercell.crystal.n_atoms), 2)))
+    n_atoms = supercell.crystal.n_atoms
+    kinds = pair_kinds(n_atoms)
     orders = _highest_orders(supercell, pairs, kinds, n_near, reach)
     factors = window * np.where(kinds[:, :1] == kinds[:, 1:], 1, 2)
     highest, n_cells = orders.max(axis=0), supercell.n_cells
     # The first order has all cells: the part of the Bragg peaks, the same at all R, is summed with it.
     in_order = [n_cells] + [int(np.count_nonzero(highest >= n)) for n in range(2, len(reach) + 1)]
-    products = len(k_points) * len(kinds_and_parts(len(orders))) / len(orders)
+    products = len(k_points) * n_atoms**2 / len(kinds)
     n_transformed = int(np.count_nonzero(np.array(in_order) * products > FEW_WAVES * n_cells))
     # Cells whose pairs are all near count in the first order, see above.
     highest = np.maximum(highest, 1)
@@ -110,6 +113,7 @@ def make_sums(
         direct,
         n_transformed,
         supercell.grid_shape,
+        n_atoms,
     )
 
 
@@ -155,18 +159,13 @@ def _highest_orders(
     return found
 
 
-def kinds_and_parts(n_kinds: int) -> list[tuple[int, int]]:
-    """Kind and part (0 real, 1 imaginary) of each Fourier sum; that of κ with itself has no imaginary one."""
-    n_atoms = int(np.sqrt(2 * n_kinds))
-    kinds = list(combinations_with_replacement(range(n_atoms), 2))
-    different = [k for k, (first, second) in enumerate(kinds) if first != second]
-    return [(k, 0) for k in range(n_kinds)] + [(k, 1) for k in different]
-
-
 def fourier_sums(
     sums: FourierSums, series: Series, arrays: tuple[Array, ...], turned: bool = False
 ) -> list[Float[Array, "_ n_rows n_k"]]:
-    """Σ_R exp(ik·R) series(R) of each order, in rows of :func:`kinds_and_parts`.
+    """Σ_R exp(ik·R) series(R) of each order, in rows: real parts, then imaginary ones.
+
+    The rows are those of :func:`bayestds.crystal.structure.pair_kinds`; an atom with its own images has no
+    imaginary one, because the sum over R and -R is real.
 
     Args:
         sums: where.
@@ -175,19 +174,19 @@ def fourier_sums(
         turned: times i.
     """
     n_transformed = sums.n_transformed
-    different = np.array([k for k, part in kinds_and_parts(len(sums.weights)) if part], dtype=int)
+    n_atoms = sums.n_atoms
     found = []
     if n_transformed:
         for total in _sums_by_plane(sums, series, arrays):
             total = 1j * total if turned else total
-            found.append(jnp.concatenate([total.real, total[:, different].imag], axis=1))
+            found.append(jnp.concatenate([total.real, total[:, n_atoms:].imag], axis=1))
 
     def of_chunk(chunk: DirectSums, there: tuple[Array, ...]) -> list[Array]:
         weights = tuple(chunk.weights)
         terms = series(there, (weights[0],) * n_transformed + weights)[n_transformed:]
         cosine, sine = chunk.waves
         real, imaginary = (-sine, cosine) if turned else (cosine, sine)
-        return [jnp.concatenate([x @ real, x[:, different] @ imaginary], axis=1) for x in terms]
+        return [jnp.concatenate([x @ real, x[:, n_atoms:] @ imaginary], axis=1) for x in terms]
 
     direct: list[Array] = []
     for cells in sums.direct:
@@ -222,7 +221,7 @@ def _sums_by_plane(
     waves = jnp.where(there, waves, -waves % jnp.array(sums.grid_shape)[:, None])
     place = waves[1] * (plane[1] // 2 + 1) + waves[2]
     n_planes, counts = first, np.ones(first)
-    if len(sums.weights) == 1:
+    if sums.n_atoms == 1:
         # With one atom, terms at R and -R are equal, or opposite where the sums are turned: opposite planes
         # add the same to the part that is wanted.
         n_planes = first // 2 + 1

@@ -1,10 +1,10 @@
 """All pairs of atoms of a supercell, in order of their distance."""
 
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
 
 import numpy as np
 
+from bayestds.crystal.structure import pair_kinds
 from bayestds.crystal.supercell import Supercell
 
 
@@ -31,7 +31,7 @@ def pair_table(supercell: Supercell) -> PairTable:
     opposite = supercell.cell_index(-supercell.cells)
     cells = np.arange(supercell.n_cells)
     blocks = []
-    for first, second in combinations_with_replacement(range(n_atoms), 2):
+    for first, second in pair_kinds(n_atoms):
         kept = cells if first != second else cells[cells <= opposite]
         counts = np.where((opposite[kept] == kept) & (first == second), 1, 2)
         pairs = np.column_stack([np.broadcast_to([first, second], (len(kept), 2)), supercell.cells[kept]])

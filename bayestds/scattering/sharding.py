@@ -66,7 +66,7 @@ def sharded(forward: ForwardModel, mesh: Mesh) -> ForwardModel:
     points = Points(
         vectors=spread(points.vectors, 2),
         products=spread(points.products, 2),
-        structure=spread(points.structure, 3),
+        structure=spread(points.structure, 2),
     )
     if lattice is not None:
         lattice = replace(on_every_device(lattice, mesh), place=spread(lattice.place, 1))
