@@ -104,10 +104,23 @@ def hermitian_inverse(blocks: Complex[Array, "n_k size size"]) -> Complex[Array,
     The derivative is written out because JAX's own for ``solve(..., assume_a="pos")`` is wrong for complex
     matrices in reverse mode (0.10: it takes the transpose for the matrix itself).
     """
-    factor = jnp.linalg.cholesky(blocks, symmetrize_input=False)
-    identity = jnp.broadcast_to(jnp.eye(blocks.shape[-1], dtype=blocks.dtype), blocks.shape)
-    half = jax.scipy.linalg.solve_triangular(factor, identity, lower=True)
+    half = _triangular_inverse(jnp.linalg.cholesky(blocks, symmetrize_input=False))
     return half.conj().swapaxes(-1, -2) @ half
+
+
+def _triangular_inverse(lower: Complex[Array, "n_k size size"]) -> Complex[Array, "n_k size size"]:
+    """Inverse of lower triangular blocks, by halves.
+
+    Not by one call of LAPACK, whose threads wait for each other longer than such small blocks take.
+    """
+    size = lower.shape[-1]
+    if size <= 3:
+        identity = jnp.broadcast_to(jnp.eye(size, dtype=lower.dtype), lower.shape)
+        return jax.scipy.linalg.solve_triangular(lower, identity, lower=True)
+    first, second = slice(size // 2), slice(size // 2, None)
+    above, below = (_triangular_inverse(lower[:, part, part]) for part in (first, second))
+    mixed = -below @ (lower[:, second, first] @ above)
+    return jnp.block([[above, jnp.zeros_like(mixed.swapaxes(1, 2))], [mixed, below]])
 
 
 @hermitian_inverse.defjvp
