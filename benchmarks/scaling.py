@@ -34,6 +34,7 @@ from bayestds.force_constants.irreducible import IrreducibleForceConstants, irre
 from bayestds.inference.model import constrained_log_likelihood
 from bayestds.inference.noise import FitData
 from bayestds.io.atomic import atomic_path
+from bayestds.memory import keep_freed_memory
 from bayestds.scattering.engine import ExactEngine
 from bayestds.scattering.exact import log_intensity
 from bayestds.scattering.expansion import choose_engine, measure_truncation
@@ -58,7 +59,7 @@ CASES: dict[str, dict[str, Any]] = {
 STIFFNESS = 1.5
 """Longitudinal spring constant of the first shell, eV/Å²; each further shell has a third of the last."""
 
-SIZES = {"fcc": (5, 7, 10, 14, 20), "diamond": (5, 7, 10, 14, 20), "A15": (5, 7, 10)}
+SIZES = {"fcc": (5, 7, 10, 14, 20), "diamond": (5, 7, 10, 14, 20), "A15": (5, 7, 10, 14)}
 """Supercells, conventional cells along each axis."""
 
 ROUNDS = 2
@@ -154,15 +155,16 @@ def operations(engine: ExactEngine) -> dict[str, float]:
     """How much there is to do for one value and gradient, beside the covariance itself."""
     passes = 1 if engine.n_groups == 1 else 2
     points, sums, lattice = engine.points, engine.sums, engine.lattice
-    places, n_kinds = points.products.size // 6, len(engine.kinds)
-    n_rows = int(np.sqrt(2 * n_kinds)) ** 2
+    places, n_kinds, n_rows = points.products.size // 6, len(engine.kinds), engine.n_atoms**2
+    n_cells, n_k = sums.weights.shape[1], len(sums.k_points)
     monomials = [(2 * n + 1) * (n + 1) for n in range(1, engine.order + 1)]
     transformed, direct = monomials[: sums.n_transformed], monomials[sums.n_transformed :]
-    in_order = [weights.shape[1] for weights in sums.direct_weights]
-    n_cells, n_k = sums.weights.shape[1], len(sums.k_points)
+    # Cells in each order that is summed directly.
+    in_order = [sum(x.cells.size for x in sums.direct if x.weights.shape[1] > n) for n in range(len(direct))]
     of_cells = n_cells * sum(transformed) + sum(np.multiply(in_order, direct))
-    polynomials = (passes + 1) * places * n_rows * sum(monomials)
-    if lattice is not None:
+    if lattice is None:
+        polynomials = (passes + 1) * places * n_rows * sum(monomials)
+    else:
         polynomials = 2 * n_rows * n_k * lattice.monomials.shape[1] * comb(2 * engine.order + 3, 3)
     found = {
         # Evaluated again on the way back where the points are in groups.
@@ -177,7 +179,7 @@ def operations(engine: ExactEngine) -> dict[str, float]:
         # 2.5 N log2 N for real numbers, there and back.
         "transforms": 2 * 2.5 * n_kinds * sum(transformed) * n_cells * np.log2(n_cells),
         # Products, structure factors and Fourier sums of every point, read at each pass.
-        "bytes": 8 * (passes + 1) * places * (6 + 2 * n_kinds + n_rows),
+        "bytes": 8 * (passes + 1) * places * (6 + 2 * n_rows),
     }
     return {part: float(number) for part, number in found.items()}
 
@@ -274,6 +276,8 @@ def main() -> None:
     given = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
     if given.case:
+        # As the command line does.
+        keep_freed_memory()
         name, n, share = given.case
         print(json.dumps(measure(name, int(n), float(share))))
         return

@@ -1,5 +1,9 @@
 """How much memory is left, from files that Linux would show."""
 
+import platform
+import subprocess
+import sys
+
 import pytest
 
 from bayestds import memory
@@ -59,3 +63,24 @@ def test_the_sentence(monkeypatch):
 
 def test_this_computer():
     assert 0 < memory.available_memory() <= memory.physical_memory()
+
+
+FAULTS = """
+import resource
+import numpy as np
+from bayestds.memory import keep_freed_memory
+keep_freed_memory()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(2**23)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only the GNU C library is asked to keep it")
+def test_freed_memory_is_kept():
+    """New pages when 64 MiB are allocated for the second time: 500 or more where the first were not kept."""
+    done = subprocess.run([sys.executable, "-c", FAULTS], check=True, capture_output=True, text=True)
+    assert int(done.stdout) < 100

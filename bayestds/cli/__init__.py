@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from bayestds.cli.app import app
 from bayestds.cli.output import report_error, words
 from bayestds.errors import BayesTDSError
+from bayestds.memory import keep_freed_memory
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
@@ -25,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # The level 1 is what JAX sets, in a notebook say from which a command is started.
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    keep_freed_memory()
     try:
         app(None if arguments is None else list(arguments), prog_name="bayestds")
     except SystemExit as finished:

@@ -22,7 +22,7 @@ from bayestds.scattering.blocks import Blocks
 MOST_ATOMS = 2
 """With more in the cell, products with monomials of every Q, which all rows share, are faster (measured)."""
 
-LARGEST_EXCESS = 13
+LARGEST_EXCESS = 8
 """Pairs (k, G) for each point up to which values at all of them are faster than at the points (measured)."""
 
 MOST_VALUES = 5e7
