@@ -45,7 +45,9 @@ The time grows as the points to the power of
 Points of one supercell, the largest of fcc, are parts of them taken at random; in the other rows the
 supercell grows with the points, and 1 would be a cost per point that does not depend on it. Points are taken
 in groups that fit the cache of a processor and bound the memory (`memory` in the table `[fit]` of a model
-file, MiB).
+file, MiB). Up to some size a supercell costs less per point than in proportion: all of it stays in the cache,
+and fewer orders do. As on the command line, memory that an evaluation frees stays with the process; from
+Python `bayestds.memory.keep_freed_memory()` asks for that.
 
 ## What bounds it
 

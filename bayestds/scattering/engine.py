@@ -18,6 +18,7 @@ from bayestds.scattering.blocks import make_blocks
 from bayestds.scattering.fourier import FourierSums, make_sums
 from bayestds.scattering.lattice import LatticePoints, make_lattice
 from bayestds.scattering.pairs import pair_table
+from bayestds.scattering.polynomials import n_monomials
 
 MEMORY = 2**22
 """Bytes by default for what is evaluated at once; points that fit the cache of a processor are fastest."""
@@ -135,21 +136,24 @@ def make_engine(
     reach = (len(pairs.cells),) * order if reach is None else tuple(reach)
     kinds = pair_kinds(supercell.crystal.n_atoms)
     # Exponentials, their products with weights and with the derivative of exponents.
-    blocks = make_blocks(k_index, 8 * 3 * (n_near + len(kinds)), memory)
+    per_point = 8 * 3 * (n_near + len(kinds))
+    blocks = make_blocks(k_index, per_point, memory)
+    lattice = make_lattice(supercell, q_points, blocks, 2 * order + 1) if order else None
+    if lattice is None:
+        per_point += 8 * n_monomials(range(0, 2 * order + 1, 2))
+        blocks = make_blocks(k_index, per_point, memory)
     _check_memory(supercell, blocks.points, n_near)
     cells, atoms = pairs.cells[:n_near], pairs.atoms[:n_near]
     window = np.ones(supercell.n_cells) if window is None else window
     phases = supercell.phases(blocks.k_points, cells) * pairs.counts[:n_near] * window[cells]
     near_phases = _near_phases(phases, atoms[:, 0] == atoms[:, 1])
     near_kinds = (atoms[:, None] == kinds).all(-1).argmax(-1)
-    of_kinds = np.tensordot(np.arange(len(kinds))[:, None] == near_kinds, near_phases, axes=1)
-    lattice = make_lattice(supercell, q_points, blocks, 2 * order + 1) if order else None
     sums = make_sums(supercell, pairs, blocks.k_points, window, n_near, reach)
     return ExactEngine(
         _make_points(supercell, q_points, scattering_factors, kinds, blocks.points),
         jnp.asarray(near_phases[:, :, blocks.k_of_block].transpose(2, 0, 1, 3)),
         jnp.asarray(np.column_stack([cells, atoms])),
-        jnp.asarray(np.concatenate([of_kinds[:, 0], of_kinds[supercell.crystal.n_atoms :, 1]])),
+        jnp.asarray(_near_sums(near_phases, near_kinds, supercell.crystal.n_atoms)),
         jnp.asarray(near_kinds),
         jnp.asarray(window),
         jnp.asarray(kinds),
@@ -201,6 +205,15 @@ def _near_phases(
 ) -> Float[np.ndarray, "n_near 2 n_k"]:
     """Real and imaginary part; of a pair with κ = κ' and its conjugate only the sum is wanted."""
     return np.stack([phases.real, np.where(same, 0.0, phases.imag)], axis=1).T
+
+
+def _near_sums(
+    phases: Float[np.ndarray, "n_near 2 n_k"], kinds: Int[np.ndarray, " n_near"], n_atoms: int
+) -> Float[np.ndarray, "n_rows n_k"]:
+    """Sums of the phases over the pairs of each kind."""
+    n_kinds = n_atoms * (n_atoms + 1) // 2
+    sums = np.tensordot(np.arange(n_kinds)[:, None] == kinds, phases, axes=1)
+    return np.concatenate([sums[:, 0], sums[n_atoms:, 1]])
 
 
 def _check_memory(supercell: Supercell, layout: np.ndarray, n_near: int) -> None:
