@@ -14,7 +14,7 @@ from bayestds.crystal.supercell import Supercell
 from bayestds.errors import VolumeError
 from bayestds.memory import too_much
 from bayestds.monomials import PRODUCTS
-from bayestds.scattering.blocks import make_blocks
+from bayestds.scattering.blocks import Blocks, make_blocks
 from bayestds.scattering.fourier import FourierSums, make_sums
 from bayestds.scattering.lattice import LatticePoints, make_lattice
 from bayestds.scattering.pairs import pair_table
@@ -135,22 +135,17 @@ def make_engine(
     n_near = len(pairs.cells) if n_near is None else n_near
     reach = (len(pairs.cells),) * order if reach is None else tuple(reach)
     kinds = pair_kinds(supercell.crystal.n_atoms)
-    # Exponentials, their products with weights and with the derivative of exponents.
-    per_point = 8 * 3 * (n_near + len(kinds))
-    blocks = make_blocks(k_index, per_point, memory)
-    lattice = make_lattice(supercell, q_points, blocks, 2 * order + 1) if order else None
-    if lattice is None:
-        per_point += 8 * n_monomials(range(0, 2 * order + 1, 2))
-        blocks = make_blocks(k_index, per_point, memory)
+    blocks, lattice = _layout(supercell, q_points, k_index, n_near + len(kinds), order, memory)
     _check_memory(supercell, blocks.points, n_near)
     cells, atoms = pairs.cells[:n_near], pairs.atoms[:n_near]
     window = np.ones(supercell.n_cells) if window is None else window
-    phases = supercell.phases(blocks.k_points, cells) * pairs.counts[:n_near] * window[cells]
-    near_phases = _near_phases(phases, atoms[:, 0] == atoms[:, 1])
+    counts = pairs.counts[:n_near] * window[cells]
+    near_phases = _near_phases(supercell.phases(blocks.k_points, cells) * counts, atoms)
     near_kinds = (atoms[:, None] == kinds).all(-1).argmax(-1)
+    points = _make_points(supercell, q_points, scattering_factors, kinds, blocks.points)
     sums = make_sums(supercell, pairs, blocks.k_points, window, n_near, reach)
     return ExactEngine(
-        _make_points(supercell, q_points, scattering_factors, kinds, blocks.points),
+        points,
         jnp.asarray(near_phases[:, :, blocks.k_of_block].transpose(2, 0, 1, 3)),
         jnp.asarray(np.column_stack([cells, atoms])),
         jnp.asarray(_near_sums(near_phases, near_kinds, supercell.crystal.n_atoms)),
@@ -165,6 +160,25 @@ def make_engine(
         # Transformed orders have all pairs.
         (len(pairs.cells),) * min(order, sums.n_transformed) + reach[sums.n_transformed :],
     )
+
+
+def _layout(
+    supercell: Supercell,
+    q_points: Float[np.ndarray, "n_q 3"],
+    k_index: Int[np.ndarray, " n_q"],
+    n_exponentials: int,
+    order: int,
+    memory: float | int,
+) -> tuple[Blocks, LatticePoints | None]:
+    """Q points in blocks and groups, and as sums of k and G where that pays."""
+    # Exponentials, their products with weights and with the derivative of exponents.
+    numbers = 3 * n_exponentials
+    blocks = make_blocks(k_index, 8 * numbers, memory)
+    lattice = make_lattice(supercell, q_points, blocks, 2 * order + 1) if order else None
+    if lattice is None:
+        numbers += n_monomials(range(0, 2 * order + 1, 2))
+        blocks = make_blocks(k_index, 8 * numbers, memory)
+    return blocks, lattice
 
 
 def _make_points(
@@ -201,10 +215,10 @@ def _commensurate(supercell: Supercell, q_points: np.ndarray) -> Int[np.ndarray,
 
 
 def _near_phases(
-    phases: Complex[np.ndarray, "n_k n_near"], same: np.ndarray
+    phases: Complex[np.ndarray, "n_k n_near"], atoms: Int[np.ndarray, "n_near 2"]
 ) -> Float[np.ndarray, "n_near 2 n_k"]:
     """Real and imaginary part; of a pair with κ = κ' and its conjugate only the sum is wanted."""
-    return np.stack([phases.real, np.where(same, 0.0, phases.imag)], axis=1).T
+    return np.stack([phases.real, np.where(atoms[:, 0] == atoms[:, 1], 0.0, phases.imag)], axis=1).T
 
 
 def _near_sums(
