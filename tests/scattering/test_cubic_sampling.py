@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bayestds.crystal.structure import Crystal
+from bayestds.crystal.structure import Crystal, pair_kinds
 from bayestds.crystal.supercell import Supercell, make_supercell
 from bayestds.force_constants.irreducible import irreducible_force_constants
 from bayestds.force_constants.third_order import third_order_force_constants
@@ -254,7 +254,8 @@ def predicted(crystal: BoundedCrystal, temperature: float, q_points: np.ndarray)
     cell = crystal.supercell.cell_index((atoms.cells[ends[0]] - atoms.cells[ends[1]])[None])[0]
     along = shortest_images(atoms.box, (atoms.positions[ends[0]] - atoms.positions[ends[1]])[None])[0][0]
     cubes = np.prod((along / np.linalg.norm(along)) ** np.array(exponents(3)), axis=1)
-    kind = crystal.supercell.crystal.n_atoms - 1
+    # Of the first atom and the last.
+    kind = len(pair_kinds(crystal.supercell.crystal.n_atoms)) - 1
     return np.asarray(intensity), float(-6 * cubes @ np.asarray(cumulant[:, kind, cell]))
 
 
