@@ -79,7 +79,7 @@ print(faults())
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only the GNU C library is asked to keep it")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="without the GNU C library nothing is kept")
 def test_freed_memory_is_kept():
     """New pages when 64 MiB are allocated for the second time: 500 or more where the first were not kept."""
     done = subprocess.run([sys.executable, "-c", FAULTS], check=True, capture_output=True, text=True)

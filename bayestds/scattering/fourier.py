@@ -37,7 +37,7 @@ class DirectSums:
     """Cells of one highest order, in chunks; a pytree of constant arrays.
 
     Attributes:
-        cells: (n_chunks, n_cells) int; padded ones have no weight.
+        cells: (n_chunks, n_cells) int; those of the padding have no waves.
         weights: (n_chunks, n_orders, n_kinds, n_cells) those of the far pairs in each order that is not
             transformed.
         waves: (n_chunks, 2, n_cells, n_k) cosine and sine of k·R.
@@ -132,9 +132,9 @@ def _direct_sums(
     padded = np.pad(cells, (0, -len(cells) % n_chunks), mode="edge")
     used = np.arange(len(padded)) < len(cells)
     in_order = orders[:, padded] >= np.arange(n_transformed + 1, highest + 1)[:, None, None]
-    weights = factors[:, padded] * used * in_order
+    weights = factors[:, padded] * in_order
     phases = supercell.phases(k_points, padded).T
-    waves = np.stack([phases.real, phases.imag])
+    waves = np.stack([phases.real, phases.imag]) * used[:, None]
 
     def in_chunks(array: np.ndarray, axis: int) -> Array:
         shape = (*array.shape[:axis], n_chunks, -1, *array.shape[axis + 1 :])
