@@ -80,7 +80,7 @@ def compress(target: Target, problem: Problem, seed: int = 0) -> Compressed | No
     n_parameters = sum(location.size for location, _ in target.coordinates.values())
     n_draws = min(MOST_DRAWS, (n_parameters + 1) * (n_parameters + 2))
     n_points = len(data.log_intensity)
-    if not known or forward.deviation is not None or n_draws * n_points > MOST_NUMBERS or n_draws > n_points:
+    if not known or forward.tangent is not None or n_draws * n_points > MOST_NUMBERS or n_draws > n_points:
         return None
     parameters = _draws(target, n_draws + CHECKED, seed)
     values = _log_intensities(forward, parameters)

@@ -5,7 +5,7 @@ Q points with the direct form of the intensity, which is accurate for any force 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -221,7 +221,7 @@ def _second_stage(
     Where the fit has converged, the truncation error of the engine is measured and taken off the data, so
     that the last rounds end at the maximum of the direct form.
     """
-    bare = replace(problem.forward_model(), deviation=problem.deviation)
+    bare = problem.forward_model()
     forward = engine_for(bare, problem, location)
     data, truncation = problem.data, None
     converged = False

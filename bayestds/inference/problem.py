@@ -12,10 +12,10 @@ from bayestds.inference.noise import FitData, subset
 from bayestds.scattering.engine import MEMORY, ExactEngine, make_engine
 from bayestds.scattering.expansion import Truncation, choose_engine, measure_truncation
 from bayestds.scattering.forward import (
-    Deviation,
     Engine,
     ForwardModel,
     Statistics,
+    Tangent,
     covariance,
     log_intensity,
     make_forward_model,
@@ -39,7 +39,8 @@ class Problem:
         scattering_factors: f_κ (n_atoms,) or (n_q, n_atoms), may be complex; None for 1. With ``points`` they
             are those of all of these, one after the other.
         tolerance: of the forward model in log intensity.
-        deviation: of the sample covariance behind the data from the crystal's, None if it is not known.
+        tangent: the log intensity to first order, about a sample that deviates from the crystal; None for the
+            log intensity of the crystal.
         statistics: of the displacements.
         points: (n_q, n_points, 3) r.l.u., over which the intensity of each Q point is averaged, anywhere in
             reciprocal space; None if it is that of the Q point, on a wave vector of the supercell.
@@ -57,7 +58,7 @@ class Problem:
     prior_scales: np.ndarray
     scattering_factors: np.ndarray | None = None
     tolerance: float = 1e-4
-    deviation: Deviation | None = None
+    tangent: Tangent | None = None
     statistics: Statistics = "classical"
     points: np.ndarray | None = None
     instrument: Instrument | None = None
@@ -87,11 +88,11 @@ class Problem:
         return replace(self, third_order=None, cubic_scales=None)
 
     def forward_model(self, engine: Engine | None = None) -> ForwardModel:
-        """Forward model of the crystal and the instrument, without the deviation."""
+        """Forward model of the crystal and the instrument, or its tangent."""
         forward = make_forward_model(
             self.irreducible, self.supercell, self.temperature, engine, self.statistics, self.third_order
         )
-        return replace(forward, instrument=self.instrument)
+        return replace(forward, instrument=self.instrument, tangent=self.tangent)
 
     def some_rows(self, rows: np.ndarray) -> "Problem":
         """The problem at some of its Q points, with a learned noise level; its grid stays."""
@@ -123,6 +124,8 @@ def _point_engine(problem: Problem) -> Engine:
 
 def engine_for(bare: ForwardModel, problem: Problem, location: Array) -> ForwardModel:
     """The forward model with the cheapest engine within the tolerance at these force constants."""
+    if problem.tangent is not None:
+        return bare
     if problem.points is not None:
         return bare.with_engine(_point_engine(problem))
     engine = choose_engine(

@@ -40,18 +40,20 @@ Statistics = Literal["classical", "quantum"]
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class Deviation:
-    """What the covariance of a sample of configurations has beyond that of the crystal.
+class Tangent:
+    """The log intensity to first order in the force constants, in place of an engine.
 
-    It need not be symmetric: the voxels that are averaged for one point may see several images of it.
+    It need not be that of the crystal: the atoms that scatter may deviate from it.
 
     Attributes:
-        shifts: (n_parts, n_cells, n_atoms, n_atoms, 3, 3) images of the deviation of C_κκ'(R), Å².
-        log_shares: (n_q, n_parts) logarithm of the share of each in the average over voxels.
+        location: (n_irreducible,) where it was taken, eV/Å².
+        log_intensity: (n_q,) there.
+        derivative: (n_q, n_irreducible) Å²/eV.
     """
 
-    shifts: Float[Array, "n_parts n_cells n_atoms n_atoms 3 3"]
-    log_shares: Float[Array, "n_q n_parts"]
+    location: Float[Array, " n_irreducible"]
+    log_intensity: Float[Array, " n_q"]
+    derivative: Float[Array, "n_q n_irreducible"]
 
 
 @jax.tree_util.register_dataclass
@@ -67,7 +69,7 @@ class ForwardModel:
             intensity is wanted.
         grid_shape: FFT grid of the supercell.
         n_atoms: atoms in the primitive cell.
-        deviation: added to the covariance of the crystal before it scatters, None for nothing.
+        tangent: the log intensity to first order, which takes the place of the engine's; None for all orders.
         instrument: what the measured intensity has beyond the crystal's, None for nothing. Strengths of its
             background terms follow the irreducible constants, wherever these are given. The engine may have
             several points for each of its Q points.
@@ -85,7 +87,7 @@ class ForwardModel:
     engine: Engine | None
     grid_shape: tuple[int, int, int] = field(metadata={"static": True})
     n_atoms: int = field(metadata={"static": True})
-    deviation: Deviation | None = None
+    tangent: Tangent | None = None
     masses: Float[Array, " n_atoms"] | None = None
     instrument: Instrument | None = None
     background_slope: Float[Array, "n_terms n_constants"] | None = None
@@ -227,7 +229,11 @@ def _diffuse(
     parameters: Float[Array, " n_parameters"],
     phi_blocks: Complex[Array, "n_half three_n three_n"],
 ) -> Float[Array, " n_q"]:
-    """Logarithm of the diffuse intensity, where the sample deviates from the crystal with its deviation."""
+    """Logarithm of the diffuse intensity, in the form that the model has."""
+    tangent = forward.tangent
+    if tangent is not None:
+        step = parameters[: forward.n_irreducible] - tangent.location
+        return tangent.log_intensity + tangent.derivative @ step
     engine = forward.engine
     assert engine is not None
     covariance = real_space_covariance(forward, phi_blocks)
@@ -242,20 +248,6 @@ def _diffuse(
         # The first block is the one that is treated as k = 0.
         everywhere = displacement_covariance(forward, jnp.concatenate([phi_blocks[:1], at_points]))
         return points.log_intensity(engine, covariance, everywhere[1:])
-    if forward.deviation is None:
-        return _on_grid(forward, engine, parameters, covariance)
-    moved = covariance + forward.deviation.shifts
-    parts = jax.lax.map(lambda c: _on_grid(forward, engine, parameters, c), moved)
-    return jax.nn.logsumexp(parts.T + forward.deviation.log_shares, axis=1)
-
-
-def _on_grid(
-    forward: ForwardModel,
-    engine: ExactEngine,
-    parameters: Float[Array, " n_parameters"],
-    covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"],
-) -> Float[Array, " n_q"]:
-    """Logarithm of the diffuse intensity of atoms with this covariance, third-order constants included."""
     if forward.cubic is None:
         return exact.log_intensity(engine, covariance)
     cubic = parameters[forward.n_irreducible : forward.n_constants]
