@@ -34,11 +34,19 @@ from bayestds.force_constants.irreducible import IrreducibleForceConstants, irre
 from bayestds.inference.model import constrained_log_likelihood
 from bayestds.inference.noise import FitData
 from bayestds.io.atomic import atomic_path
+from bayestds.lattice_dynamics.covariance import packed_covariance
+from bayestds.lattice_dynamics.stars import packed_in_real_space
 from bayestds.memory import keep_freed_memory
 from bayestds.scattering.engine import ExactEngine
 from bayestds.scattering.exact import log_intensity
 from bayestds.scattering.expansion import choose_engine, measure_truncation
-from bayestds.scattering.forward import ForwardModel, covariance, make_forward_model
+from bayestds.scattering.forward import (
+    ForwardModel,
+    covariance,
+    displacement_covariance,
+    make_forward_model,
+    star_blocks,
+)
 
 MODEL, IFCS = "ni_fcc_paper", "u3_paper"
 """Of nickel, which is the case "fcc"."""
@@ -196,14 +204,15 @@ def measure(name: str, n: int, share: float = 1.0) -> dict[str, Any]:
     bare = make_forward_model(irreducible, supercell, 300.0)
     engine = choose_engine(supercell, points, covariance(bare, phi))
     forward = bare.with_engine(engine)
-    observed = jax.jit(log_intensity)(engine, covariance(bare, 1.01 * phi))
+    observed = jax.jit(log_intensity)(engine, packed_covariance(covariance(bare, 1.01 * phi)))
     data = FitData(observed, jnp.asarray(multiplicity, float), learned=True)
 
     def likelihood(phi: jax.Array, forward: ForwardModel, data: FitData) -> jax.Array:
         return constrained_log_likelihood(forward, data, phi)
 
     def sum_of_squares(phi: jax.Array, bare: ForwardModel) -> jax.Array:
-        return (covariance(bare, phi) ** 2).sum()
+        waves = displacement_covariance(bare, star_blocks(bare, phi))
+        return (packed_in_real_space(bare.stars, waves) ** 2).sum()
 
     found = timed(jax.jit(jax.value_and_grad(likelihood)), phi, forward, data)
     alone = timed(jax.jit(jax.value_and_grad(sum_of_squares)), phi, bare, seconds=2)

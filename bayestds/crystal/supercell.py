@@ -145,6 +145,21 @@ class Supercell:
         index = np.ravel_multi_index(tuple(grid), self.grid_shape)
         return np.where(np.abs(waves - rounded).max(axis=-1) > tolerance, -1, index)
 
+    def k_images(self, rotations: np.ndarray) -> np.ndarray:
+        """Grid index (n_ops, n_k) of all k @ rotation, for rotations (n_ops, 3, 3) of primitive coordinates.
+
+        A rotation that takes wave vectors to others that are not commensurate has -1.
+        """
+        size = np.array(self.grid_shape)
+        turned = (self.right.T / size[:, None]) @ rotations @ (np.linalg.inv(self.right.T) * size)
+        on_grid = np.rint(turned).astype(int)
+        fits = np.abs(turned - on_grid).max(axis=(1, 2)) < COMMENSURATE
+        images = np.full((len(rotations), self.n_cells), -1)
+        for row in np.flatnonzero(fits):
+            grid = (self._grid @ on_grid[row]) % self.grid_shape
+            images[row] = np.ravel_multi_index(tuple(grid.T), self.grid_shape)
+        return images
+
     def k_index_of_grid(self, axes: Sequence[np.ndarray]) -> np.ndarray:
         """The same of all points (n_h, n_k, n_l) of a grid with these axes, in fewer steps."""
         waves = [on_grid(axes, column) for column in self._to_waves.T]

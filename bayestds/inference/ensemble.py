@@ -22,12 +22,11 @@ from jax import Array
 from jaxtyping import Complex, Float, Int
 from scipy.special import digamma, logsumexp, softmax
 
+from bayestds.errors import CrystalError
 from bayestds.inference.correlation import make_correlation
 from bayestds.inference.ensemble_modes import (
-    BlockSymmetry,
     Cosets,
     Modes,
-    block_symmetry,
     find_cosets,
     square_roots,
     transformed,
@@ -35,7 +34,8 @@ from bayestds.inference.ensemble_modes import (
 from bayestds.inference.noise import FitData, learn_noise, precision_times
 from bayestds.inference.point_fit import PointFit, point_fit, refine
 from bayestds.inference.problem import Problem, engine_for, truncation_at
-from bayestds.lattice_dynamics.covariance import covariance_in_real_space
+from bayestds.lattice_dynamics.covariance import covariance_in_real_space, packed_covariance
+from bayestds.lattice_dynamics.symmetry import BlockSymmetry, block_symmetry
 from bayestds.scattering import exact
 from bayestds.scattering.engine import ExactEngine
 from bayestds.scattering.fluctuations import Star, find_stars, orbit_shares, star_noise
@@ -90,6 +90,12 @@ def make_ensemble(problem: Problem, configurations: int) -> Ensemble:
         CrystalError: the supercell has not the symmetry of the crystal.
     """
     symmetry = block_symmetry(problem.supercell)
+    if not symmetry.is_complete:
+        raise CrystalError(
+            "The supercell has not the symmetry of the crystal.",
+            "A symmetry operation takes some of its wave vectors to others that do not fit it.",
+            "Use a supercell that the rotations of the crystal leave unchanged, or give the noise.",
+        )
     shares = orbit_shares(problem.grid, problem.supercell.crystal.laue_group)
     shape = len(problem.grid.q_points), problem.supercell.crystal.n_atoms
     factors = np.ones(shape) if problem.scattering_factors is None else problem.scattering_factors
@@ -192,7 +198,7 @@ def _derivatives(
     """Log I, and its derivative along changes of C_κκ'(R) and then along every mode."""
 
     def along(change: Array) -> tuple[Array, Array]:
-        return jax.jvp(lambda c: exact.log_intensity(engine, c), (covariance,), (change,))
+        return jax.jvp(lambda c: exact.log_intensity(engine, packed_covariance(c)), (covariance,), (change,))
 
     def along_mode(mode: tuple[Array, Array]) -> Array:
         members, values = mode

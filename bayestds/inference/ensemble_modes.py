@@ -12,74 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Complex, Float, Int
 
-from bayestds.crystal.supercell import Supercell
-from bayestds.errors import CrystalError
 from bayestds.lattice_dynamics.covariance import translation_projector
+from bayestds.lattice_dynamics.symmetry import BlockSymmetry
 from bayestds.scattering.fluctuations import products
-
-
-@dataclass(frozen=True, eq=False)
-class BlockSymmetry:
-    """Space group and time reversal acting on the Hermitian blocks C(k) of a supercell.
-
-    An operation x' = W x + w takes C(k) to C'(k') = Γ C(k) Γ† with k' = k W⁻¹ and
-    Γ_{πκ,κ} = exp(ik'·s_κ) S, where atom κ lands on atom π κ in cell s_κ and S is the Cartesian rotation;
-    time reversal takes C(k) to C(-k) = C(k)*.
-
-    Attributes:
-        supercell: the periodic supercell.
-        rotations: (n_ops, 3, 3) int, on rows of conventional Miller indices: k' = k @ rotation.
-        images: (n_ops, n_k) int, grid index of k'.
-        operations: (n_ops,) int, which operation of the space group.
-        reverses: (n_ops,) bool, whether time reversal follows it.
-    """
-
-    supercell: Supercell
-    rotations: np.ndarray
-    images: np.ndarray
-    operations: np.ndarray
-    reverses: np.ndarray
-
-    def transform(
-        self, which: int | np.integer, k_index: int, blocks: Complex[np.ndarray, "... size size"]
-    ) -> Complex[np.ndarray, "... size size"]:
-        """Images (..., 3n, 3n) of blocks at one k, under operation ``which``."""
-        group = self.supercell.crystal.space_group
-        operation, reverse = self.operations[which], self.reverses[which]
-        image = self.images[which, k_index]
-        sign = -1 if reverse else 1
-        phases = np.exp(2j * np.pi * sign * group.cell_shifts[operation] @ self.supercell.k_points[image])
-        n_atoms = self.supercell.crystal.n_atoms
-        permutation = np.zeros((n_atoms, n_atoms), complex)
-        permutation[group.permutations[operation], np.arange(n_atoms)] = phases
-        gamma = np.kron(permutation, self.supercell.crystal.cartesian_rotations[operation])
-        moved = gamma @ blocks @ gamma.conj().T
-        return moved.conj() if reverse else moved
-
-
-def block_symmetry(supercell: Supercell) -> BlockSymmetry:
-    """Every operation of the space group, with and without time reversal.
-
-    Raises:
-        CrystalError: the supercell has not the symmetry of the crystal.
-    """
-    crystal = supercell.crystal
-    matrix = crystal.conventional_matrix.T
-    inverses = np.rint(np.linalg.inv(crystal.space_group.rotations)).astype(int)
-    turned = np.linalg.inv(matrix) @ inverses @ matrix
-    turned = np.rint(np.concatenate([turned, -turned])).astype(int)
-    q_points = supercell.k_points @ matrix
-    images = np.stack([supercell.k_index(q_points @ rotation) for rotation in turned])
-    if (images < 0).any():
-        raise CrystalError(
-            "The supercell has not the symmetry of the crystal.",
-            "A symmetry operation takes some of its wave vectors to others that do not fit it.",
-            "Use a supercell that the rotations of the crystal leave unchanged, or give the noise.",
-        )
-    n_ops = len(inverses)
-    return BlockSymmetry(
-        supercell, turned, images, np.tile(np.arange(n_ops), 2), np.repeat([False, True], n_ops)
-    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from numpyro.infer.reparam import Reparam
 from bayestds.inference.noise import Compression, FitData, best_log_scale, log_likelihood
 from bayestds.inference.priors import Prior, sample_irreducible
 from bayestds.lattice_dynamics.covariance import instability, is_stable
-from bayestds.scattering.forward import ForwardModel, half_blocks, scattered
+from bayestds.scattering.forward import ForwardModel, scattered, star_blocks
 
 STABLE_MARGIN = 0.1
 """Eigenvalue of Φ(k), eV/Å², up to which the penalty of unstable force constants pushes."""
@@ -58,9 +58,9 @@ def constrained_log_likelihood(
 
 def stable_log_intensity(
     forward: ForwardModel, irreducible: Float[Array, " n_parameters"], elsewhere: Float[Array, " n_q"]
-) -> tuple[Float[Array, " n_q"], Bool[Array, ""], Complex[Array, "n_half three_n three_n"]]:
-    """Log intensity where the crystal is stable, ``elsewhere`` where not; whether it is; half of the Φ(k)."""
-    phi_blocks = half_blocks(forward, irreducible)
+) -> tuple[Float[Array, " n_q"], Bool[Array, ""], Complex[Array, "n_stars three_n three_n"]]:
+    """Log intensity where the crystal is stable, ``elsewhere`` where not; whether it is; Φ(k) of stars."""
+    phi_blocks = star_blocks(forward, irreducible)
     log_intensity = scattered(forward, irreducible, phi_blocks)
     # The branch that is not taken must not reach the gradient, hence the second `where` of the callers.
     stable = is_stable(phi_blocks)

@@ -1,12 +1,18 @@
 """Displacement covariance of a harmonic crystal from its force-constant blocks."""
 
+from typing import TypeVar
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Bool, Complex, Float
+from jaxtyping import Bool, Complex, Float, Inexact
 
+from bayestds.crystal.structure import pair_kinds
+from bayestds.monomials import PRODUCTS
 from bayestds.units import PHONON_ENERGY
+
+AnyArray = TypeVar("AnyArray", Array, np.ndarray)
 
 STABILITY_FLOOR = 1e-6
 """Smallest eigenvalue of Φ(k) that counts as stable, eV/Å² (softer modes would displace atoms by Å)."""
@@ -232,3 +238,18 @@ def half_in_real_space(
     waves = covariance.conj().reshape(*grid_shape[:2], -1, n_atoms, 3, n_atoms, 3)
     real_space = jnp.fft.irfftn(waves, s=grid_shape, axes=(0, 1, 2))
     return real_space.reshape(-1, n_atoms, 3, n_atoms, 3).transpose(0, 1, 3, 2, 4)
+
+
+def packed_covariance(
+    covariance: Float[AnyArray, "n_cells n_atoms n_atoms 3 3"],
+) -> Float[AnyArray, "6 n_kinds n_cells"]:
+    """What scattering sees of C_κκ'(R): coefficients of QᵀCQ, of each of :func:`pair_kinds` in every cell."""
+    first, second = pair_kinds(covariance.shape[1]).T
+    return quadratic_form(covariance[:, first, second]).T
+
+
+def quadratic_form(matrices: Inexact[AnyArray, "... 3 3"]) -> Inexact[AnyArray, "... 6"]:
+    """Coefficients of QᵀCQ on the six products of :data:`bayestds.monomials.PRODUCTS`."""
+    i, j = PRODUCTS.T
+    symmetric = matrices[..., i, j] + matrices[..., j, i]
+    return symmetric * np.where(i == j, 0.5, 1.0)

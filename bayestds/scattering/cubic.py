@@ -15,10 +15,11 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
+from bayestds.lattice_dynamics.covariance import packed_covariance
 from bayestds.lattice_dynamics.third_cumulant import CubicTerm, third_cumulant
 from bayestds.monomials import products_table
 from bayestds.scattering.engine import ExactEngine, Points
-from bayestds.scattering.exact import Part, near_weights, packed_covariance, sum_of_exponentials
+from bayestds.scattering.exact import Part, near_weights, sum_of_exponentials
 from bayestds.scattering.fourier import fourier_sums
 from bayestds.scattering.polynomials import monomials
 
@@ -32,7 +33,7 @@ def cubic_intensity(
 ) -> Float[Array, " n_q"]:
     """ΔI per primitive cell at the engine's Q points; arguments as those of :func:`anharmonic`."""
     part = anharmonic(engine, term, cubic, covariance, thermal_energy)
-    return sum_of_exponentials(engine, covariance, part)
+    return sum_of_exponentials(engine, packed_covariance(covariance), part)
 
 
 def anharmonic(
@@ -52,10 +53,8 @@ def anharmonic(
         thermal_energy: k_B T, eV.
     """
     cumulant, constant = third_cumulant(term, cubic, covariance, thermal_energy, engine.grid_shape)
-    kinds = engine.kinds
-    packed = packed_covariance(covariance[:, kinds[:, 0], kinds[:, 1]]).T
     near = cumulant[:, engine.near_kinds, engine.near_pairs[:, 0]].T
-    arrays = packed, cumulant, engine.sums.factors
+    arrays = packed_covariance(covariance), cumulant, engine.sums.factors
     orders = fourier_sums(engine.sums, partial(_series, constant), arrays, turned=True)
     far = {2 * n + 1: order for n, order in enumerate(orders, 1)}
 

@@ -17,7 +17,6 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
-from bayestds.monomials import PRODUCTS
 from bayestds.scattering import lattice, polynomials
 from bayestds.scattering.engine import ExactEngine, Points
 from bayestds.scattering.fourier import fourier_sums
@@ -29,16 +28,14 @@ SMALLEST_INTENSITY = 1e-200
 """Intensities below this, which only unphysical force constants give, are raised to it."""
 
 
-def log_intensity(
-    engine: ExactEngine, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]
-) -> Float[Array, " n_q"]:
+def log_intensity(engine: ExactEngine, covariance: Float[Array, "6 n_kinds n_cells"]) -> Float[Array, " n_q"]:
     """Logarithm of the diffuse intensity per primitive cell at the engine's Q points.
 
     Finite, with finite gradients, for any finite covariance.
 
     Args:
         engine: from :func:`make_engine`.
-        covariance: C_κκ'(R), Å², from ``forward.covariance``.
+        covariance: C_κκ'(R), Å², as ``packed_covariance`` gives it.
     """
     return logarithm(intensity(engine, covariance))
 
@@ -64,26 +61,22 @@ class Part(NamedTuple):
     arrays: tuple[Array, ...]
 
 
-def intensity(
-    engine: ExactEngine, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]
-) -> Float[Array, " n_q"]:
+def intensity(engine: ExactEngine, covariance: Float[Array, "6 n_kinds n_cells"]) -> Float[Array, " n_q"]:
     """Diffuse intensity per primitive cell at the engine's Q points."""
     return sum_of_exponentials(engine, covariance, harmonic(engine, covariance))
 
 
 def sum_of_exponentials(
-    engine: ExactEngine, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"], *parts: Part
+    engine: ExactEngine, covariance: Float[Array, "6 n_kinds n_cells"], *parts: Part
 ) -> Float[Array, " n_q"]:
     """Σ w exp(x - W - W') over near pairs plus Σ w exp(-W - W') over kinds, w being the sum of the parts.
 
     The parts have different degrees.
     """
-    kinds = engine.kinds
-    packed = packed_covariance(covariance)
-    cell, first, second = engine.near_pairs.T
-    near = packed[cell, first, second] - damping(packed, first, second)
+    damped = damping(covariance, engine.kinds)
+    near = covariance[:, engine.near_kinds, engine.near_pairs[:, 0]].T - damped[engine.near_kinds]
     # All exponents are negative by Cauchy-Schwarz.
-    forms = jnp.concatenate([near, -damping(packed, kinds[:, 0], kinds[:, 1])])
+    forms = jnp.concatenate([near, -damped])
     far = {degree: sums for part in parts for degree, sums in part.far.items()}
     degrees = sorted(far)
     if engine.lattice is not None:
@@ -115,16 +108,15 @@ def in_groups(
     return found.reshape(-1)[engine.place]
 
 
-def harmonic(engine: ExactEngine, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]) -> Part:
+def harmonic(engine: ExactEngine, covariance: Float[Array, "6 n_kinds n_cells"]) -> Part:
     """Weights of the diffuse intensity of a harmonic crystal.
 
     Those of every near pair, exp(x - W - W'), and of every kind, exp(-W - W'): the powers of x of its far
     pairs, less what the near ones have in the Bragg peaks.
     """
-    kinds, far = engine.kinds, {0: -engine.near_sums[None]}
+    far = {0: -engine.near_sums[None]}
     if engine.order:
-        packed = packed_covariance(covariance)[:, kinds[:, 0], kinds[:, 1]].T
-        orders = fourier_sums(engine.sums, lambda x, factors: exponential_series(*x, factors), (packed,))
+        orders = fourier_sums(engine.sums, lambda x, factors: exponential_series(*x, factors), (covariance,))
         far |= {2 * n: order for n, order in enumerate(orders, 1)}
 
     def near(points: Points, phases: Array) -> Array:
@@ -159,16 +151,8 @@ def kind_weights(
 
 
 def damping(
-    packed: Float[AnyArray, "n_cells n_atoms n_atoms 6"],
-    first: Int[AnyArray, " n"],
-    second: Int[AnyArray, " n"],
-) -> Float[AnyArray, "n 6"]:
-    """Coefficients of W_κ + W_κ' for pairs of atoms."""
-    return (packed[0, first, first] + packed[0, second, second]) / 2
-
-
-def packed_covariance(covariance: Float[AnyArray, "... 3 3"]) -> Float[AnyArray, "... 6"]:
-    """Coefficients of QᵀCQ on the six products of :data:`bayestds.monomials.PRODUCTS`."""
-    i, j = PRODUCTS.T
-    symmetric = covariance[..., i, j] + covariance[..., j, i]
-    return symmetric * np.where(i == j, 0.5, 1.0)
+    packed: Float[AnyArray, "6 n_kinds n_cells"], kinds: Int[AnyArray, "n_kinds 2"]
+) -> Float[AnyArray, "n_kinds 6"]:
+    """Coefficients of W_κ + W_κ' for kinds of pairs, of which those of an atom with itself are the first."""
+    own = packed[:, :, 0].T
+    return (own[kinds[:, 0]] + own[kinds[:, 1]]) / 2

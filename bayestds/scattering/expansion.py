@@ -11,8 +11,9 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from bayestds.crystal.supercell import Supercell
+from bayestds.lattice_dynamics.covariance import packed_covariance
 from bayestds.scattering.engine import MEMORY, ExactEngine, make_engine
-from bayestds.scattering.exact import damping, log_intensity, packed_covariance
+from bayestds.scattering.exact import damping, log_intensity
 from bayestds.scattering.pairs import pair_table
 
 HIGHEST_ORDER = 6
@@ -112,7 +113,11 @@ def measure_truncation(
     return Truncation(difference, difference)
 
 
-_evaluate = jax.jit(log_intensity)
+@jax.jit
+def _evaluate(
+    engine: ExactEngine, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]
+) -> Float[Array, " n_q"]:
+    return log_intensity(engine, packed_covariance(covariance))
 
 
 def _left_out(
@@ -176,14 +181,15 @@ def _terms(direct: ExactEngine, packed: np.ndarray) -> tuple[np.ndarray, np.ndar
     points = direct.points
     layout = (*direct.k_index.shape, points.vectors.shape[-1])
     group, block, slot = np.unravel_index(np.asarray(direct.place), layout)
-    cell, first, second = np.asarray(direct.near_pairs).T
+    cells = np.asarray(direct.near_pairs)[:, 0]
     quadratic = np.asarray(points.products)[group, :, block, slot]
     structure = np.asarray(points.structure)[group, :, block, slot]
     phases = np.asarray(direct.near_phases)[group, :, :, block]
     kinds = np.asarray(direct.near_kinds)
     n_different = structure.shape[1] - len(direct.kinds)
     weights = structure[:, kinds] * phases[..., 0] + structure[:, kinds + n_different] * phases[..., 1]
-    return quadratic @ packed[cell, first, second].T, quadratic @ damping(packed, first, second).T, weights
+    damped = damping(packed, np.asarray(direct.kinds))[kinds]
+    return quadratic @ packed[:, kinds, cells], quadratic @ damped.T, weights
 
 
 def _sample(

@@ -22,8 +22,10 @@ from bayestds.lattice_dynamics.covariance import (
     classical_covariance,
     half_in_real_space,
     is_stable,
+    packed_covariance,
     quantum_covariance,
 )
+from bayestds.lattice_dynamics.stars import Stars, blocks_of_stars, make_stars, packed_in_real_space
 from bayestds.lattice_dynamics.third_cumulant import CubicTerm, make_cubic_term
 from bayestds.precision import require_x64
 from bayestds.scattering import exact, points
@@ -67,6 +69,7 @@ class ForwardModel:
         thermal_energy: k_B T, eV.
         engine: constant arrays of the Q points, on the grid of the supercell or anywhere; None if no
             intensity is wanted.
+        stars: wave vectors of the supercell that are equivalent.
         grid_shape: FFT grid of the supercell.
         n_atoms: atoms in the primitive cell.
         tangent: the log intensity to first order, which takes the place of the engine's; None for all orders.
@@ -85,6 +88,7 @@ class ForwardModel:
     positions: Int[Array, " n_pairs"]
     thermal_energy: Float[Array, ""]
     engine: Engine | None
+    stars: Stars
     grid_shape: tuple[int, int, int] = field(metadata={"static": True})
     n_atoms: int = field(metadata={"static": True})
     tangent: Tangent | None = None
@@ -143,6 +147,7 @@ def make_forward_model(
         jnp.asarray(grid_positions(irreducible, supercell)),
         jnp.asarray(BOLTZMANN * temperature),
         engine,
+        make_stars(supercell, irreducible.pairs),
         supercell.grid_shape,
         irreducible.crystal.n_atoms,
         masses=jnp.asarray(irreducible.crystal.masses) if statistics == "quantum" else None,
@@ -159,13 +164,11 @@ def blocks(
     )
 
 
-def half_blocks(
+def star_blocks(
     forward: ForwardModel, irreducible: Float[Array, " n_parameters"]
-) -> Complex[Array, "n_half three_n three_n"]:
-    """Force-constant blocks Φ(k), eV/Å², at one of each two k and -k, where they are conjugates."""
-    return half_of_blocks(
-        _constants(forward, irreducible), forward.positions, forward.grid_shape, forward.n_atoms
-    )
+) -> Complex[Array, "n_stars three_n three_n"]:
+    """Force-constant blocks Φ(k), eV/Å², at one k of each star; k = 0 is the first."""
+    return blocks_of_stars(forward.stars, _constants(forward, irreducible), forward.n_atoms)
 
 
 def _constants(
@@ -184,17 +187,10 @@ def displacement_covariance(
     return quantum_covariance(phi_blocks, forward.masses, forward.thermal_energy)
 
 
-def real_space_covariance(
-    forward: ForwardModel, phi_blocks: Complex[Array, "n_half three_n three_n"]
-) -> Float[Array, "n_cells n_atoms n_atoms 3 3"]:
-    """Displacement covariance C_κκ'(R), Å², from :func:`half_blocks`."""
-    return half_in_real_space(displacement_covariance(forward, phi_blocks), forward.grid_shape)
-
-
 @jax.jit
 def stable(forward: ForwardModel, irreducible: Float[Array, " n_parameters"]) -> Bool[Array, ""]:
     """Whether the crystal is stable with these force constants."""
-    return is_stable(half_blocks(forward, irreducible))
+    return is_stable(star_blocks(forward, irreducible))
 
 
 @jax.jit
@@ -202,20 +198,23 @@ def covariance(
     forward: ForwardModel, irreducible: Float[Array, " n_parameters"]
 ) -> Float[Array, "n_cells n_atoms n_atoms 3 3"]:
     """Displacement covariance C_κκ'(R), Å², of these force constants."""
-    return real_space_covariance(forward, half_blocks(forward, irreducible))
+    half = half_of_blocks(
+        _constants(forward, irreducible), forward.positions, forward.grid_shape, forward.n_atoms
+    )
+    return half_in_real_space(displacement_covariance(forward, half), forward.grid_shape)
 
 
 def scattered(
     forward: ForwardModel,
     parameters: Float[Array, " n_parameters"],
-    phi_blocks: Complex[Array, "n_half three_n three_n"],
+    phi_blocks: Complex[Array, "n_stars three_n three_n"],
 ) -> Float[Array, " n_q"]:
     """Logarithm of the intensity as it is measured.
 
     Args:
         forward: the crystal, its engine, and what else is in the intensity.
         parameters: φ in eV/Å², followed by γ in eV/Å³ and the strengths of the instrument's background.
-        phi_blocks: from :func:`half_blocks` of the same.
+        phi_blocks: from :func:`star_blocks` of the same.
     """
     diffuse = _diffuse(forward, parameters, phi_blocks)
     if forward.instrument is None:
@@ -227,7 +226,7 @@ def scattered(
 def _diffuse(
     forward: ForwardModel,
     parameters: Float[Array, " n_parameters"],
-    phi_blocks: Complex[Array, "n_half three_n three_n"],
+    phi_blocks: Complex[Array, "n_stars three_n three_n"],
 ) -> Float[Array, " n_q"]:
     """Logarithm of the diffuse intensity, in the form that the model has."""
     tangent = forward.tangent
@@ -236,7 +235,6 @@ def _diffuse(
         return tangent.log_intensity + tangent.derivative @ step
     engine = forward.engine
     assert engine is not None
-    covariance = real_space_covariance(forward, phi_blocks)
     if isinstance(engine, points.PointEngine):
         if forward.cubic is not None:
             raise ModelError(
@@ -245,17 +243,21 @@ def _diffuse(
                 "Set commensurate = true with a supercell that fits, or leave the third order out.",
             )
         at_points = points.point_blocks(engine, _constants(forward, parameters))
-        # The first block is the one that is treated as k = 0.
-        everywhere = displacement_covariance(forward, jnp.concatenate([phi_blocks[:1], at_points]))
-        return points.log_intensity(engine, covariance, everywhere[1:])
+        everywhere = displacement_covariance(forward, jnp.concatenate([phi_blocks, at_points]))
+        n_stars = len(phi_blocks)
+        packed = packed_in_real_space(forward.stars, everywhere[:n_stars])
+        return points.log_intensity(engine, packed, everywhere[n_stars:])
     if forward.cubic is None:
-        return exact.log_intensity(engine, covariance)
+        waves = displacement_covariance(forward, phi_blocks)
+        return exact.log_intensity(engine, packed_in_real_space(forward.stars, waves))
+    everything = covariance(forward, parameters)
+    packed = packed_covariance(everything)
     cubic = parameters[forward.n_irreducible : forward.n_constants]
     parts = (
-        exact.harmonic(engine, covariance),
-        anharmonic(engine, forward.cubic, cubic, covariance, forward.thermal_energy),
+        exact.harmonic(engine, packed),
+        anharmonic(engine, forward.cubic, cubic, everything, forward.thermal_energy),
     )
-    return exact.logarithm(exact.sum_of_exponentials(engine, covariance, *parts))
+    return exact.logarithm(exact.sum_of_exponentials(engine, packed, *parts))
 
 
 @jax.jit
@@ -264,4 +266,4 @@ def log_intensity(forward: ForwardModel, irreducible: Float[Array, " n_parameter
 
     Finite everywhere; meaningful only where :func:`stable`.
     """
-    return scattered(forward, irreducible, half_blocks(forward, irreducible))
+    return scattered(forward, irreducible, star_blocks(forward, irreducible))

@@ -17,11 +17,12 @@ import numpy as np
 from jax import Array
 from jaxtyping import Complex, Float, Int
 
+from bayestds.crystal.structure import pair_kinds
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import VolumeError
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.monomials import PRODUCTS
-from bayestds.scattering.exact import SMALLEST_INTENSITY, damping, packed_covariance
+from bayestds.scattering.exact import SMALLEST_INTENSITY
 from bayestds.scattering.pairs import pair_table
 
 ELEMENTS_AT_ONCE = 1_000_000
@@ -179,21 +180,21 @@ def _all_pair_waves(engine: PointEngine) -> Float[Array, "n_blocks block_size n_
 
 def log_intensity(
     engine: PointEngine,
-    covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"],
+    covariance: Float[Array, "6 n_kinds n_cells"],
     at_points: Complex[Array, "n_places three_n three_n"],
 ) -> Float[Array, " n_q"]:
     """Logarithm of the diffuse intensity per primitive cell at the engine's Q points.
 
     Args:
         engine: from :func:`make_point_engine`.
-        covariance: C_κκ'(R), Å², of the supercell.
+        covariance: C_κκ'(R), Å², of the supercell, as ``packed_covariance`` gives it.
         at_points: C(q), Å², from the blocks of :func:`point_blocks`.
     """
-    packed = packed_covariance(covariance)
     cell, first, second = engine.pairs.T
-    atoms = jnp.arange(packed.shape[1])
-    pair = packed[cell, first, second]
-    own = damping(packed, atoms, atoms) / 2
+    n_atoms = engine.waves.shape[-1]
+    kind = (engine.pairs[:, None, 1:] == pair_kinds(n_atoms)).all(-1).argmax(-1)
+    pair = covariance[:, kind, cell].T
+    own = covariance[:, :n_atoms, 0].T / 2
 
     def one_block(block: tuple[Array, Array, Array, Array | None]) -> Array:
         vectors, waves, at_q, pair_waves = block

@@ -21,7 +21,7 @@ from bayestds.inference.ensemble_modes import square_roots
 from bayestds.inference.information import displacement_information, log_intensity_and_jacobian
 from bayestds.inference.noise import FitData, precision_times, reduced_chi_square
 from bayestds.inference.problem import Problem
-from bayestds.lattice_dynamics.covariance import covariance_in_real_space
+from bayestds.lattice_dynamics.covariance import covariance_in_real_space, packed_covariance
 from bayestds.scattering import exact
 from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import (
@@ -108,7 +108,7 @@ def test_deviation_is_seen_by_every_voxel_from_its_side():
     q = np.stack(np.meshgrid(*crystal.grid.axes, indexing="ij"), axis=-1)[used]
     engine = make_engine(crystal.supercell, q, crystal.factors)
     c = covariance_in_real_space(jnp.asarray(waves), crystal.supercell.grid_shape)
-    intensity = np.exp(np.asarray(exact.log_intensity(engine, c)))
+    intensity = np.exp(np.asarray(exact.log_intensity(engine, packed_covariance(c))))
     mean = np.bincount(crystal.grid.point_of_voxel[used], intensity) / crystal.grid.multiplicity
     found = response_at("wedge", amplitudes).log_intensity
     assert np.abs(found - response_at("wedge").log_intensity).max() > 0.01

@@ -5,17 +5,15 @@ import numpy as np
 import pytest
 
 from bayestds.crystal.supercell import Supercell, make_supercell
-from bayestds.errors import CrystalError
 from bayestds.inference.ensemble_modes import (
-    BlockSymmetry,
     Modes,
-    block_symmetry,
     find_cosets,
     fluctuation_modes,
     square_roots,
     transformed,
 )
 from bayestds.lattice_dynamics.covariance import classical_covariance
+from bayestds.lattice_dynamics.symmetry import BlockSymmetry, block_symmetry
 from bayestds.scattering.fluctuations import orbit_shares
 from bayestds.scattering.forward import blocks, make_forward_model
 from bayestds.scattering.grid import Mask
@@ -126,6 +124,9 @@ def test_cosets_are_the_images_of_the_voxels(mask, n_cosets):
     assert cosets.shares.sum(axis=1) == pytest.approx(1, rel=1e-12)
 
 
-def test_supercell_without_the_symmetry_of_the_crystal_is_refused():
-    with pytest.raises(CrystalError, match="symmetry of the crystal"):
-        block_symmetry(make_supercell(make_crystal("fcc"), np.array([3, 3, 2])))
+def test_operations_that_do_not_fit_the_supercell_are_left_out():
+    symmetry = block_symmetry(make_supercell(make_crystal("fcc"), np.array([3, 3, 2])))
+    assert not symmetry.is_complete
+    # Those of 4/mmm, with and without time reversal.
+    assert len(symmetry.operations) == 2 * 16
+    assert block_symmetry(default_supercell("fcc")).is_complete

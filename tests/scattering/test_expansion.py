@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bayestds.crystal.supercell import Supercell, make_supercell
+from bayestds.lattice_dynamics.covariance import packed_covariance
 from bayestds.scattering import exact, expansion, fourier
 from bayestds.scattering.engine import make_engine
 from bayestds.scattering.expansion import choose_engine, measure_truncation
@@ -16,7 +17,7 @@ from bayestds.scattering.pairs import pair_table
 from tests.brute_force import random_stable
 from tests.crystals import commensurate_points, default_supercell, make_crystal, make_irreducible
 
-log_intensity = jax.jit(exact.log_intensity)
+log_intensity = jax.jit(lambda engine, found: exact.log_intensity(engine, packed_covariance(found)))
 NAMES = ["fcc", "hcp", "quartz", "triclinic"]
 
 
