@@ -17,11 +17,10 @@ from jaxtyping import Float
 
 from bayestds.lattice_dynamics.covariance import packed_covariance
 from bayestds.lattice_dynamics.third_cumulant import CubicTerm, third_cumulant
-from bayestds.monomials import products_table
 from bayestds.scattering.engine import ExactEngine, Points
 from bayestds.scattering.exact import Part, near_weights, sum_of_exponentials
 from bayestds.scattering.fourier import fourier_sums
-from bayestds.scattering.polynomials import monomials
+from bayestds.scattering.polynomials import cubic_series, monomials
 
 
 def cubic_intensity(
@@ -75,12 +74,9 @@ def _series(
         arrays: coefficients of x and of s, and factors of all pairs in the lattice sum.
         factors: those of the far pairs that count in each order.
     """
-    packed, power, everywhere = arrays
-    terms = [power * factors[0] - constant[..., None] * everywhere]
-    for n, factor in enumerate(factors[1:], 1):
-        power = jnp.einsum("ikr,jkr,ijm->mkr", power, packed, products_table(2 * n + 1, 2)) / n
-        terms.append(power * factor)
-    return tuple(terms)
+    packed, cubic, everywhere = arrays
+    lowest, *higher = cubic_series(cubic, packed, factors)
+    return (lowest - constant[..., None] * everywhere, *higher)
 
 
 def _near_phases(engine: ExactEngine) -> Float[Array, "n_groups n_near 2 n_blocks"]:

@@ -60,11 +60,11 @@ def values(
 
 
 @cache
-def _lower(n: int) -> np.ndarray:
-    """(n_monomials, 6) the monomial of degree 2n-2 that times product j is that of degree 2n; -1 for none."""
-    index = {exponent: i for i, exponent in enumerate(exponents(2 * n - 2))}
+def _quotients(degree: int, by: int) -> np.ndarray:
+    """(n_monomials, n_by) what times monomial j of degree ``by`` is the monomial of a degree; -1 for none."""
+    index = {exponent: i for i, exponent in enumerate(exponents(degree - by))}
     return np.array(
-        [[index.get((a - i, b - j, c - k), -1) for i, j, k in exponents(2)] for a, b, c in exponents(2 * n)]
+        [[index.get((a - i, b - j, c - k), -1) for i, j, k in exponents(by)] for a, b, c in exponents(degree)]
     )
 
 
@@ -78,8 +78,7 @@ def exponential_series(
         first: coefficients of x.
         factors: of each order.
     """
-    powers = _powers(first, len(factors))
-    return tuple(factor * x for factor, x in zip(factors, powers[1:], strict=True))
+    return _scaled(factors, _powers(first, len(factors))[1:])
 
 
 @exponential_series.defjvp
@@ -88,26 +87,68 @@ def _exponential_series_jvp(primals, tangents):
     powers = _powers(first, len(factors))
     # d(xⁿ/n!) = xⁿ⁻¹/(n-1)! dx
     change = (
-        _products(factor * power, _lower(n), tangents[0])
+        _products(factor * power, _quotients(2 * n, 2), tangents[0])
         for n, (factor, power) in enumerate(zip(factors, powers[:-1], strict=True), 1)
     )
-    return tuple(factor * x for factor, x in zip(factors, powers[1:], strict=True)), tuple(change)
+    return _scaled(factors, powers[1:]), tuple(change)
+
+
+@jax.custom_jvp
+def cubic_series(
+    cubic: Float[Array, "10 n_kinds n_cells"],
+    first: Float[Array, "6 n_kinds n_cells"],
+    factors: tuple[Float[Array, "n_kinds n_cells"], ...],
+) -> tuple[Float[Array, "_ n_kinds n_cells"], ...]:
+    """Coefficients of factor * s xⁿ/n!, n = 0, 1, ..., for cubic s and quadratic x; factors are constants.
+
+    Args:
+        cubic: coefficients of s.
+        first: coefficients of x.
+        factors: of each order.
+    """
+    return _scaled(factors, _multiples(cubic, first, len(factors)))
+
+
+@cubic_series.defjvp
+def _cubic_series_jvp(primals, tangents):
+    cubic, first, factors = primals
+    multiples, powers = _multiples(cubic, first, len(factors)), _powers(first, len(factors) - 1)
+    # d(s xⁿ/n!) = xⁿ/n! ds + s xⁿ⁻¹/(n-1)! dx
+    change = [
+        _products(factor * power, _quotients(2 * n + 3, 3), tangents[0])
+        for n, (factor, power) in enumerate(zip(factors, powers, strict=True))
+    ]
+    for n, (factor, multiple) in enumerate(zip(factors[1:], multiples[:-1], strict=True), 1):
+        change[n] += _products(factor * multiple, _quotients(2 * n + 3, 2), tangents[1])
+    return _scaled(factors, multiples), tuple(change)
+
+
+def _scaled(factors: Iterable[Array], terms: Iterable[Array]) -> tuple[Array, ...]:
+    return tuple(factor * term for factor, term in zip(factors, terms, strict=True))
+
+
+def _multiples(cubic: Array, first: Array, n: int) -> list[Array]:
+    """Coefficients of s xⁿ/n! of n orders."""
+    found = [cubic]
+    for order in range(1, n):
+        found.append(_products(found[-1], _quotients(2 * order + 3, 2), first / order))
+    return found
 
 
 def _powers(first: Array, order: int) -> list[Array]:
     """xⁿ/n!, n = 0, 1, ..., order."""
     powers = [jnp.ones_like(first[:1])]
     for n in range(1, order + 1):
-        powers.append(_products(powers[-1], _lower(n), first / n))
+        powers.append(_products(powers[-1], _quotients(2 * n, 2), first / n))
     return powers
 
 
 def _products(lower: Array, table: np.ndarray, first: Array) -> Array:
-    """Σ_j lower[table[:, j]] * first[j], without the terms of index -1."""
+    """Σ_j lower[table[:, j]] * first[j] without the terms of index -1: coefficients of a product."""
     padded = jnp.concatenate([lower, jnp.zeros_like(lower[:1])])
     rows = np.where(table < 0, len(lower), table)
     product = padded.at[rows[:, 0]].get(mode="promise_in_bounds") * first[0]
-    for j in range(1, 6):
+    for j in range(1, len(first)):
         product += padded.at[rows[:, j]].get(mode="promise_in_bounds") * first[j]
     return product
 

@@ -1,5 +1,7 @@
 """Polynomials against numbers, derivatives against finite differences, engines in groups."""
 
+from math import factorial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from bayestds.scattering import fourier, lattice
 from bayestds.scattering.engine import make_engine
 from bayestds.scattering.exact import log_intensity
 from bayestds.scattering.polynomials import (
+    cubic_series,
     exponential_series,
     exponential_sum,
     monomials,
@@ -75,6 +78,30 @@ def test_derivative_of_the_series():
     slope = np.asarray(jax.grad(value)(jnp.asarray(forms)))
     assert np.sum(slope * direction) == pytest.approx(float(central(value, forms, direction)), rel=1e-7)
     forth = jax.jvp(value, (jnp.asarray(forms),), (jnp.asarray(direction),))[1]
+    assert float(forth) == pytest.approx(np.sum(slope * direction), rel=1e-12)
+
+
+def test_cubic_series_is_the_product_and_so_is_its_derivative():
+    """At some Q: s xⁿ/n! of every order, and central differences of polynomials of degree 4."""
+    rng = np.random.default_rng(4)
+    vectors, window = rng.uniform(-1, 1, (1, 3, 7)), rng.uniform(0.5, 1.0, 4)
+    place, direction = rng.normal(size=(2, 16, 1, 4))
+
+    def series(x):
+        return cubic_series(x[:10], x[10:], (jnp.asarray(window)[None],) * 4)
+
+    s = np.einsum("mn,mq->nq", place[:10, 0], products_of(vectors, 3)[0])
+    x = quadratic_forms(vectors, place[10:, 0].T)[:, 0]
+    for n, terms in enumerate(series(jnp.asarray(place))):
+        found = np.einsum("mn,mq->nq", terms[:, 0], products_of(vectors, 2 * n + 3)[0])
+        np.testing.assert_allclose(found, window[:, None] * s * x**n / factorial(n), rtol=1e-9, atol=1e-12)
+
+    def value(x):
+        return sum((term * jnp.cos(jnp.arange(term.size).reshape(term.shape))).sum() for term in series(x))
+
+    slope = np.asarray(jax.grad(value)(jnp.asarray(place)))
+    assert np.sum(slope * direction) == pytest.approx(float(central(value, place, direction)), rel=1e-7)
+    forth = jax.jvp(value, (jnp.asarray(place),), (jnp.asarray(direction),))[1]
     assert float(forth) == pytest.approx(np.sum(slope * direction), rel=1e-12)
 
 
