@@ -38,12 +38,13 @@ cores.
 
 ![Cost against number of points](images/scaling.png)
 
-The time grows as the points to the power of
+The time grows as the voxels, or as the orbits of them that are the points, to the power of
 
 {exponents}
 
 Points of one supercell, the largest of fcc, are parts of them taken at random; in the other rows the
-supercell grows with the points, and 1 would be a cost per point that does not depend on it. Points are taken
+supercell grows with the points, and 1 would be a cost per voxel or point that does not depend on it. (Points
+grow a little more slowly than voxels, as fewer of many lie on mirror planes.) Points are taken
 in groups that fit the cache of a processor and bound the memory (`memory` in the table `[fit]` of a model
 file, MiB). Up to some size a supercell costs less per point than in proportion: all of it stays in the cache,
 and fewer orders do. As on the command line, memory that an evaluation frees stays with the process; from
@@ -56,9 +57,9 @@ largest fcc supercell has to do, and how long that takes a core at least at thes
 
 {account}
 
-Together {least:.3f} s. Beside them the covariance of the crystal, a Cholesky factor and an inverse for each
-of half the wave vectors, takes {covariance:.3f} s of one core alone (measured): most of it are the calls of
-LAPACK, one for each small matrix. In all the processor worked {processor:.3f} s and the call took
+Together {least:.3f} s. Beside them the covariance of the crystal, a Cholesky factor and an inverse for one
+wave vector of each star and from these the blocks of all, takes {covariance:.3f} s of one core alone
+(measured). In all the processor worked {processor:.3f} s and the call took
 {median:.3f} s while the load of the machine was {load:.1f}. The largest of the parts: {bound}. Bytes are
 counted at the rate of main memory; groups of points keep some of them in the cache.
 """

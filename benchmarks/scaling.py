@@ -253,9 +253,9 @@ def in_its_own_process(*case: str) -> dict[str, Any]:
     return found
 
 
-def exponent(runs: list[dict[str, Any]], of: str) -> float:
-    """Slope of ln(time) over ln(points)."""
-    sizes = np.log([run["points"] for run in runs])
+def exponent(runs: list[dict[str, Any]], of: str, over: str = "points") -> float:
+    """Slope of ln(time) over ln(points), or over that of the voxels they stand for."""
+    sizes = np.log([run[over] for run in runs])
     return float(np.polyfit(sizes, np.log([run["seconds"][of] for run in runs]), 1)[0])
 
 
@@ -267,6 +267,7 @@ def exponents(record: dict[str, Any]) -> dict[str, dict[str, float]]:
         for name in CASES:
             runs = [run for run in record["sizes"] if run["crystal"] == name]
             if len(runs) > 1:
+                found_here[f"voxels and supercell, {name}"] = exponent(runs, of, "voxels")
                 found_here[f"points and supercell, {name}"] = exponent(runs, of)
             if len(runs) > 2:
                 found_here[f"the same without the smallest, {name}"] = exponent(runs[1:], of)

@@ -88,11 +88,12 @@ def test_cubic_series_is_the_product_and_so_is_its_derivative():
     place, direction = rng.normal(size=(2, 16, 1, 4))
 
     def series(x):
+        x = jnp.asarray(x)
         return cubic_series(x[:10], x[10:], (jnp.asarray(window)[None],) * 4)
 
     s = np.einsum("mn,mq->nq", place[:10, 0], products_of(vectors, 3)[0])
     x = quadratic_forms(vectors, place[10:, 0].T)[:, 0]
-    for n, terms in enumerate(series(jnp.asarray(place))):
+    for n, terms in enumerate(series(place)):
         found = np.einsum("mn,mq->nq", terms[:, 0], products_of(vectors, 2 * n + 3)[0])
         np.testing.assert_allclose(found, window[:, None] * s * x**n / factorial(n), rtol=1e-9, atol=1e-12)
 
