@@ -67,7 +67,7 @@ CASES: dict[str, dict[str, Any]] = {
 STIFFNESS = 1.5
 """Longitudinal spring constant of the first shell, eV/Å²; each further shell has a third of the last."""
 
-SIZES = {"fcc": (5, 7, 10, 14, 20), "diamond": (5, 7, 10, 14, 20), "A15": (5, 7, 10, 14)}
+SIZES = {"fcc": (5, 7, 10, 14, 20), "diamond": (5, 7, 10, 14, 20), "A15": (5, 7, 10, 14, 20)}
 """Supercells, conventional cells along each axis."""
 
 ROUNDS = 2

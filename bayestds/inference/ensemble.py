@@ -6,9 +6,9 @@ voxels (:mod:`bayestds.inference.ensemble_modes`). Its amplitudes θ, normal wit
 of the fit beside the force constants φ: the maximum of the joint posterior is found by linearising in both
 about their last estimates and integrating θ out, again and again. Any change of C(k) by φ is one by θ as
 well, and only if both are linear do they stay so: else the data, which know the sum of both far better than
-either, seem to tell them apart. As θ is scaled by C(k), each of these steps is one of Newton's to the maximum
-likelihood of the displacements. The rest of the noise is uncorrelated with θ and correlated within each star
-of k only (:mod:`bayestds.scattering.fluctuations`).
+either, seem to tell them apart. As θ is scaled by C(k), each of these steps is, classically, one of Newton's
+to the maximum likelihood of the displacements. The rest of the noise is uncorrelated with θ and correlated
+within each star of k only (:mod:`bayestds.scattering.fluctuations`).
 """
 
 from collections.abc import Callable

@@ -1,5 +1,6 @@
 """Ensemble noise against ensembles drawn atom by atom."""
 
+from dataclasses import replace
 from functools import cache
 
 import jax.numpy as jnp
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
+from bayestds.crystal.supercell import make_supercell
+from bayestds.errors import CrystalError
 from bayestds.inference.displacement_fit import displacement_fit
 from bayestds.inference.ensemble import (
     INDEPENDENT,
@@ -113,6 +116,13 @@ def test_deviation_is_seen_by_every_voxel_from_its_side():
     found = response_at("wedge", amplitudes).log_intensity
     assert np.abs(found - response_at("wedge").log_intensity).max() > 0.01
     assert found == pytest.approx(np.log(mean), abs=1e-9)
+
+
+def test_supercell_without_the_symmetry_of_the_crystal_is_refused():
+    crystal, problem, *_ = case("cscl")
+    low = make_supercell(crystal.supercell.crystal, [3, 3, 2])
+    with pytest.raises(CrystalError, match="symmetry of the crystal"):
+        make_ensemble(replace(problem, supercell=low), 1000)
 
 
 def noise_of(name: str) -> tuple[FitData, Response]:
