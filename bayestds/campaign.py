@@ -20,7 +20,7 @@ MEMORY_OF_A_WORKER = 2 * 2**30
 """Bytes set aside for each local worker when they are counted; the fit of the paper takes 0.9 GiB."""
 
 DEATHS = 2
-"""Times that a local worker may die over one run before the run is given up."""
+"""Times that a local worker may die over one run before the run is given up, or tried alone."""
 
 CONNECT_SECONDS = 20
 """How long a scheduler may take to answer."""
@@ -37,8 +37,8 @@ def run_all(
 ) -> Iterator[tuple[str, Any]]:
     """Do a task for every job, and yield (name, what it returned or the exception it raised) as they end.
 
-    A job whose worker is lost is done again on another one. Where the iteration is left early, jobs that
-    have not begun are called off.
+    A job whose worker is lost is done again on another one, and in the end alone: Dask blames every job that
+    a dying worker still held. Where the iteration is left early, jobs that have not begun are called off.
 
     Args:
         task: a function of a module that the workers can import.
@@ -58,9 +58,19 @@ def run_all(
         futures = {
             client.submit(task, job, key=f"{name}-{token}", pure=False): name for name, job in jobs.items()
         }
+        blamed = []
         try:
             for future in distributed.as_completed(list(futures), loop=client.loop):
-                yield futures[future], _result(future)
+                # A result may be lost until it is here, with the worker that holds it.
+                found = _result(future)
+                if _died(future):
+                    blamed.append(futures[future])
+                else:
+                    yield futures[future], found
+            for name in blamed:
+                future = client.submit(task, jobs[name], key=f"{name}-alone-{token}", pure=False)
+                futures[future] = name
+                yield name, _result(future)
         finally:
             # Ended by Ctrl-C or by the caller; one that has ended is not moved by this.
             with suppress(Exception):
@@ -124,7 +134,8 @@ def _client(distributed: ModuleType, scheduler: str | None, workers: tuple[int, 
         "n_workers": processes,
         "threads_per_worker": 1,
         "memory_limit": 0,
-        "dashboard_address": None,
+        # Any free port: without one it would be always the same, which another campaign may have.
+        "dashboard_address": "127.0.0.1:0",
         "host": "127.0.0.1",
         "silence_logs": logging.CRITICAL,
         # NPROC is what XLA reads; the workers of one graphics card share its memory.
@@ -138,6 +149,11 @@ def _client(distributed: ModuleType, scheduler: str | None, workers: tuple[int, 
         yield client
 
 
+def _died(future: Any) -> bool:
+    """Whether Dask gave a run up because workers died that held it."""
+    return future.status == "error" and type(future.exception()).__name__ == "KilledWorker"
+
+
 def _result(future: Any) -> Any:
     """What a run returned, or why it did not; waits once more where it was lost and is done again."""
     try:
@@ -147,10 +163,10 @@ def _result(future: Any) -> Any:
             "The run was called off.", "The scheduler was lost, or somebody cancelled it.", "Start again."
         )
     except Exception as error:
-        if type(error).__name__ != "KilledWorker":
+        if not _died(future):
             return error
         return CampaignError(
-            "The process that worked on it died, each time that it was tried.",
+            "The process that worked on it died, each time that it was tried, in the end alone.",
             "Something ended it from outside: most often the system, because memory was short.",
             "Use fewer --workers, or look into the log of the system; the same command tries again.",
         )

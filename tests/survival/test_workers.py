@@ -44,6 +44,14 @@ def test_a_killed_worker_costs_nothing_but_its_own_run(found):
     assert "memory" in found["4"].reason
 
 
+def test_runs_that_are_blamed_for_the_death_of_others_are_done_alone(tmp_path, monkeypatch):
+    """Given up at the first death, whoever's: run 3 must be tried again, and so must all that were held."""
+    monkeypatch.setattr(campaign, "DEATHS", 0)
+    found = dict(run_all(squares(tmp_path), {str(n): n for n in range(1, 7)}, None, (2, 1)))
+    assert {name: found[name] for name in "1356"} == {"1": 1, "3": 9, "5": 25, "6": 36}
+    assert isinstance(found["4"], CampaignError)
+
+
 def test_an_error_comes_back_whole(found):
     error = found["2"]
     assert isinstance(error, VolumeError)
