@@ -79,8 +79,10 @@ print(faults())
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="without the GNU C library nothing is kept")
 def test_freed_memory_is_kept():
-    """New pages when 64 MiB are allocated for the second time: 500 or more where the first were not kept."""
+    """New pages when 64 MiB are allocated for the second time: 500 or more where the first were not kept.
+
+    They are kept by the GNU C library only; beside any other the call must do no harm.
+    """
     done = subprocess.run([sys.executable, "-c", FAULTS], check=True, capture_output=True, text=True)
-    assert int(done.stdout) < 100
+    assert int(done.stdout) < (100 if platform.libc_ver()[0] == "glibc" else float("inf"))

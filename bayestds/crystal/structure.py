@@ -276,3 +276,11 @@ def pair_kinds(n_atoms: int) -> Int[np.ndarray, "n_kinds 2"]:
     """Kinds κ ≤ κ' of pairs of atoms: first the n_atoms of an atom with its own images, then the others."""
     same = [(atom, atom) for atom in range(n_atoms)]
     return np.array(same + list(combinations(range(n_atoms), 2)))
+
+
+def kind_of_pair(n_atoms: int) -> Int[np.ndarray, "n_atoms n_atoms"]:
+    """Which of :func:`pair_kinds` the pair κ, κ' is, in either order."""
+    kinds = pair_kinds(n_atoms)
+    found = np.empty((n_atoms, n_atoms), dtype=int)
+    found[kinds[:, 0], kinds[:, 1]] = found[kinds[:, 1], kinds[:, 0]] = np.arange(len(kinds))
+    return found

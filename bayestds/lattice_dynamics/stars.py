@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Complex, Float, Int
 
-from bayestds.crystal.structure import pair_kinds
+from bayestds.crystal.structure import kind_of_pair, pair_kinds
 from bayestds.crystal.supercell import Supercell
 from bayestds.lattice_dynamics.covariance import quadratic_form
 from bayestds.lattice_dynamics.symmetry import BlockSymmetry, block_symmetry
@@ -92,13 +92,11 @@ def _sources(
     n_atoms = group.permutations.shape[1]
     before = np.argsort(group.permutations, axis=1)[which]
     atoms = before[:, kinds[:, 0]], before[:, kinds[:, 1]]
-    number = np.empty((n_atoms, n_atoms), dtype=int)
-    number[kinds[:, 0], kinds[:, 1]] = number[kinds[:, 1], kinds[:, 0]] = np.arange(len(kinds))
     exchanged = atoms[0] > atoms[1]
     shifts = np.take_along_axis(group.cell_shifts[which], before[..., None], axis=1)
     shifts = shifts[:, kinds[:, 0]] - shifts[:, kinds[:, 1]]
     turns = np.einsum("kcd,kd->kc", shifts, symmetry.supercell.k_points[k_index])
-    return number[atoms], np.where(exchanged ^ reverse, -1.0, 1.0), np.exp(2j * np.pi * turns)
+    return kind_of_pair(n_atoms)[atoms], np.where(exchanged ^ reverse, -1.0, 1.0), np.exp(2j * np.pi * turns)
 
 
 def _turns(rotations: Float[np.ndarray, "n 3 3"]) -> Float[np.ndarray, "6 6 n"]:

@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Complex, Float, Int
 
-from bayestds.crystal.structure import pair_kinds
+from bayestds.crystal.structure import kind_of_pair, pair_kinds
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import VolumeError
 from bayestds.memory import too_much
@@ -141,7 +141,7 @@ def make_engine(
     window = np.ones(supercell.n_cells) if window is None else window
     counts = pairs.counts[:n_near] * window[cells]
     near_phases = _near_phases(supercell.phases(blocks.k_points, cells) * counts, atoms)
-    near_kinds = (atoms[:, None] == kinds).all(-1).argmax(-1)
+    near_kinds = kind_of_pair(supercell.crystal.n_atoms)[atoms[:, 0], atoms[:, 1]]
     points = _make_points(supercell, q_points, scattering_factors, kinds, blocks.points)
     sums = make_sums(supercell, pairs, blocks.k_points, window, n_near, reach)
     return ExactEngine(

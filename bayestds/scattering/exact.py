@@ -9,20 +9,18 @@ The direct form is the one in which every pair is near.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
+from bayestds.lattice_dynamics.covariance import AnyArray
 from bayestds.scattering import lattice, polynomials
 from bayestds.scattering.engine import ExactEngine, Points
 from bayestds.scattering.fourier import fourier_sums
 from bayestds.scattering.polynomials import exponential_series
-
-AnyArray = TypeVar("AnyArray", Array, np.ndarray)
 
 SMALLEST_INTENSITY = 1e-200
 """Intensities below this, which only unphysical force constants give, are raised to it."""

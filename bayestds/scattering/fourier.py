@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Complex, Float, Int
 
-from bayestds.crystal.structure import pair_kinds
+from bayestds.crystal.structure import kind_of_pair, pair_kinds
 from bayestds.crystal.supercell import Supercell
 from bayestds.scattering.pairs import PairTable
 from bayestds.scattering.polynomials import n_monomials
@@ -149,7 +149,7 @@ def _highest_orders(
     """Highest phonon order of every pair; 0 of near ones."""
     rank = np.arange(len(pairs.cells))
     order = (rank[:, None] < np.array(reach, dtype=int)).sum(axis=1) * (rank >= n_near)
-    kind = (pairs.atoms[:, None] == kinds).all(-1).argmax(-1)
+    kind = kind_of_pair(supercell.crystal.n_atoms)[pairs.atoms[:, 0], pairs.atoms[:, 1]]
     same = pairs.atoms[:, 0] == pairs.atoms[:, 1]
     found = np.empty((len(kinds), supercell.n_cells), dtype=int)
     found[kind, pairs.cells] = order

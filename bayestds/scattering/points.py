@@ -17,7 +17,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Complex, Float, Int
 
-from bayestds.crystal.structure import pair_kinds
+from bayestds.crystal.structure import kind_of_pair
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import VolumeError
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
@@ -192,7 +192,7 @@ def log_intensity(
     """
     cell, first, second = engine.pairs.T
     n_atoms = engine.waves.shape[-1]
-    kind = (engine.pairs[:, None, 1:] == pair_kinds(n_atoms)).all(-1).argmax(-1)
+    kind = jnp.asarray(kind_of_pair(n_atoms))[first, second]
     pair = covariance[:, kind, cell].T
     own = covariance[:, :n_atoms, 0].T / 2
 

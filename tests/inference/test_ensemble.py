@@ -10,6 +10,7 @@ from scipy.stats import chi2
 
 from bayestds.crystal.supercell import make_supercell
 from bayestds.errors import CrystalError
+from bayestds.inference import ensemble
 from bayestds.inference.displacement_fit import displacement_fit
 from bayestds.inference.ensemble import (
     INDEPENDENT,
@@ -53,16 +54,16 @@ def case(name: str) -> tuple[Crystal, Problem, ForwardModel, Ensemble]:
     return crystal, problem, forward, make_ensemble(problem, 1000)
 
 
-def response_at(name: str, amplitudes: np.ndarray | None = None, step: np.ndarray | float = 0.0) -> Response:
-    """Response at amplitudes θ, and at a step from the true force constants."""
+def response_at(name: str, amplitudes: np.ndarray | None = None) -> Response:
+    """Response at amplitudes θ and the true force constants."""
     crystal, _, forward, ensemble = case(name)
     n_modes = len(ensemble.cosets.modes.k_index)
     theta = np.zeros(n_modes) if amplitudes is None else amplitudes
-    return respond(ensemble, forward, crystal.truth + step, theta)
+    return respond(ensemble, forward, crystal.truth, theta)
 
 
-def sides(name: str, place: np.ndarray, direction: np.ndarray, size: float) -> np.ndarray:
-    """Difference quotient of the log intensities along a direction of the amplitudes."""
+def difference_quotient(name: str, place: np.ndarray, direction: np.ndarray, size: float) -> np.ndarray:
+    """Of the log intensities along a direction of the amplitudes."""
     above, below = (response_at(name, place + sign * size * direction).log_intensity for sign in (1, -1))
     return (above - below) / (2 * size)
 
@@ -73,7 +74,7 @@ def test_response_is_the_derivative_of_the_log_intensity(name):
     n_modes = len(case(name)[3].cosets.modes.k_index)
     place, direction = 0.1 * rng.normal(size=n_modes), rng.normal(size=n_modes)
     # Third derivatives of order one times step², and the rounding of ln I, 1e-12 / step: 2e-8 at most.
-    expected = sides(name, place, direction, 3e-4)
+    expected = difference_quotient(name, place, direction, 3e-4)
     found = response_at(name, place).by_mode @ direction
     assert found == pytest.approx(expected, abs=1e-7 * np.abs(expected).max())
 
@@ -193,6 +194,15 @@ def test_fit_is_that_to_the_displacements(configurations):
     assert 0.98 < ratios[-1] < 3
     sd = np.sqrt(fit.covariance.diagonal())
     assert np.abs((fit.irreducible - best) / sd).max() < 0.5
+
+
+def test_fit_that_still_moves_with_its_noise_is_not_converged(monkeypatch):
+    crystal = vibrating("fcc", 2, 10, 1500.0)
+    monkeypatch.setattr(ensemble, "MAX_ROUNDS", 1)
+    u = crystal.draw(np.random.default_rng(5), 30)
+    _, fit = ensemble_fit(crystal.problem(crystal.observed(u)), crystal.truth, 30)
+    assert not fit.converged
+    assert "after 1 evaluations of the noise" in fit.message
 
 
 @pytest.mark.slow
