@@ -26,7 +26,7 @@ _HOME = {
     "write_volume": "io",
     "log_intensity": "scattering.forward",
     "stable": "scattering.forward",
-    "make_fit_data": "inference.noise",
+    "make_likelihood": "inference.likelihoods.make",
     "Problem": "inference.problem",
     "point_fit": "inference.point_fit",
     "make_prior": "inference.priors",

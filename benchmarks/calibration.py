@@ -7,6 +7,10 @@ log-normal  fixed truth, log-normal noise of known size, normal intervals of the
 photons     fixed truth, Poisson counts with σ = √counts, normal intervals
 pooled      the same counts, but those of equivalent voxels added up, without weights
 ensemble    fixed truth, mean over 5,000 configurations, normal intervals of the fit with ensemble noise
+subtracted  fixed truth, Poisson counts less a background, σ from counts, voxels measured for different times
+symmetrised the same, averaged over the Laue group before, with the errors of the average
+learned     fixed truth, log-normal noise of known size, whose level the fit is not told
+scale       the same with a prior whose scale is learned, normal intervals and those of NUTS
 
 Replication n of a study draws its random numbers from the seed (SEED, study, n), fixed beforehand. Each is
 saved once it is done, and a run that was cut off goes on where it was. calibration_page.py writes the page
@@ -48,12 +52,12 @@ from bayestds.diagnostics.per_shell import (
     summarise_shells,
 )
 from bayestds.inference.ensemble import ensemble_fit
-from bayestds.inference.model import Noise
-from bayestds.inference.noise import FitData, log_likelihood
+from bayestds.inference.likelihoods.base import Likelihood
+from bayestds.inference.likelihoods.log_normal import LogNormal, learned_log_normal
 from bayestds.inference.nuts import Draws, Sampling
 from bayestds.inference.point_fit import PointFit, curvature, refine
 from bayestds.inference.posterior import Target, make_target, sample_posterior
-from bayestds.inference.priors import prior_draws
+from bayestds.inference.priors import make_prior, prior_draws
 from bayestds.inference.problem import Problem
 from bayestds.io.atomic import atomic_path
 from bayestds.scattering.engine import make_engine
@@ -68,7 +72,17 @@ from bayestds.scattering.volume import AXES
 
 HERE = Path(__file__).parent
 SEED = 20261125
-STUDIES = {"ranks": 300, "log-normal": 200, "photons": 200, "ensemble": 200, "pooled": 200}
+STUDIES = {
+    "ranks": 300,
+    "log-normal": 200,
+    "photons": 200,
+    "ensemble": 200,
+    "pooled": 200,
+    "subtracted": 200,
+    "symmetrised": 200,
+    "learned": 200,
+    "scale": 200,
+}
 """Replications of each study."""
 
 LEVELS = (0.5, 0.8, 0.95)
@@ -81,6 +95,11 @@ NOISE_RANGE = (0.05, 0.5)
 
 NOISE, FAINTEST, CONFIGURATIONS = 0.05, 100, 5000
 """Relative noise of a voxel, mean counts of the faintest voxel, and configurations of the other studies."""
+
+
+SIGNAL, BACKGROUND, LONGEST = 15.0, 20.0, 2.0
+"""Mean counts of a voxel, those of the background that is subtracted, and the factor between the times for
+which voxels are measured: 5 % of the voxels are then negative."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +143,7 @@ def truths(n: int) -> np.ndarray:
     return prior_draws(setting().study.prior, setting().forward, n, SEED)
 
 
-def log_normal_data(truth: np.ndarray, noise: float, rng: np.random.Generator) -> FitData:
+def log_normal_data(truth: np.ndarray, noise: float, rng: np.random.Generator) -> LogNormal:
     """Log intensities with normal errors of known variance, as the model has it.
 
     The posterior does not depend on the scale, which is therefore 1.
@@ -132,10 +151,10 @@ def log_normal_data(truth: np.ndarray, noise: float, rng: np.random.Generator) -
     weight = setting().problem.grid.multiplicity / noise**2
     expected = np.asarray(log_intensity(setting().forward, jnp.asarray(truth)))
     observed = expected + rng.normal(size=len(weight)) / np.sqrt(weight)
-    return FitData(jnp.asarray(observed), jnp.asarray(weight), learned=False)
+    return LogNormal(jnp.asarray(observed), jnp.asarray(weight))
 
 
-def local_target(data: FitData, start: np.ndarray) -> Target:
+def local_target(data: Likelihood, start: np.ndarray) -> Target:
     """The posterior in coordinates whitened near its mode, by Newton's steps from a stable start.
 
     Coordinates are a matter of speed alone, so it does no harm that some end before they are at the mode. The
@@ -144,22 +163,22 @@ def local_target(data: FitData, start: np.ndarray) -> Target:
     forward, prior = setting().forward, setting().study.prior
     location = jnp.asarray(start)
     for _ in range(10):
-        here = curvature(forward, data, location, prior.scales)
+        here = curvature(forward, data, location, prior.scales).newton
         if here.converged:
             break
         step = here.step
         while not stable(forward, location + step):
             step = step / 2
         location = location + step
-    precision = curvature(forward, data, location, prior.scales).precision
+    precision = curvature(forward, data, location, prior.scales).newton.precision
     unit = np.linalg.inv(np.linalg.cholesky(np.asarray(precision))).T
-    return Target({"irreducible": (location, jnp.asarray(unit))}, forward, data, prior, Noise())
+    return Target({"irreducible": (location, jnp.asarray(unit))}, forward, data, prior)
 
 
 @jax.jit
-def log_likelihoods(forward: ForwardModel, data: FitData, draws: Array) -> Array:
+def log_likelihoods(forward: ForwardModel, data: Likelihood, draws: Array) -> Array:
     """Log-likelihood of each draw (n_draws, n_irreducible)."""
-    return jax.lax.map(lambda phi: log_likelihood(data, log_intensity(forward, phi)), draws)
+    return jax.lax.map(lambda phi: data.log_likelihood(log_intensity(forward, phi)), draws)
 
 
 def mixing(draws: Draws) -> dict:
@@ -232,9 +251,9 @@ def intervals_of(fit: PointFit) -> dict:
 def with_log_normal_noise(number: int) -> dict:
     """Point fit and posterior for log-normal noise of known size."""
     data = log_normal_data(setting().truth, NOISE, generator("log-normal", number))
-    problem = replace(setting().problem, data=data)
+    problem = replace(setting().problem, likelihood=data)
     fit = refine(problem, setting().truth)
-    target = make_target(problem, fit, setting().study.prior)
+    target = make_target(fit, setting().study.prior)
     draws = sample_posterior(target, Sampling(**SAMPLING, seed=number))
     flat = draws.sites["irreducible"].reshape(-1, len(setting().truth))
     sampled = covered(setting().truth, draws_intervals(flat, LEVELS))
@@ -262,8 +281,8 @@ def with_pooled_photons(number: int) -> dict:
     counts, measured = counted(number)
     grid = setting().problem.grid
     total = np.bincount(grid.point_of_voxel[measured], counts[measured])
-    data = FitData(jnp.asarray(np.log(total / grid.multiplicity)), jnp.asarray(total), learned=False)
-    return intervals_of(refine(replace(setting().problem, data=data), setting().truth))
+    data = LogNormal(jnp.asarray(np.log(total / grid.multiplicity)), jnp.asarray(total))
+    return intervals_of(refine(replace(setting().problem, likelihood=data), setting().truth))
 
 
 def with_ensemble(number: int) -> dict:
@@ -275,8 +294,70 @@ def with_ensemble(number: int) -> dict:
     nothing = no_configurations(engine)
     *_, total = sample_intensity(engine, root, grid_shape, seed, CONFIGURATIONS, nothing)
     volume = averaged_volume(setting().volume, engine, total, 1.0)
-    _, fit = ensemble_fit(study.problem(volume, "ensemble"), truth, CONFIGURATIONS)
+    fit = ensemble_fit(study.problem(volume, "ensemble"), truth, CONFIGURATIONS)
     return intervals_of(fit)
+
+
+def less_background(study: str, number: int) -> xr.Dataset:
+    """A volume of counts over the time that each voxel was measured for, less a known background."""
+    rng, signal = generator(study, number), setting().volume["intensity"].values
+    measured = np.isfinite(signal)
+    signal = np.where(measured, signal * SIGNAL / np.nanmean(signal), 1.0)
+    time_each = rng.uniform(1 / LONGEST, LONGEST, signal.shape)
+    counts = rng.poisson((signal + BACKGROUND) * time_each)
+    intensity = np.where(measured, counts / time_each - BACKGROUND, np.nan)
+    volume = setting().volume.assign(intensity=(AXES, intensity), sigma=(AXES, np.sqrt(counts) / time_each))
+    return volume.drop_attrs().assign_attrs(statistics="classical")
+
+
+def by_default(volume: xr.Dataset) -> Problem:
+    """The fit to a volume of weak data, with a prior whose scale is learned, as it is by default."""
+    return replace(setting().study.problem(volume, "the volume"), learns_scale=True)
+
+
+def with_subtracted_background(number: int) -> dict:
+    """Point fit to intensities with errors, some of them negative."""
+    volume = less_background("subtracted", number)
+    fit = refine(by_default(volume), setting().truth)
+    measured = volume["intensity"].values
+    negative = float((measured[np.isfinite(measured)] < 0).mean())
+    return intervals_of(fit) | {"negative": negative}
+
+
+def with_symmetrised_file(number: int) -> dict:
+    """Point fit to a volume that was averaged over the Laue group before."""
+    volume = less_background("symmetrised", number)
+    point = setting().problem.grid.point_of_voxel
+    used = point >= 0
+    weight = volume["sigma"].values[used] ** -2.0
+    # As a program that does not know better would do it: with equal weights.
+    n = np.bincount(point[used])
+    mean = np.bincount(point[used], volume["intensity"].values[used]) / n
+    error = np.sqrt(np.bincount(point[used], 1 / weight)) / n
+    values = {"intensity": mean, "sigma": error}
+    volume = volume.assign({key: (AXES, np.where(used, x[point], np.nan)) for key, x in values.items()})
+    return intervals_of(refine(by_default(volume), setting().truth))
+
+
+def with_learned_noise(number: int) -> dict:
+    """Point fit to log-normal noise whose level is learned."""
+    data = log_normal_data(setting().truth, NOISE, generator("learned", number))
+    learned = learned_log_normal(data.log_intensity, setting().problem.grid.multiplicity.astype(float))
+    return intervals_of(refine(replace(setting().problem, likelihood=learned), setting().truth))
+
+
+def with_learned_scale(number: int) -> dict:
+    """Point fit and posterior with a prior whose scale is learned."""
+    data = log_normal_data(setting().truth, NOISE, generator("scale", number))
+    prior = setting().study.prior
+    relative = np.asarray(prior.scales / prior.scales[0])
+    problem = replace(setting().problem, likelihood=data, prior_scales=relative, learns_scale=True)
+    fit = refine(problem, setting().truth)
+    learned = make_prior(relative, np.asarray(prior.shells), learned=True)
+    draws = sample_posterior(make_target(fit, learned), Sampling(**SAMPLING, seed=number))
+    flat = draws.sites["irreducible"].reshape(-1, len(setting().truth))
+    sampled = covered(setting().truth, draws_intervals(flat, LEVELS))
+    return intervals_of(fit) | {"sampled": sampled} | mixing(draws)
 
 
 REPLICATE: dict[str, Callable[[int], dict]] = {
@@ -285,6 +366,10 @@ REPLICATE: dict[str, Callable[[int], dict]] = {
     "photons": with_photons,
     "ensemble": with_ensemble,
     "pooled": with_pooled_photons,
+    "subtracted": with_subtracted_background,
+    "symmetrised": with_symmetrised_file,
+    "learned": with_learned_noise,
+    "scale": with_learned_scale,
 }
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from bayestds.cli.assemble import build_study
 from bayestds.config import load_model
 from bayestds.diagnostics.residuals import residual_report, zone_labels
-from bayestds.inference.information import clustered_covariance
 from bayestds.inference.point_fit import point_fit
+from bayestds.inference.predictive import star_labels
+from bayestds.inference.uncertainty import clustered
 from bayestds.io import read_volume
 from bayestds.lattice_dynamics.phonons import frequencies
 
@@ -34,18 +35,20 @@ def main() -> None:
     fit = fits["bvk_296K"]
     sd = np.sqrt(np.diag(fit.covariance))
     zones = zone_labels(problem.grid.q_points, study.crystal)
-    weighted = replace(problem.data, weight=problem.data.weight / fit.noise_variance, learned=False)
-    clustered = np.sqrt(
-        np.diag(
-            clustered_covariance(
-                weighted, fit.derivative, fit.residual, fit.precision, problem.prior_scales**-2.0, zones
-            )
-        )
-    )
-    print("IFC        fit        sd   clustered  potential  difference (eV/Å²)")
-    rows = zip(study.irreducible.names, fit.irreducible, sd, clustered, study.ifcs("u3"), strict=True)
-    for name, value, error, robust, reference in rows:
-        print(f"{name}  {value:+.5f}  {error:.1e}  {robust:.1e}  {reference:+.5f}  {value - reference:+.5f}")
+    stars = star_labels(problem.supercell, problem.grid.q_points)
+    trusted = np.diag(problem.prior_scales**-2.0)
+    found = {
+        name: clustered(fit.precision, trusted, [(fit.scores, labels)])
+        for name, labels in (("star", stars), ("zone", zones))
+    }
+    robust = {name: np.sqrt(np.diag(one.covariance)) for name, one in found.items()}
+    print("IFC        fit    independent  by star  by zone  potential  difference (eV/Å²)")
+    for i, name in enumerate(study.irreducible.names):
+        value, reference = fit.irreducible[i], study.ifcs("u3")[i]
+        errors = f"{sd[i]:.1e}  {robust['star'][i]:.1e}  {robust['zone'][i]:.1e}"
+        print(f"{name}  {value:+.5f}  {errors}  {reference:+.5f}  {value - reference:+.5f}")
+    for name, one in found.items():
+        print(f"{one.n_clusters} {name}s: residuals cohere {one.coherence:.1f} times as much as by chance")
     axes = tuple(volume[name].values for name in "hkl")
     print(residual_report(fit.residual, problem.grid.point_of_voxel, axes, zones, study.crystal))
     difference = np.abs(fits["springs"].irreducible - fit.irreducible).max()

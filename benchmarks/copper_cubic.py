@@ -30,7 +30,7 @@ from bayestds.diagnostics.dataset import POSTERIOR, read_result
 from bayestds.diagnostics.draws import force_constant_draws
 from bayestds.diagnostics.summary import summary_record
 from bayestds.force_constants.third_order import ThirdOrderForceConstants, third_order_force_constants
-from bayestds.inference.noise import weighted_mean
+from bayestds.inference.likelihoods.log_normal import LearnedLogNormal
 from bayestds.inference.predictive import star_labels
 from bayestds.inference.problem import Problem
 from bayestds.io import read_volume
@@ -129,13 +129,13 @@ def _of_star(
     forward: ForwardModel, problem: Problem, start: np.ndarray, left_out: np.ndarray
 ) -> tuple[float, float]:
     """Log density of some points under the fit to the others, and the noise of a voxel that it has."""
-    data = problem.data
-    others = replace(data, weight=jnp.where(left_out, 0.0, data.weight))
+    data = problem.likelihood
+    assert isinstance(data, LearnedLogNormal)
+    others = replace(data.relative, weight=jnp.where(left_out, 0.0, data.relative.weight))
     # From the fit to all points two steps go all the way.
-    place, _ = gauss_newton(forward, replace(problem, data=others), start, np.eye(len(start)), steps=2)
-    misfit = data.log_intensity - log_intensity(forward, jnp.asarray(place))
-    misfit = np.asarray(misfit - weighted_mean(others, misfit))
-    weight = np.asarray(data.weight)
+    place, _ = gauss_newton(forward, replace(problem, likelihood=others), start, np.eye(len(start)), steps=2)
+    misfit = np.asarray(others.quadratic(log_intensity(forward, jnp.asarray(place)), 0).residual)
+    weight = np.asarray(data.relative.weight)
     squares = weight * misfit**2
     variance = squares[~left_out].sum() / ((~left_out).sum() - len(start) - 1)
     logs = np.log(2 * np.pi * variance / weight)

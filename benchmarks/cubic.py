@@ -15,9 +15,9 @@ from run import milliseconds
 from bayestds.cli.assemble import Study, build_study
 from bayestds.config import load_model
 from bayestds.force_constants.third_order import ThirdOrderForceConstants, third_order_force_constants
-from bayestds.inference.information import fisher_information, log_intensity_and_jacobian
+from bayestds.inference.information import log_intensity_and_jacobian
+from bayestds.inference.likelihoods.base import fisher_information
 from bayestds.inference.model import constrained_log_likelihood
-from bayestds.inference.noise import centred
 from bayestds.inference.problem import Problem
 from bayestds.io import read_volume
 from bayestds.lattice_dynamics.covariance import packed_covariance
@@ -50,7 +50,7 @@ def cost() -> None:
 
     @jax.jit
     def value_and_gradient(parameters: jax.Array, forward: ForwardModel) -> object:
-        likelihood = lambda p: constrained_log_likelihood(forward, problem.data, p)  # noqa: E731
+        likelihood = lambda p: constrained_log_likelihood(forward, problem.likelihood, p)  # noqa: E731
         return jax.value_and_grad(likelihood)(parameters)
 
     harmonic, _ = milliseconds(value_and_gradient, phi, replace(forward, cubic=None))
@@ -84,10 +84,9 @@ def gauss_newton(
     for _ in range(steps):
         value, jacobian = _value_and_jacobian(forward, jnp.asarray(place))
         jacobian = jacobian @ directions
-        residual = centred(problem.data, problem.data.log_intensity - value)
-        weighted = problem.data.weight[:, None] * centred(problem.data, jacobian)
-        step = np.linalg.solve(fisher_information(problem.data, jacobian), weighted.T @ residual)
-        rms = float(np.sqrt((problem.data.weight * residual**2).sum() / problem.data.weight.sum()))
+        here = problem.likelihood.quadratic(value, 0)
+        step = np.linalg.solve(fisher_information(here.precision, jacobian), jacobian.T @ here.score)
+        rms = float(here.residual_rms)
         place = place + directions @ np.asarray(step)
     return place, rms
 

@@ -73,7 +73,7 @@ def examine(name: str, path: Path) -> dict:
     truth = study.ifcs(reference)
     forward = make_forward_model(study.irreducible, study.supercell(), study.model_temperature)
     began = time.perf_counter()
-    _, fit = ensemble_fit(study.problem(volume, str(path)), study.ifcs(study.model.fit.start), m)
+    fit = ensemble_fit(study.problem(volume, str(path)), study.ifcs(study.model.fit.start), m)
     seconds = time.perf_counter() - began
     bound = np.linalg.inv(np.asarray(displacement_information(forward, jnp.asarray(truth), m)))
     likely = from_displacements(study, forward, volume, truth)

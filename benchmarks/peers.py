@@ -31,8 +31,8 @@ from bayestds.cli.assemble import Study, build_study
 from bayestds.config import load_model
 from bayestds.crystal.supercell import Supercell
 from bayestds.force_constants.exchange import PhonopyWriter, supercell_atoms
+from bayestds.inference.likelihoods.log_normal import LogNormal
 from bayestds.inference.model import constrained_log_likelihood
-from bayestds.inference.noise import FitData
 from bayestds.lattice_dynamics.displacements import covariance_root, displacements, white_noise
 from bayestds.scattering.engine import ExactEngine, make_engine
 from bayestds.scattering.expansion import choose_engine
@@ -105,7 +105,7 @@ def ours(case: Case) -> tuple[Call, Call, Call]:
     bare = case.forward_model()
     forward = bare.with_engine(engine(bare))
     value = log_intensity(forward, phi)
-    data = FitData(value + 0.01, jnp.ones_like(value), learned=False)
+    data = LogNormal(value + 0.01, jnp.ones_like(value))
     gradient = jax.jit(jax.value_and_grad(lambda p, f: constrained_log_likelihood(f, data, p)))
 
     def steady() -> np.ndarray:

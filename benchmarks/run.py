@@ -26,8 +26,8 @@ from bayestds.cli.assemble import Study, build_study
 from bayestds.config import load_model
 from bayestds.inference import stochastic_fit
 from bayestds.inference.compression import compress
+from bayestds.inference.likelihoods.base import Likelihood
 from bayestds.inference.model import constrained_log_likelihood, whitened_posterior
-from bayestds.inference.noise import FitData
 from bayestds.inference.point_fit import point_fit
 from bayestds.inference.posterior import make_target, starting_points
 from bayestds.inference.stochastic_fit import Training, start_training, train
@@ -85,8 +85,8 @@ def paper_grid() -> dict[str, Any]:
     figures = {}
     for name, engine in engines.items():
         forward = bare.with_engine(engine)
-        median, smallest = milliseconds(one, phi, forward, problem.data)
-        together, least = (x / CHAINS for x in milliseconds(several, chains, forward, problem.data))
+        median, smallest = milliseconds(one, phi, forward, problem.likelihood)
+        together, least = (x / CHAINS for x in milliseconds(several, chains, forward, problem.likelihood))
         figures[name] = {
             "order": engine.order,
             "near pairs": len(engine.near_pairs),
@@ -103,7 +103,7 @@ def posterior_density() -> dict[str, Any]:
     study = build_study(load_model("ni_fcc_paper"))
     problem = study.problem(study.own_volume(), "paper grid")
     fit = point_fit(problem, study.ifcs("meam_paper"))
-    target = make_target(problem, fit, study.prior, study.noise)
+    target = make_target(fit, study.prior)
     compressed = compress(target, problem)
     assert compressed is not None
 
@@ -113,7 +113,7 @@ def posterior_density() -> dict[str, Any]:
     one, several = jax.jit(density), jax.jit(jax.vmap(density, (0, None)))
     chains = {name: jax.numpy.asarray(x) for name, x in starting_points(target, CHAINS, seed=0).items()}
     figures: dict[str, Any] = {
-        "points": {"all": len(problem.data.weight), "few": compressed.n_points},
+        "points": {"all": problem.likelihood.n_points, "few": compressed.n_points},
         "error of the log-likelihood": compressed.error,
     }
     for name, each in (("all", target.arguments), ("few", compressed.target.arguments)):
@@ -127,7 +127,7 @@ def posterior_density() -> dict[str, Any]:
     return figures
 
 
-def value_and_gradient(phi: jax.Array, forward: ForwardModel, data: FitData) -> object:
+def value_and_gradient(phi: jax.Array, forward: ForwardModel, data: Likelihood) -> object:
     """Of the log-likelihood at the best scale and level of noise."""
     return jax.value_and_grad(lambda p: constrained_log_likelihood(forward, data, p))(phi)
 

@@ -31,8 +31,9 @@ from bayestds.config import load_model
 from bayestds.crystal.structure import build_crystal
 from bayestds.crystal.supercell import Supercell, make_supercell
 from bayestds.force_constants.irreducible import IrreducibleForceConstants, irreducible_force_constants
+from bayestds.inference.likelihoods.base import Likelihood
+from bayestds.inference.likelihoods.log_normal import learned_log_normal
 from bayestds.inference.model import constrained_log_likelihood
-from bayestds.inference.noise import FitData
 from bayestds.io.atomic import atomic_path
 from bayestds.lattice_dynamics.covariance import packed_covariance
 from bayestds.lattice_dynamics.stars import packed_in_real_space
@@ -205,9 +206,9 @@ def measure(name: str, n: int, share: float = 1.0) -> dict[str, Any]:
     engine = choose_engine(supercell, points, covariance(bare, phi))
     forward = bare.with_engine(engine)
     observed = jax.jit(log_intensity)(engine, packed_covariance(covariance(bare, 1.01 * phi)))
-    data = FitData(observed, jnp.asarray(multiplicity, float), learned=True)
+    data = learned_log_normal(observed, multiplicity.astype(float))
 
-    def likelihood(phi: jax.Array, forward: ForwardModel, data: FitData) -> jax.Array:
+    def likelihood(phi: jax.Array, forward: ForwardModel, data: Likelihood) -> jax.Array:
         return constrained_log_likelihood(forward, data, phi)
 
     def sum_of_squares(phi: jax.Array, bare: ForwardModel) -> jax.Array:

@@ -44,7 +44,9 @@ from bayestds.cli.assemble import Study, build_study
 from bayestds.cli.beam import make_beamline, scattering_factors
 from bayestds.cli.simulation import detected
 from bayestds.config import load_model
-from bayestds.inference.noise import FitData, log_likelihood, reduced_chi_square
+from bayestds.inference.likelihoods.base import Likelihood
+from bayestds.inference.likelihoods.counts import Poisson
+from bayestds.inference.likelihoods.log_normal import LogNormal
 from bayestds.inference.point_fit import Curvature, curvature, point_fit
 from bayestds.inference.problem import Problem, engine_for
 from bayestds.io.atomic import atomic_path
@@ -127,9 +129,9 @@ class Maximum:
 
 
 @jax.jit
-def log_posterior(forward: ForwardModel, data: FitData, parameters: Array, scales: Array) -> Array:
+def log_posterior(forward: ForwardModel, data: Likelihood, parameters: Array, scales: Array) -> Array:
     """Logarithm of the posterior density up to a constant."""
-    likelihood = log_likelihood(data, log_intensity(forward, parameters))
+    likelihood = data.log_likelihood(log_intensity(forward, parameters))
     return likelihood - 0.5 * ((parameters / scales) ** 2).sum()
 
 
@@ -141,7 +143,7 @@ def maximum(problem: Problem, forward: ForwardModel, start: np.ndarray) -> Maxim
         forward: with an engine.
         start: force constants, eV/Å², followed by strengths of the background where they are not 0.
     """
-    data, scales = problem.data, jnp.asarray(problem.parameter_scales)
+    data, scales = problem.likelihood, jnp.asarray(problem.parameter_scales)
     location = jnp.append(jnp.asarray(start), jnp.zeros(len(scales) - len(start)))
     for _ in range(MOST_STEPS):
         here = curvature(forward, data, location, scales)
@@ -184,8 +186,7 @@ def fitted(
     n = len(truth)
     covariance = np.linalg.inv(np.asarray(found.here.newton.precision))[:n, :n]
     error, sd = np.asarray(found.parameters)[:n] - truth, np.sqrt(np.diag(covariance))
-    weighted = FitData(found.here.fitted, found.here.weight, learned=False)
-    squares = reduced_chi_square(weighted, found.here.residual, len(found.parameters))
+    squares = found.here.quadratic.reduced_chi_square(len(found.parameters))
     return {
         "converged": found.converged,
         "error": error,
@@ -211,9 +212,9 @@ def to_expected(shared: Setting, several_phonons: bool = True, **tables: dict) -
 def size_of(shared: Setting) -> dict:
     """What was measured and what is fitted, in numbers."""
     problem = shared.study.problem(shared.expected, "the expected counts")
-    counts, voxel = problem.data.counts, problem.grid.multiplicity
+    counts, voxel = problem.likelihood, problem.grid.multiplicity
     measurement, finer = shared.study.model.measurement, shared.study.model.simulation.supercell
-    assert counts is not None
+    assert isinstance(counts, Poisson)
     assert measurement is not None
     assert finer is not None
     alone = edited(shared.study, "simulation", background=(), supercell=None).simulated("truth")
@@ -296,13 +297,11 @@ def to_computed(shared: Setting, problem: Problem, source: Problem) -> dict:
     background = fitted(problem, shared.truth)["background"]
     parameters = jnp.append(jnp.asarray(shared.truth), background)
     forward = engine_for(source.forward_model(), source, parameters)
-    counts = problem.data.counts
-    assert counts is not None
+    counts = problem.likelihood
+    assert isinstance(counts, Poisson)
     number = counts.exposure * jnp.exp(log_intensity(forward, parameters))
     number *= counts.number.sum() / number.sum()
-    observed = jnp.log(number / counts.exposure)
-    data = replace(problem.data, counts=replace(counts, number=number), log_intensity=observed)
-    return fitted(replace(problem, data=data), shared.truth, background)
+    return fitted(replace(problem, likelihood=replace(counts, number=number)), shared.truth, background)
 
 
 LEFT_OUT: dict[str, Callable[[Setting], dict]] = {
@@ -368,8 +367,8 @@ def at_face_value(
     weight = counts[used] / intensity**2
     total = np.bincount(point, weight)
     mean = np.bincount(point, weight * intensity) / total
-    data = FitData(jnp.log(mean), jnp.asarray(total * mean**2), learned=False)
-    return {"seed": seed, **fitted(replace(problem, data=data), shared.truth, background)}
+    data = LogNormal(jnp.log(mean), jnp.asarray(total * mean**2))
+    return {"seed": seed, **fitted(replace(problem, likelihood=data), shared.truth, background)}
 
 
 SHORT = {"counts": DIM}

@@ -17,6 +17,7 @@ from bayestds.cli.options import (
     ResultFile,
     Sampler,
     Shells,
+    Unconverged,
     VolumeFile,
     all_positive,
     normals,
@@ -99,11 +100,18 @@ def simulate(
 
 
 @app.command()
-def info(volume: VolumeFile, json: AsJson = False) -> None:
-    """Show what a data file holds: axes, lattice, coverage, units."""
+def info(
+    volume: VolumeFile,
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="[MODEL]", help="Model whose crystal says which voxels are equivalent."),
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Show what a data file holds; with a model, also how well equivalent voxels agree."""
     from bayestds.cli.volumes import info as run
 
-    run(volume, json)
+    run(volume, model, json)
 
 
 @app.command()
@@ -175,6 +183,7 @@ def sample(
     start: Annotated[str | None, typer.Option(help="Named IFC set to start from; `zero` for none.")] = None,
     shells: Shells = None,
     cubic: Cubic = None,
+    unconverged: Unconverged = False,
     json: AsJson = False,
 ) -> None:
     """Sample the posterior of the irreducible force constants, beginning with a point fit."""
@@ -185,7 +194,7 @@ def sample(
     from bayestds.cli.sampling import Choices, Sampling
     from bayestds.cli.sampling import sample as run
 
-    choices = Choices(Sampling(chains, draws, warmup, seed), method.value, resume)
+    choices = Choices(Sampling(chains, draws, warmup, seed), method.value, resume, unconverged=unconverged)
     run(model, volumes[0] if volumes else None, output, start, shells, cubic, choices, json)
 
 
@@ -207,12 +216,13 @@ def phonons(
     ] = None,
     draws: Annotated[int, typer.Option(min=20, help="Draws of the force constants for the intervals.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws about a point fit.")] = 0,
+    unconverged: Unconverged = False,
     json: AsJson = False,
 ) -> None:
     """Show the phonons of a result with their error bars: dispersion, density of states, special points."""
     from bayestds.cli.phonons import phonons as run
 
-    run(result, output, path, draws, seed, json)
+    run(result, output, path, draws, seed, unconverged, json)
 
 
 @app.command()
@@ -299,12 +309,13 @@ def export(
         int, typer.Option(min=0, max=9999, help="Draws to write as well, each in a folder of its own.")
     ] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws of a point fit.")] = 0,
+    unconverged: Unconverged = False,
     json: AsJson = False,
 ) -> None:
     """Export the force constants of a result for phonopy or ASE, and draws for error bars on anything."""
     from bayestds.cli.exchange import export as run
 
-    run(result, output, to.value, draws, seed, json)
+    run(result, output, to.value, draws, seed, unconverged, json)
 
 
 @app.command("import")
@@ -336,6 +347,7 @@ def validate(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FIGURE", help="Picture of the residuals (PNG).")
     ] = None,
+    unconverged: Unconverged = False,
     json: AsJson = False,
 ) -> None:
     """Judge potentials by a result: which shells of neighbours they get wrong, and what volume they predict.
@@ -345,7 +357,7 @@ def validate(
     """
     from bayestds.cli.validate import validate as run
 
-    run(result, potentials, output, json)
+    run(result, potentials, output, unconverged, json)
 
 
 @app.command()

@@ -11,6 +11,7 @@ import xarray as xr
 from bayestds.cli.beam import constant_factors, make_beamline, refuse_instrument, scattering_factors
 from bayestds.cli.crystal import check_lattice, model_crystal
 from bayestds.cli.cubic import check_cubic
+from bayestds.cli.sizes import check_size
 from bayestds.config import Model
 from bayestds.crystal.structure import Crystal
 from bayestds.crystal.supercell import Supercell, make_supercell
@@ -19,9 +20,9 @@ from bayestds.force_constants.invariance import constrained
 from bayestds.force_constants.irreducible import IrreducibleForceConstants, irreducible_force_constants
 from bayestds.force_constants.linear_map import check_reach
 from bayestds.force_constants.third_order import ThirdOrderForceConstants, third_order_force_constants
-from bayestds.inference.model import Noise
-from bayestds.inference.noise import make_fit_data
-from bayestds.inference.priors import Prior, make_prior
+from bayestds.inference.likelihoods.base import Likelihood
+from bayestds.inference.likelihoods.make import make_likelihood
+from bayestds.inference.priors import Prior, learned_factor, make_prior
 from bayestds.inference.problem import Problem
 from bayestds.io import read_volume
 from bayestds.memory import too_much
@@ -37,9 +38,6 @@ NOISE_FREE_SIGMA = 1e-3
 
 BYTES_PER_VOXEL = 130
 """Of simulating a volume and of averaging it; 4.6 GiB were taken by one of 321 x 321 x 321 voxels."""
-
-COPIES_OF_DERIVATIVES = 6
-"""Arrays of the size of ∂ ln I/∂φ that a fit has at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +59,13 @@ class Study:
 
     @property
     def prior_scales(self) -> np.ndarray:
-        """Prior standard deviation (n_irreducible,) of each constant, eV/Å²."""
+        """Prior standard deviation (n_irreducible,) of each constant, eV/Å²; relative where it is learned."""
         return self._scales(self.irreducible.shells)
+
+    def scales_for(self, irreducible: np.ndarray) -> np.ndarray:
+        """The same as a fit would end with at these force constants (n_irreducible,)."""
+        factor = learned_factor(irreducible, self.prior_scales) if self.model.priors.learned else 1.0
+        return factor * self.prior_scales
 
     @property
     def cubic_scales(self) -> np.ndarray | None:
@@ -75,14 +78,10 @@ class Study:
     @property
     def prior(self) -> Prior:
         """Prior of the irreducible force constants."""
+        given = self.model.priors
         return make_prior(
-            self.prior_scales, self.irreducible.shells, self.model.priors.family, self.cubic_scales
+            self.prior_scales, self.irreducible.shells, given.family, self.cubic_scales, given.learned
         )
-
-    @property
-    def noise(self) -> Noise:
-        """What is not known of the noise, beside its level."""
-        return Noise(self.model.fit.noise_floor, self.model.fit.degrees_of_freedom)
 
     @property
     def mask(self) -> Mask:
@@ -261,73 +260,68 @@ class Study:
         """How atoms moved in the volume where it says so (a simulated one does), else in the model."""
         return volume.attrs.get("statistics", self.model_statistics)
 
-    def problem(self, volume: xr.Dataset, name: str) -> Problem:
-        """The fit of this model to a volume called ``name``."""
+    def observations(self, volume: xr.Dataset, name: str) -> Observations:
+        """Averages of the equivalent voxels of a volume called ``name``."""
         check_lattice(volume, self.crystal, name)
+        beamline = make_beamline(self.model, self.crystal)
+        try:
+            return average(volume, self.supercell(), self.mask, beamline.on_mesh, beamline.friedel)
+        except VolumeError as error:
+            raise VolumeError(f"{name}: {error.summary}", error.reason, error.fix) from error
+
+    def problem(self, volume: xr.Dataset, name: str, observations: Observations | None = None) -> Problem:
+        """The fit of this model to a volume called ``name``, whose averages may be known already."""
+        observations = self.observations(volume, name) if observations is None else observations
         supercell, beamline = self.supercell(), make_beamline(self.model, self.crystal)
         if self.third_order is not None:
             check_reach(self.third_order.bonds, self.third_order.n_shells, supercell)
-        try:
-            observations = average(volume, supercell, self.mask, beamline.on_mesh, beamline.friedel)
-        except VolumeError as error:
-            raise VolumeError(f"{name}: {error.summary}", error.reason, error.fix) from error
-        n_points, n_terms = len(observations.log_intensity), beamline.n_terms
         n_constants = self.irreducible.n_irreducible + (self.third_order.n_cubic if self.third_order else 0)
-        if n_points < n_constants + n_terms + 2:
-            wanted = f"{n_constants} force constants"
-            wanted += f", {n_terms} strengths of a background" if n_terms else ""
-            raise VolumeError(
-                f"{name} has only {n_points} irreducible points inside the mask.",
-                f"{wanted} and a scale are to be found from them.",
-                "Use a larger volume, widen the mask, or fit fewer shells.",
-            )
-        n_derivatives = n_points * (self.irreducible.n_irreducible + n_terms)
-        if reason := too_much(COPIES_OF_DERIVATIVES * 8 * n_derivatives):
-            raise VolumeError(
-                f"{name} has {n_points:,} irreducible points inside the mask, and the model "
-                f"{self.irreducible.n_irreducible} force constants.",
-                reason,
-                "Use fewer points: a coarser grid, or q_max and other limits in [mask]; or fit fewer shells.",
-            )
-        grid = observations.grid
+        check_size(name, len(observations.intensity), n_constants, beamline.n_terms)
+        grid, inverted = observations.grid, not beamline.friedel and observations.agreement.inverted
         try:
-            points = beamline.points(grid.q_points, grid.axes)
-            instrument = beamline.instrument(grid.q_points)
+            points, on_mesh = beamline.averaged_points(grid.q_points, grid.axes, inverted)
+            instrument = beamline.instrument(grid.q_points, inverted)
         except VolumeError as error:
             raise VolumeError(f"{name}: {error.summary}", error.reason, error.fix) from error
         scattering_at = grid.q_points if points is None else points.reshape(-1, 3)
-        self._check_noise(volume, observations, instrument is not None, name)
+        self._check_configurations(volume, instrument is not None, name)
         if self.third_order is not None:
             statistics, configurations = self.statistics(volume), self.configurations(volume)
-            check_cubic(self.model, name, statistics, points is None, configurations)
+            check_cubic(self.model, name, statistics, on_mesh, configurations)
         return Problem(
             self.irreducible,
             supercell,
             self.temperature(volume),
             grid,
-            make_fit_data(observations, self._noise(volume)),
+            self._likelihood(volume, observations),
             self.prior_scales,
             scattering_factors(self.model, self.crystal, scattering_at),
             self.model.fit.tolerance,
             statistics=self.statistics(volume),
             points=points,
+            on_mesh=on_mesh,
             instrument=instrument,
             third_order=self.third_order,
             cubic_scales=self.cubic_scales,
+            learns_scale=self.model.priors.learned,
             memory=self.model.fit.memory * 2**20,
         )
 
-    def _check_noise(
-        self, volume: xr.Dataset, observations: Observations, instrument: bool, name: str
-    ) -> None:
-        """Refuse noise that does not go with the rest of the model."""
-        if observations.counts is not None and self.model.fit.degrees_of_freedom is not None:
+    def _likelihood(self, volume: xr.Dataset, observations: Observations) -> Likelihood:
+        """The likelihood that the model asks for."""
+        fit = self.model.fit
+        try:
+            return make_likelihood(observations, self._noise(volume), fit.noise_floor, fit.degrees_of_freedom)
+        except ModelError as error:
             raise ModelError(
-                f"[fit] of {self.model.path} asks for degrees_of_freedom.",
-                f"{name} has counts, which are Poisson variables (with noise_floor, gamma-Poisson).",
-                "Leave degrees_of_freedom out.",
-            )
-        if self.configurations(volume) and instrument:
+                f"[fit] of {self.model.path}: {error.summary}", error.reason, error.fix
+            ) from error
+
+    def _check_configurations(self, volume: xr.Dataset, instrument: bool, name: str) -> None:
+        """Refuse a mean over configurations where the noise of one is not known."""
+        if not self.configurations(volume):
+            return
+        if instrument:
             raise ModelError(
                 f"{name} is a mean over configurations, and {self.model.path} has effects of an instrument "
                 "or commensurate = false.",
@@ -335,15 +329,23 @@ class Study:
                 "of the supercell.",
                 'Leave these out, or set noise = "learned" in [fit].',
             )
+        if self.model.fit.noise_floor or self.model.fit.degrees_of_freedom:
+            raise ModelError(
+                f"[fit] of {self.model.path} asks for noise_floor or degrees_of_freedom.",
+                f"{name} is a mean over configurations, whose noise is known and correlated.",
+                "Leave both out for this volume.",
+            )
 
     def configurations(self, volume: xr.Dataset) -> int | None:
         """Number of independent configurations that a volume has its noise from, None for other noise.
 
-        The model may say otherwise; snapshots of a trajectory are correlated and not harmonic.
+        The volume states it, or the model for a volume that does not. The model may ask for other noise;
+        snapshots of a trajectory are correlated and not harmonic.
         """
         given = {"sigma", "counts"} & set(volume)
         other = self.model.fit.noise is not None or given or "snapshots" in volume.attrs
-        return None if other else volume.attrs.get("configurations")
+        stated = volume.attrs.get("configurations", self._measurement().configurations)
+        return None if other else stated
 
     def _noise(self, volume: xr.Dataset) -> float | None:
         noise = self.model.fit.noise

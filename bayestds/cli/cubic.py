@@ -7,6 +7,7 @@ import numpy as np
 from bayestds.cli.output import number, print_table
 from bayestds.config import Model
 from bayestds.diagnostics.cubic import anharmonic_words
+from bayestds.diagnostics.dataset import ERRORS
 from bayestds.errors import ModelError
 from bayestds.inference.point_fit import PointFit
 from bayestds.inference.problem import Problem
@@ -71,18 +72,24 @@ def refuse_cubic(model: Model, asked: bool) -> None:
 
 
 def cubic_values(
-    problem: Problem, result: PointFit, columns: dict[str, np.ndarray]
+    problem: Problem, result: PointFit, covariance: np.ndarray, columns: dict[str, np.ndarray]
 ) -> dict[str, dict[str, Any]]:
-    """Third-order constants of a fit by name, with the keys of the JSON output; none of a harmonic fit."""
+    """Third-order constants of a fit by name, with the keys of the JSON output; none of a harmonic fit.
+
+    Args:
+        problem: what was fitted.
+        result: the fit.
+        covariance: (n_constants, n_constants) of the constants of both orders.
+        columns: standard errors (n_cubic,) of each kind.
+    """
     if problem.third_order is None:
         return {}
-    sd = np.sqrt(np.diag(result.covariance))[len(result.irreducible) :]
-    rows = zip(problem.third_order.shells, result.cubic, sd, columns["clustered_standard_error"], strict=True)
-    found = [
-        {"shell": int(shell), "value": float(value), "sd": float(error), "clustered_sd": float(robust)}
-        for shell, value, error, robust in rows
-    ]
-    return dict(zip(problem.third_order.names, found, strict=True))
+    values = {"value": result.cubic, "sd": np.sqrt(np.diag(covariance))[len(result.irreducible) :]}
+    values |= {key: columns[name] for key, name in ERRORS.items()}
+    return {
+        name: {"shell": int(problem.third_order.shells[i]), **{key: float(x[i]) for key, x in values.items()}}
+        for i, name in enumerate(problem.third_order.names)
+    }
 
 
 def print_cubic(record: dict[str, Any]) -> None:
@@ -94,12 +101,11 @@ def print_cubic(record: dict[str, Any]) -> None:
             name,
             str(one["shell"]),
             number(one["value"], 4),
-            number(one["sd"], 4),
-            number(one["clustered_sd"], 4),
+            *(number(one[key], 4) for key in ("sd", *ERRORS)),
         )
         for name, one in record["cubic"].items()
     ]
-    columns = ("IFC", "shell", "fit", "standard error", "clustered")
+    columns = ("IFC", "shell", "fit", "standard error", "independent", "by star", "by zone")
     print_table("Third-order force constants (eV/Å³)", columns, rows)
     for sentence in anharmonic_words(record["anharmonicity"]):
         print(sentence)

@@ -6,8 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from bayestds.cli.assemble import build_study
-from bayestds.cli.output import check_output, number, print_json, print_table, words
+from bayestds.cli.output import (
+    check_output,
+    number,
+    plain,
+    print_json,
+    print_table,
+    print_warnings,
+    words,
+)
 from bayestds.config import load_model, parse_model
+from bayestds.diagnostics.cautions import check_converged, standing
 from bayestds.diagnostics.dataset import read_result
 from bayestds.diagnostics.draws import force_constant_draws
 from bayestds.errors import ModelError, ResultError
@@ -22,10 +31,13 @@ SMALL = 0.01
 """Relative norm beyond the shells, or breaking the symmetry, from which it is called into attention."""
 
 
-def export(result: Path, folder: Path, program: str, draws: int, seed: int, as_json: bool) -> None:
+def export(
+    result: Path, folder: Path, program: str, draws: int, seed: int, unconverged: bool, as_json: bool
+) -> None:
     """Write the force constants of a result, and draws of them, as folders of another program."""
     check_folder(folder)
     tree = read_result(result)
+    check_converged(tree, result, unconverged)
     found = force_constant_draws(tree, max(draws, 1), seed)
     if draws > len(found.draws):
         raise ResultError(
@@ -48,6 +60,7 @@ def export(result: Path, folder: Path, program: str, draws: int, seed: int, as_j
             for name, one in zip(names, found.draws, strict=False)
         },
         "units": "eV/Å²",
+        **plain(standing(tree)),
     }
     matrices = (1 + draws) * 8 * 9 * index["supercell_atoms"] ** 2
     with atomic_folder(folder, matrices) as temporary:
@@ -59,6 +72,7 @@ def export(result: Path, folder: Path, program: str, draws: int, seed: int, as_j
             json.dumps(index, indent=1, ensure_ascii=False) + "\n", "utf-8"
         )
     what = f" and {draws} draws, draw_0000 and so on" if draws else ""
+    print_warnings(index["cautions"])
     words.print(f"Wrote {folder}: {', '.join(writer.files)} of the mean{what}.", markup=False)
     if as_json:
         print_json({"output": str(folder), **index})

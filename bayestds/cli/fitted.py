@@ -4,10 +4,9 @@ import json
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
@@ -17,11 +16,14 @@ from bayestds.diagnostics.cubic import Anharmonicity, compare_fits
 from bayestds.diagnostics.dataset import point_fit_tree
 from bayestds.diagnostics.residuals import ResidualReport, residual_report, zone_labels
 from bayestds.inference.ensemble import ensemble_fit
-from bayestds.inference.information import clustered_covariance
-from bayestds.inference.noise import learn_noise
+from bayestds.inference.likelihoods.base import Diagonal
 from bayestds.inference.point_fit import PointFit, point_fit, with_cubic
+from bayestds.inference.predictive import star_labels
 from bayestds.inference.problem import Problem
+from bayestds.inference.uncertainty import Uncertainty, clustered
 from bayestds.io.checkpoint import fingerprint
+from bayestds.scattering.agreement import Agreement
+from bayestds.scattering.averaging import Observations
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +34,8 @@ class Fitted:
         volume: the data.
         problem: what was fitted.
         result: the point fit.
+        uncertainty: its errors.
+        agreement: of equivalent voxels.
         columns: further values by irreducible constant.
         residuals: statistics of the residuals.
         tree: all of it as a result file holds it.
@@ -44,6 +48,8 @@ class Fitted:
     volume: xr.Dataset
     problem: Problem
     result: PointFit
+    uncertainty: Uncertainty
+    agreement: Agreement
     columns: dict[str, np.ndarray]
     residuals: ResidualReport
     tree: xr.DataTree
@@ -51,6 +57,11 @@ class Fitted:
     noise_after_all: bool
     cubic_columns: dict[str, np.ndarray]
     anharmonicity: Anharmonicity | None
+
+    @property
+    def noise(self) -> str:
+        """Where the size of the noise comes from, in a word."""
+        return "assumed" if self.exact else self.problem.likelihood.noise
 
 
 def run_fit(
@@ -74,12 +85,14 @@ def run_fit(
         tell("reading data" if volume else "simulating the model's own measurement")
         data = study.read(volume) if volume else study.own_volume()
     tell("averaging equivalent voxels")
-    problem = study.problem(data, str(volume) if volume else "The model's own measurement")
-    digest = fingerprint(problem.grid.q_points, problem.data.log_intensity)
+    name = str(volume) if volume else "The model's own measurement"
+    observations = study.observations(data, name)
+    problem = study.problem(data, name, observations)
+    digest = fingerprint(problem.grid.q_points, problem.likelihood.observed)
     configurations = study.configurations(data)
     harmonic = None
     if configurations:
-        problem, result = ensemble_fit(problem, begin, configurations, tell)
+        result = ensemble_fit(problem, begin, configurations, tell)
     else:
         harmonic, result = _both_fits(problem, begin, tell)
     claims_no_noise = (
@@ -87,32 +100,32 @@ def run_fit(
     )
     exact = claims_no_noise and result.residual_rms < NOISE_FREE_SIGMA
     if claims_no_noise and not exact:
-        problem = replace(problem, data=learn_noise(problem.data, problem.grid))
-        harmonic, result = _both_fits(problem, result.irreducible, tell)
+        harmonic, result = _both_fits(problem.with_learned_noise, result.irreducible, tell)
+    problem = result.problem
     tell("standard errors and residuals")
-    axes = (data["h"].values, data["k"].values, data["l"].values)
     zones = zone_labels(problem.grid.q_points, study.crystal)
-    clustered = np.split(_clustered_errors(problem, result, zones), [len(begin)])
-    columns = {"start": begin, "clustered_standard_error": clustered[0]} | _reference(study)
-    cubic_columns = {"clustered_standard_error": clustered[1]}
-    residuals = residual_report(result.residual, problem.grid.point_of_voxel, axes, zones, study.crystal)
-    anharmonicity = None
+    found = _uncertainty(problem, result, observations, zones, exact, claims_no_noise)
+    columns, cubic_columns = standard_errors(found, len(begin))
+    columns |= {"start": begin} | _reference(study)
+
+    def report(fit: PointFit) -> ResidualReport:
+        axes, place = problem.grid.axes, problem.grid.point_of_voxel
+        return residual_report(fit.residual, place, axes, zones, study.crystal)
+
+    residuals, anharmonicity = report(result), None
     if harmonic is not None:
-        columns |= {
-            "harmonic": harmonic.irreducible,
-            "harmonic_standard_error": np.sqrt(np.diag(harmonic.covariance)),
-        }
-        before = residual_report(harmonic.residual, problem.grid.point_of_voxel, axes, zones, study.crystal)
-        anharmonicity = compare_fits(study.irreducible.names, harmonic, result, before, residuals)
+        columns["harmonic"] = harmonic.irreducible
+        columns["harmonic_standard_error"] = np.sqrt(np.diag(harmonic.covariance))
+        anharmonicity = compare_fits(study.irreducible.names, harmonic, result, report(harmonic), residuals)
     attributes = _attributes(study, volume, problem) | {"data_digest": digest}
-    for name, found in (("residuals", residuals), ("anharmonicity", anharmonicity)):
-        if found is not None:
-            attributes[name] = json.dumps(plain(asdict(found)))
-    tree = point_fit_tree(problem, result, axes, columns, attributes, cubic_columns)
-    after_all = claims_no_noise and not exact
+    for key, one in (("residuals", residuals), ("anharmonicity", anharmonicity)):
+        if one is not None:
+            attributes[key] = json.dumps(plain(asdict(one)))
+    tree = point_fit_tree(problem, result, found, columns, attributes, cubic_columns)
     return Fitted(
-        data, problem, result, columns, residuals, tree, exact, after_all, cubic_columns, anharmonicity
-    )
+        data, problem, result, found, observations.agreement, columns, residuals, tree, exact,
+        claims_no_noise and not exact, cubic_columns, anharmonicity,
+    )  # fmt: skip
 
 
 def _attributes(study: Study, volume: Path | None, problem: Problem) -> dict[str, str]:
@@ -151,18 +164,42 @@ def _reference(study: Study) -> dict[str, np.ndarray]:
     return {} if reference is None else {"reference": study.ifcs(reference, complete=False)}
 
 
-def _clustered_errors(problem: Problem, result: PointFit, zones: np.ndarray) -> np.ndarray:
-    """Standard errors (n_constants,) of residuals correlated within zones; NaN where noise crosses zones."""
-    if problem.data.correlation is not None:
-        return np.full(len(result.precision), np.nan)
-    weight = jnp.asarray(result.weight / result.noise_variance)
-    weighted = replace(problem.data, weight=weight, learned=False)
-    clustered = clustered_covariance(
-        weighted,
-        result.derivative,
-        result.residual,
-        result.precision,
-        problem.constant_scales**-2.0,
-        zones,
-    )
-    return np.sqrt(np.diag(np.asarray(clustered)))
+def _uncertainty(
+    problem: Problem,
+    result: PointFit,
+    observations: Observations,
+    zones: np.ndarray,
+    exact: bool,
+    claims_no_noise: bool,
+) -> Uncertainty:
+    """Errors of a fit; none are clustered where the noise model has correlations of its own."""
+    learned = problem.likelihood.noise == "learned"
+    chi_square = result.reduced_chi_square
+    if learned:
+        chi_square = observations.agreement.chi_square(
+            result.residual,
+            observations.independent,
+            len(result.parameter_precision),
+            NOISE_FREE_SIGMA if claims_no_noise else 0.0,
+        )
+    star = zone = None
+    if isinstance(result.quadratic.precision, Diagonal) and np.isfinite(result.covariance).all():
+        priors, scores = np.diag(problem.constant_scales**-2.0), result.scores
+        stars = star_labels(problem.supercell, problem.grid.q_points)
+        star, zone = (clustered(result.precision, priors, [(scores, labels)]) for labels in (stars, zones))
+    return Uncertainty(result.covariance, star, zone, chi_square, not learned, exact)
+
+
+def standard_errors(found: Uncertainty, n: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Standard errors of each kind, of the first n constants and of the others."""
+    kinds = {
+        "plain_standard_error": found.plain,
+        "star_standard_error": None if found.star is None else found.star.covariance,
+        "clustered_standard_error": None if found.zone is None else found.zone.covariance,
+    }
+    nothing = np.full(len(found.plain), np.nan)
+    errors = {
+        name: nothing if covariance is None else np.sqrt(np.diag(covariance))
+        for name, covariance in kinds.items()
+    }
+    return {name: x[:n] for name, x in errors.items()}, {name: x[n:] for name, x in errors.items()}

@@ -14,32 +14,39 @@ import xarray as xr
 
 from bayestds.cli.assemble import Study, build_study
 from bayestds.cli.cubic import refuse_cubic
-from bayestds.cli.fitted import Fitted, run_fit, start_values
-from bayestds.cli.fitting import (
-    background_record,
-    kind_of_noise,
-    picture_path,
-    self_terms_record,
+from bayestds.cli.fit_record import background_record, self_terms_record
+from bayestds.cli.fit_warnings import (
+    moved_by_prior,
+    noise_words,
+    prior_warnings,
     stiffness_warnings,
     volume_warnings,
 )
+from bayestds.cli.fitted import Fitted, run_fit, standard_errors, start_values
+from bayestds.cli.fitting import picture_path
 from bayestds.cli.output import (
     check_output,
     number,
+    plain,
     print_background,
     print_json,
     print_self_terms,
     print_table,
+    print_warnings,
     progress_bar,
     words,
 )
 from bayestds.config import load_model
-from bayestds.diagnostics.dataset import joint_tree, write_result
+from bayestds.diagnostics.cautions import IMPLAUSIBLE, misfit_warnings, uncertainty_record
+from bayestds.diagnostics.dataset import ERRORS, joint_tree, write_result
+from bayestds.diagnostics.equivalents import agreement_record
+from bayestds.diagnostics.residuals import zone_labels
 from bayestds.inference.joint import JointFit, joint_fit, make_joint_problem
+from bayestds.inference.likelihoods.base import Diagonal
+from bayestds.inference.point_fit import PointFit
+from bayestds.inference.predictive import star_labels
+from bayestds.inference.uncertainty import ACCEPTABLE_CHI_SQUARE, Uncertainty, clustered
 from bayestds.report.plots import save_figure, slices_figure
-
-IMPLAUSIBLE = 1e-3
-"""Probability below which a volume is said to disagree with the others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,12 +57,14 @@ class Joint:
         paths: of the volumes.
         own: the fit of each by itself.
         result: the joint fit.
+        uncertainty: its errors, of what the volumes share.
         columns: further values by irreducible constant.
     """
 
     paths: Sequence[Path]
     own: Sequence[Fitted]
     result: JointFit
+    uncertainty: Uncertainty
     columns: dict[str, np.ndarray]
 
 
@@ -83,12 +92,14 @@ def fit_several(
         record["warnings"] = _warnings(study, joint)
         attributes = {
             "warnings": json.dumps(record["warnings"]),
+            "uncertainty": json.dumps(plain(uncertainty_record(joint.uncertainty))),
+            "prior_conflict": json.dumps(_conflict(joint)),
             "model": study.model.path.stem,
             "model_text": study.model.text,
             "command": shlex.join(["bayestds", *sys.argv[1:]]),
         }
-        axes = [one.problem.grid.axes for one in joint.own]
-        tree = joint_tree(joint.result, axes, joint.columns, _attributes(record["volumes"]), attributes)
+        given = (joint.result, joint.uncertainty, joint.columns, _attributes(record["volumes"]))
+        tree = joint_tree(*given, attributes)
         write_result(tree, target)
         for i, (path, picture) in enumerate(zip(volumes, pictures, strict=True), start=1):
             save_figure(
@@ -100,8 +111,7 @@ def fit_several(
         print_json(record)
     else:
         _print(record)
-    for warning in record["warnings"]:
-        words.print(f"Warning: {warning}", markup=False)
+    print_warnings(record["warnings"])
     words.print(f"Wrote {target} and {', '.join(record['pictures'])}.", markup=False)
 
 
@@ -122,11 +132,38 @@ def _run(
         [one.problem for one in own], settings.trend_scale if settings.trend else None
     )
     result = joint_fit(problem, [one.result for one in own], tell)
-    nothing = np.full(study.irreducible.n_irreducible, np.nan)
-    columns = {"start": start_values(study, start), "clustered_standard_error": nothing}
+    uncertainty = _uncertainty(study, own, result)
+    columns, _ = standard_errors(uncertainty, study.irreducible.n_irreducible)
+    columns["start"] = start_values(study, start)
     if settings.reference is not None:
         columns["reference"] = study.ifcs(settings.reference, complete=False)
-    return Joint(paths, own, result, columns)
+    return Joint(paths, own, result, uncertainty, columns)
+
+
+def _uncertainty(study: Study, own: Sequence[Fitted], result: JointFit) -> Uncertainty:
+    """Errors of what the volumes share; clusters are stars and zones of each volume."""
+    n = result.problem.n_shared
+    covariance, star, zone = result.covariance[:n, :n], None, None
+    if np.isfinite(covariance).all():
+        trusted = np.diag(result.problem.prior_scales[:n] ** -2.0)
+        by_star, by_zone = [], []
+        for number, (one, fit) in enumerate(zip(own, result.volumes, strict=True)):
+            scores = result.shared_scores(number)
+            if not isinstance(fit.quadratic.precision, Diagonal):
+                # The noise model of this volume has the correlations that are looked for.
+                centre, design = fit.precision, result.problem.designs[number][: len(fit.irreducible), :n]
+                own_prior = np.diag(one.problem.constant_scales**-2.0)
+                trusted = trusted + design.T @ (centre - own_prior) @ design
+                continue
+            q_points = one.problem.grid.q_points
+            by_star.append((scores, star_labels(one.problem.supercell, q_points)))
+            by_zone.append((scores, zone_labels(q_points, study.crystal)))
+        star, zone = (
+            clustered(result.shared_precision, trusted, labelled) if labelled else None
+            for labelled in (by_star, by_zone)
+        )
+    exact = all(one.exact for one in own)
+    return Uncertainty(covariance, star, zone, result.reduced_chi_square, True, exact)
 
 
 def _prefixed(tell: Callable[[str], None], name: str) -> Callable[[str], None]:
@@ -135,10 +172,13 @@ def _prefixed(tell: Callable[[str], None], name: str) -> Callable[[str], None]:
 
 def _record(study: Study, joint: Joint) -> dict[str, Any]:
     constants, result = study.irreducible, joint.result
-    values = {"value": result.irreducible, "sd": np.sqrt(np.diag(result.irreducible_covariance))}
+    n, covariance = constants.n_irreducible, joint.uncertainty.covariance
+    errors = np.sqrt(np.diag(covariance))
+    values = {"value": result.irreducible, "sd": errors[:n]}
+    values |= {key: joint.columns[name] for key, name in ERRORS.items()}
     values |= {key: joint.columns[key] for key in ("start", "reference") if key in joint.columns}
-    if result.trend is not None and result.trend_standard_error is not None:
-        values |= {"trend": result.trend, "trend_sd": result.trend_standard_error}
+    if result.trend is not None:
+        values |= {"trend": result.trend, "trend_sd": errors[n : 2 * n]}
     return {
         "converged": result.converged,
         "message": result.message,
@@ -146,9 +186,11 @@ def _record(study: Study, joint: Joint) -> dict[str, Any]:
             name: {"shell": int(constants.shells[i]), **{key: float(x[i]) for key, x in values.items()}}
             for i, name in enumerate(constants.names)
         },
-        **self_terms_record(constants, result.irreducible, result.irreducible_covariance),
+        **self_terms_record(constants, result.irreducible, covariance[:n, :n]),
         "reference_temperature_K": result.problem.reference_temperature,
         "trend": result.trend is not None,
+        "reduced_chi_square": result.reduced_chi_square,
+        **uncertainty_record(joint.uncertainty),
         "volumes": [_volume(joint, i) for i in range(len(joint.paths))],
     }
 
@@ -167,19 +209,28 @@ def _volume(joint: Joint, i: int) -> dict[str, Any]:
         "residual_rms": fit.residual_rms,
         "own_residual_rms": joint.own[i].result.residual_rms,
         "own_converged": joint.own[i].result.converged,
-        "noise": kind_of_noise(joint.own[i]),
-        "log_scale": fit.log_scale,
+        "noise": joint.own[i].noise,
+        "reduced_chi_square": _chi_square(joint.own[i], fit),
+        "log_scale": float(fit.quadratic.log_scale),
         "background": background_record(problem, fit.background, errors),
+        "equivalents": agreement_record(joint.own[i].agreement),
         "chi_square": agreement.chi_square,
         "degrees_of_freedom": agreement.degrees_of_freedom,
         "p_value": agreement.p_value,
     }
 
 
+def _chi_square(own: Fitted, fit: PointFit) -> float:
+    """χ² per degree of freedom of a volume at the joint constants; of learned noise, that by its own fit."""
+    return own.uncertainty.chi_square if own.noise == "learned" else fit.reduced_chi_square
+
+
 def _attributes(volumes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The same as a result file can hold it; a background has a group of its own."""
+    apart = ("background", "equivalents")
     return [
-        {key: int(x) if isinstance(x, bool) else x for key, x in one.items() if key != "background"}
+        {key: int(x) if isinstance(x, bool) else x for key, x in one.items() if key not in apart}
+        | {"agreement": json.dumps(plain(one["equivalents"]))}
         for one in volumes
     ]
 
@@ -191,6 +242,12 @@ def _warnings(study: Study, joint: Joint) -> list[str]:
         found.append(f"{path} is given more than once: it counts as so many independent measurements.")
     for path, own, agreement in zip(joint.paths, joint.own, joint.result.consistency, strict=True):
         found += [f"{path}: {text}" for text in volume_warnings(study, own, expect_temperature=False)]
+        if not own.exact and own.uncertainty.chi_square > ACCEPTABLE_CHI_SQUARE:
+            found.append(
+                f"{path}: chi-square per degree of freedom of its own fit is "
+                f"{own.uncertainty.chi_square:.3g}: the residuals are larger than {noise_words(own)}, and no "
+                "shell is called determined."
+            )
         if not own.result.converged:
             found.append(f"{path}: its own fit, with which the joint one is compared, has not converged.")
         if agreement.p_value < IMPLAUSIBLE:
@@ -200,11 +257,27 @@ def _warnings(study: Study, joint: Joint) -> list[str]:
                 "belongs to another state of the crystal, or the temperatures need a trend (or more than a "
                 "linear one); the largest chi-square is the first to look at."
             )
+    found += misfit_warnings(joint.uncertainty, "the noise of the volumes")
+    found += prior_warnings(_conflict(joint), *_priors(joint))
     if np.isfinite(joint.result.covariance).all():
         scales = joint.result.problem.problems[0].prior_scales
         information = np.linalg.inv(joint.result.irreducible_covariance) - np.diag(scales**-2.0)
         found += stiffness_warnings(joint.result.irreducible, information)
     return found
+
+
+def _priors(joint: Joint) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Scales (n_irreducible,) of the prior, eV/Å², and names of the constants."""
+    first = joint.result.problem.problems[0]
+    return first.prior_scales, first.irreducible.names
+
+
+def _conflict(joint: Joint) -> tuple[str, ...]:
+    """Names of the constants that their prior moves by more than a standard error."""
+    covariance, (scales, names) = joint.result.irreducible_covariance, _priors(joint)
+    if not np.isfinite(covariance).all():
+        return ()
+    return moved_by_prior(names, joint.result.irreducible, np.linalg.inv(covariance), scales)
 
 
 def _print(record: dict[str, Any]) -> None:
@@ -222,7 +295,18 @@ def _print(record: dict[str, Any]) -> None:
     print_self_terms(record)
     print_table(
         "Volumes",
-        ("volume", "K", "noise", "points", "residual rms", "by itself", "chi-square", "of", "p"),
+        (
+            "volume",
+            "K",
+            "noise",
+            "points",
+            "residual rms",
+            "by itself",
+            "fit χ²/dof",
+            "agreement χ²",
+            "of",
+            "p",
+        ),
         [
             (
                 one["name"],
@@ -231,6 +315,7 @@ def _print(record: dict[str, Any]) -> None:
                 str(one["n_points"]),
                 f"{one['residual_rms']:.3g}",
                 f"{one['own_residual_rms']:.3g}",
+                number(one["reduced_chi_square"], 2),
                 f"{one['chi_square']:.3g}",
                 str(one["degrees_of_freedom"]),
                 f"{one['p_value']:.2g}",
@@ -246,7 +331,7 @@ def _print(record: dict[str, Any]) -> None:
             )
     print(f"{record['message']} {record['seconds']:.1f} s.")
     print(
-        "Chi-square compares the constants that a volume gives by itself with the joint ones; p is the "
-        "probability of a larger one if they agree. Standard errors are those of a harmonic crystal, without "
-        "the bias of anharmonicity, and of residuals that are not correlated."
+        "The agreement compares the constants that a volume gives by itself with the joint ones; p is the "
+        "probability of a larger chi-square if they agree. Standard errors are those of a harmonic crystal, "
+        "without the bias of anharmonicity."
     )

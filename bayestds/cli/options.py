@@ -14,6 +14,9 @@ ResultFile = Annotated[
     Path, typer.Argument(metavar="RESULT", help="A file that `bayestds fit` or `sample` wrote.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, words on stderr.")]
+Unconverged = Annotated[
+    bool, typer.Option("--unconverged", help="Use the result of a fit that did not converge.")
+]
 Shells = Annotated[int | None, typer.Option(min=1, help="Neighbour shells, instead of the model's.")]
 
 

@@ -92,6 +92,19 @@ def print_background(strengths: dict[str, dict[str, float]]) -> None:
         print(f"{name} = {one['value']:.4g} ± {error} of {unit}")
 
 
+def print_warnings(warnings: Sequence[str]) -> None:
+    """Print warnings on stderr."""
+    for warning in warnings:
+        words.print(f"Warning: {warning}", markup=False)
+
+
+def print_equivalents(record: dict[str, Any]) -> None:
+    """Print how well equivalent voxels agree, where there are any."""
+    if record["n_orbits"]:
+        chi_square = f", chi-square {record['chi_square']:.3g}" if record["chi_square"] is not None else ""
+        print(f"Equivalent voxels: R_int {record['r_int']:.2%}, R_meas {record['r_meas']:.2%}{chi_square}.")
+
+
 def number(value: float, digits: int = 5) -> str:
     """A number in a table; a dash where there is none."""
     return f"{value:.{digits}f}" if math.isfinite(value) else "-"

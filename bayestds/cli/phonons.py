@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayestds.cli.output import check_output, number, print_json, print_table, words
+from bayestds.cli.output import check_output, number, print_json, print_table, print_warnings, words
+from bayestds.diagnostics.cautions import check_converged, standing
 from bayestds.diagnostics.dataset import POSTERIOR, read_result
 from bayestds.diagnostics.draws import ForceConstantDraws, force_constant_draws
 from bayestds.diagnostics.elastic import elastic_summary
@@ -23,16 +24,23 @@ ZONE_CENTRE = ("G", "g", "GAMMA", "Gamma", "gamma")
 
 
 def phonons(
-    result: Path, output: Path | None, path: str | None, n_draws: int, seed: int, as_json: bool
+    result: Path,
+    output: Path | None,
+    path: str | None,
+    n_draws: int,
+    seed: int,
+    unconverged: bool,
+    as_json: bool,
 ) -> None:
     """Print the frequencies at the special points, and draw dispersion and density of states."""
     tree = read_result(result)
+    check_converged(tree, result, unconverged)
     figure = output or Path(f"{result.stem}_phonons.png")
     check_output(figure, inputs=[result])
     draws = force_constant_draws(tree, n_draws, seed)
     found = phonon_bands(draws, None if path is None else [_name(word) for word in path.split()])
     record = phonons_record(tree, draws, found) | elastic_summary(draws) | grueneisen_record(draws)
-    record |= {"figure": str(figure)}
+    record |= standing(tree) | {"figure": str(figure)}
     save_figure(phonon_figure(found, f"{result.name}: phonons at {draws.temperature:g} K"), figure)
     if as_json:
         print_json(record)
@@ -40,6 +48,7 @@ def phonons(
         print_phonons(str(result), record, found)
         print_elastic(record)
         print_grueneisen(record)
+    print_warnings(record["cautions"])
     words.print(f"Dispersion and density of states: {figure}", markup=False)
 
 

@@ -172,7 +172,7 @@ def _record(
     scattering = _scattering(study, values, volume, counts, temperatures)
     tell("standard errors")
     unknowns = Unknowns(
-        constants.names, constants.shells, values, study.prior_scales, constants.self_coefficients
+        constants.names, constants.shells, values, study.scales_for(values), constants.self_coefficients
     )
     measured, left_out = _measured(study, scattering, unknowns, named)
     options = [option for option, _ in measured]

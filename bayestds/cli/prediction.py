@@ -1,5 +1,6 @@
 """The volume of a result, predicted with other force constants."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,11 @@ from bayestds.config import parse_model
 from bayestds.diagnostics.dataset import CUBIC
 from bayestds.diagnostics.draws import ForceConstantDraws
 from bayestds.errors import BayesTDSError, InstabilityError, ResultError
-from bayestds.inference.noise import FitData
-from bayestds.inference.noise import residual as residual_of
+from bayestds.inference.likelihoods.base import Likelihood
+from bayestds.inference.likelihoods.gaussian import Gaussian
+from bayestds.inference.likelihoods.log_normal import LogNormal
 from bayestds.inference.problem import Problem, engine_for
+from bayestds.scattering.agreement import INVERSION
 from bayestds.scattering.forward import log_intensity, stable
 from bayestds.scattering.grid import IrreducibleGrid
 
@@ -67,9 +70,8 @@ def make_predictor(tree: xr.DataTree, path: Path, found: ForceConstantDraws) -> 
                 "There is no such volume.",
             )
         predicted = log_intensity(engine_for(bare, problem, location), location)
-        residual = np.asarray(residual_of(problem.data, predicted))
-        weight = np.asarray(problem.data.weight)
-        return Prediction(residual, float(np.sqrt((weight * residual**2).sum() / weight.sum())))
+        here = problem.likelihood.quadratic(predicted, 0)
+        return Prediction(np.asarray(here.residual), float(here.residual_rms))
 
     return predict
 
@@ -90,22 +92,35 @@ def _problem(tree: xr.DataTree, path: Path, found: ForceConstantDraws) -> tuple[
     q_points = observed["q_points"].values
     grid = IrreducibleGrid(q_points, observed["multiplicity"].values, observed["point_of_voxel"].values, axes)
     beamline = make_beamline(model, study.crystal)
-    points = beamline.points(q_points, axes)
+    copies = json.loads(tree.attrs.get("agreement", "{}")).get("copies", [])
+    inverted = not beamline.friedel and INVERSION in copies
+    points, on_mesh = beamline.averaged_points(q_points, axes, inverted)
     scattering_at = q_points if points is None else points.reshape(-1, 3)
     problem = Problem(
         found.irreducible,
         found.supercell,
         found.temperature,
         grid,
-        FitData(jnp.asarray(observed["log_intensity"].values), jnp.asarray(observed["weight"].values), True),
+        _likelihood(observed),
         study.prior_scales,
         scattering_factors(model, study.crystal, scattering_at),
         model.fit.tolerance,
         statistics=tree.attrs.get("statistics", study.model_statistics),
         points=points,
-        instrument=beamline.instrument(q_points),
+        on_mesh=on_mesh,
+        instrument=beamline.instrument(q_points, inverted),
         third_order=found.third_order,
     )
     groups = [group for group in (CUBIC, "background") if group in tree.children]
     others = [tree[group].dataset["value"].values for group in groups]
     return problem, np.concatenate([np.zeros(0), *others])
+
+
+def _likelihood(observed: xr.Dataset) -> Likelihood:
+    """Likelihood of what a result was fitted to, with the errors that it had there."""
+    values = {name: jnp.asarray(observed[name].values) for name in ("fitted", "residual", "weight")}
+    if {"intensity", "counts"} & set(observed.data_vars):
+        expected = jnp.exp(values["fitted"])
+        variance = expected**2 / values["weight"]
+        return Gaussian(expected * (1 + values["residual"]), variance, jnp.zeros_like(variance), expected)
+    return LogNormal(jnp.asarray(observed["log_intensity"].values), values["weight"])

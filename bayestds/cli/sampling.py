@@ -11,9 +11,11 @@ import numpy as np
 import xarray as xr
 
 from bayestds.cli.assemble import Study, build_study
+from bayestds.cli.fit_record import account
+from bayestds.cli.fit_warnings import fit_warnings
 from bayestds.cli.fitted import Fitted, run_fit
-from bayestds.cli.fitting import account, fit_warnings, refuse_trend
-from bayestds.cli.output import Tell, check_output, print_json, progress_bar, words
+from bayestds.cli.fitting import refuse_trend
+from bayestds.cli.output import Tell, check_output, print_json, print_warnings, progress_bar, words
 from bayestds.cli.summary import print_summary
 from bayestds.config import load_model
 from bayestds.diagnostics.dataset import pareto_shape, posterior_tree, write_result
@@ -21,7 +23,7 @@ from bayestds.diagnostics.summary import chain_warnings, summary_record
 from bayestds.errors import InstabilityError, ModelError, ResultError
 from bayestds.inference.compression import ACCEPTED, compress, compression_error
 from bayestds.inference.nuts import STATISTICS, Draws, Sampling
-from bayestds.inference.posterior import Target, make_target, sample_posterior
+from bayestds.inference.posterior import Target, make_target, sample_posterior, widened
 from bayestds.inference.predictive import make_predictions, star_labels
 from bayestds.inference.problem import Problem
 from bayestds.inference.variational import approximate_posterior
@@ -38,12 +40,14 @@ class Choices:
         method: nuts, laplace or normal.
         resume: whether to go on from the checkpoint.
         insist: whether a checkpoint that is damaged or of another run is refused, rather than begun anew.
+        unconverged: whether a posterior is drawn around a point fit that did not converge.
     """
 
     sampling: Sampling
     method: str
     resume: bool
     insist: bool = True
+    unconverged: bool = False
 
 
 def sample(
@@ -77,8 +81,7 @@ def sample(
         print_json(record)
     else:
         print_summary(str(output), record)
-    for warning in record["warnings"]:
-        words.print(f"Warning: {warning}", markup=False)
+    print_warnings(record["warnings"])
     words.print(f"Wrote {output} in {record['seconds']:.0f} s.", markup=False)
 
 
@@ -112,8 +115,10 @@ def sample_to_file(
     checkpoint = checkpoint_path(output)
     check_output(output, inputs=[volume, *study.inputs])
     fitted = run_fit(study, volume, start, tell, data)
-    target = _target(study, fitted)
+    target = _target(study, fitted, choices.unconverged)
     draws, quality = _draws(target, fitted.problem, choices, checkpoint, tell)
+    if fitted.uncertainty.widened_by:
+        draws = widened(draws, fitted.result, fitted.uncertainty.covariance)
     tell("predictions")
     warnings = fit_warnings(study, fitted, expect_temperature=data is None)
     fitted.tree.attrs |= account(fitted, warnings) | dict(attributes)
@@ -124,12 +129,12 @@ def sample_to_file(
     return tree, warnings
 
 
-def _target(study: Study, fitted: Fitted) -> Target:
+def _target(study: Study, fitted: Fitted, unconverged: bool) -> Target:
     """The posterior of a fit.
 
     Raises:
+        ResultError: the fit did not converge, and this is not asked for all the same.
         InstabilityError: the fit ended where the crystal is unstable.
-        ModelError: the model asks for something that correlated noise does not allow.
     """
     if not np.isfinite(fitted.result.covariance).all():
         raise InstabilityError(
@@ -137,14 +142,13 @@ def _target(study: Study, fitted: Fitted) -> Target:
             fitted.result.message,
             "Start from another IFC set, or check that the model and the volume belong together.",
         )
-    noise = study.noise
-    if fitted.problem.data.correlation is not None and (noise.floor or noise.degrees_of_freedom):
-        raise ModelError(
-            f"[fit] of {study.model.path} asks for noise_floor or degrees_of_freedom.",
-            "The noise of a mean over configurations is known and correlated.",
-            "Leave both out for this volume.",
+    if not (fitted.result.converged or unconverged):
+        raise ResultError(
+            "The point fit, around which the posterior would be sampled, did not converge.",
+            fitted.result.message,
+            "Start from another IFC set, or change data or model; --unconverged samples all the same.",
         )
-    return make_target(fitted.problem, fitted.result, study.prior, noise)
+    return make_target(fitted.result, study.prior)
 
 
 def _draws(

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from bayestds.cli.output import number, print_background, print_json, print_table
+from bayestds.cli.output import number, print_background, print_json, print_table, print_warnings
 from bayestds.diagnostics.cubic import anharmonic_words
-from bayestds.diagnostics.dataset import POSTERIOR, read_result
+from bayestds.diagnostics.dataset import ERRORS, POSTERIOR, read_result
 from bayestds.diagnostics.per_shell import INTERVAL, RULE
-from bayestds.diagnostics.summary import summary_record
+from bayestds.diagnostics.summary import chi_square_words, summary_record
 
 SMALLEST_COMPONENT = 0.3
 """Components of a direction that are printed."""
@@ -20,6 +20,7 @@ def summary(path: Path, as_json: bool) -> None:
         print_json(record)
     else:
         print_summary(str(path), record)
+    print_warnings(record["cautions"])
 
 
 def print_summary(title: str, record: dict[str, Any]) -> None:
@@ -50,6 +51,10 @@ def print_summary(title: str, record: dict[str, Any]) -> None:
     if sampled and record["method"] == "nuts":
         print(f"Divergent trajectories: {record['divergences']}.")
     print(f"Point fit: {record['message']}")
+    if record["noise"] != "assumed":
+        print(chi_square_words(record["reduced_chi_square"], record["noise"]))
+    for note in record["notes"]:
+        print(f"Note: {note}")
 
 
 def _print_constants(title: str, constants: dict[str, dict[str, Any]], sampled: bool) -> None:
@@ -57,13 +62,15 @@ def _print_constants(title: str, constants: dict[str, dict[str, Any]], sampled: 
     rows = []
     for name, c in constants.items():
         row = [name, str(c["shell"]), number(c["mean"]), number(c["sd"], 6)]
-        row += [] if sampled else [number(c["clustered_sd"], 6)]
+        row += [] if sampled else [number(c[key], 6) for key in ERRORS]
         row += [f"{number(c['interval_low'])} .. {number(c['interval_high'])}"]
         row += [number(c["contraction"], 6), number(c["information"], 1), number(c["signal_to_noise"], 1)]
         if c["r_hat"] is not None:
             row += [number(c["r_hat"], 3), number(c["ess_bulk"], 0), number(c["ess_tail"], 0)]
         rows.append(row)
-    columns = ["IFC", "shell", "mean" if sampled else "value", "sd"] + ([] if sampled else ["clustered sd"])
+    columns = ["IFC", "shell", "mean" if sampled else "value", "sd"] + (
+        [] if sampled else ["independent", "by star", "by zone"]
+    )
     columns += [f"{INTERVAL:.0%} interval", "contraction", "gain (nats)", "|mean| / sd"]
     columns += ["R-hat", "bulk ESS", "tail ESS"][: len(rows[0]) - len(columns)]
     print_table(title, columns, rows)

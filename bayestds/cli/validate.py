@@ -6,9 +6,18 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayestds.cli.output import check_output, number, print_json, print_table, progress_bar, words
+from bayestds.cli.output import (
+    check_output,
+    number,
+    print_json,
+    print_table,
+    print_warnings,
+    progress_bar,
+    words,
+)
 from bayestds.cli.potentials import Candidate, read_candidate
 from bayestds.cli.prediction import Predict, Prediction, make_predictor
+from bayestds.diagnostics.cautions import check_converged, standing
 from bayestds.diagnostics.dataset import POINT_FIT, read_result
 from bayestds.diagnostics.draws import ForceConstantDraws, force_constant_draws
 from bayestds.diagnostics.validate import NOT_INCLUDED, RULE, Score, score, verdict, widened
@@ -17,11 +26,14 @@ from bayestds.report.plots import save_figure
 from bayestds.report.residual_planes import residual_planes
 
 
-def validate(result: Path, potentials: list[str], picture: Path | None, as_json: bool) -> None:
+def validate(
+    result: Path, potentials: list[str], picture: Path | None, unconverged: bool, as_json: bool
+) -> None:
     """Judge potentials by the force constants of a result and by its volume."""
     if picture is not None:
         check_output(picture, inputs=[result])
     tree = read_result(result)
+    check_converged(tree, result, unconverged)
     found = force_constant_draws(tree, 1)
     with progress_bar("validate") as tell:
         candidates = []
@@ -39,6 +51,7 @@ def validate(result: Path, potentials: list[str], picture: Path | None, as_json:
         "fit_residual_rms": tree.attrs.get("residual_rms"),
         "rule": RULE,
         "note": NOT_INCLUDED,
+        **standing(tree),
     }
     if picture is not None:
         observed = tree["observed_data"].dataset
@@ -54,6 +67,7 @@ def validate(result: Path, potentials: list[str], picture: Path | None, as_json:
         print_json({**only, **common, "picture": picture and str(picture)})
     else:
         _print(result, records, ranking, common)
+    print_warnings(common["cautions"])
     if picture is not None:
         words.print(f"Wrote {picture}.", markup=False)
 

@@ -3,11 +3,23 @@
 import re
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from bayestds.cli.output import check_output, print_json, print_table, words
+from bayestds.cli.assemble import build_study
+from bayestds.cli.output import (
+    check_output,
+    number,
+    print_equivalents,
+    print_json,
+    print_table,
+    print_warnings,
+    words,
+)
+from bayestds.config import load_model
+from bayestds.diagnostics.equivalents import agreement_record, agreement_warnings, symmetrised_note
 from bayestds.errors import VolumeError
 from bayestds.io import format_name, read_volume, write_volume
 from bayestds.scattering.reindex import reindex
@@ -17,16 +29,56 @@ STATED = ("noise", "statistics", "configurations", "snapshots", "title")
 """Attributes that are described where a volume has them."""
 
 
-def info(path: Path, as_json: bool) -> None:
-    """Print what a volume holds."""
+def info(path: Path, model: str | None, as_json: bool) -> None:
+    """Print what a volume holds and, with a model, how well its equivalent voxels agree."""
     volume = read_volume(path)
+    study = None if model is None else build_study(load_model(model))
     found = {"format": volume.encoding["format"], "order_in_file": volume.encoding["order"]}
     found |= {"not_read": ignored} if (ignored := volume.encoding.get("ignored")) else {}
     record = found | describe(volume)
+    agreement = None if study is None else study.observations(volume, str(path)).agreement
     if as_json:
-        print_json({"file": str(path), **record})
+        equivalents = {} if agreement is None else {"equivalents": agreement_record(agreement)}
+        print_json({"file": str(path), **record, **equivalents})
     else:
         print_table(str(path), ("", ""), [(key.replace("_", " "), _text(v)) for key, v in record.items()])
+        if agreement is not None:
+            print_agreement(agreement_record(agreement))
+    if agreement is not None:
+        print_warnings(agreement_warnings(agreement))
+        for note in symmetrised_note(agreement):
+            words.print(f"Note: {note}", markup=False)
+
+
+def print_agreement(record: dict[str, Any]) -> None:
+    """Print how well equivalent voxels agree: in all, by |Q| and by symmetry operation."""
+    print_equivalents(record)
+    if not record["n_orbits"]:
+        print("No voxel has an equivalent that was measured independently.")
+    rows = [
+        (f"{one['q_low']:.2f} to {one['q_high']:.2f}", *_merging(one), str(one["n_orbits"]))
+        for one in record["by_q"]
+    ]
+    if rows:
+        print_table("Agreement by |Q|", ("|Q| (Å⁻¹)", "R_int", "R_meas", "chi-square", "orbits"), rows)
+    rows = [
+        (
+            one["operation"],
+            f"{one['r']:.2%}",
+            number(one["mean_square"], 3),
+            str(one["n_pairs"]),
+            "disagrees" if one["disagrees"] else "",
+        )
+        for one in record["by_operation"]
+    ]
+    if rows:
+        columns = ("h, k, l become", "R", "mean square / expected", "pairs", "")
+        print_table("Agreement by symmetry operation", columns, rows)
+
+
+def _merging(one: dict[str, Any]) -> tuple[str, str, str]:
+    chi_square = "-" if one["chi_square"] is None else number(one["chi_square"], 3)
+    return f"{one['r_int']:.2%}", f"{one['r_meas']:.2%}", chi_square
 
 
 def convert(path: Path, output: Path, file_format: str | None, matrix: str | None, as_json: bool) -> None:

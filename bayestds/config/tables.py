@@ -107,6 +107,10 @@ class Measurement(Section):
     ifcs: str | None = Field(default=None, description="the name of the IFC set to simulate")
     file: str | None = Field(default=None, description="a data file, relative to the model file")
     grid: Grid | None = Field(default=None, description="a table with h, k and l")
+    configurations: Annotated[Integer, Field(gt=0)] | None = Field(
+        default=None,
+        description="a positive number of independent configurations that the volume is a mean over",
+    )
     slab_memory: Positive = Field(default=256.0, description="a positive number of MiB")
 
     @model_validator(mode="after")
@@ -201,11 +205,16 @@ class Mask(Section):
 
 
 class Priors(Section):
-    """Scales of the priors: `scales` by shell or `scale` times `decay` per shell (normal in a point fit)."""
+    """Scales of the priors: `scales` by shell or `scale` times `decay` per shell (normal in a point fit).
+
+    Without `scales` and `scale` the overall scale is learned from the data.
+    """
 
     family: Family = Field(default="normal", description="normal, student_t or shrinkage")
     scales: tuple[Positive, ...] | None = Field(default=None, description="positive numbers by shell, eV/Å²")
-    scale: Positive = Field(default=1.0, description="a positive number in eV/Å², for the first shell")
+    scale: Positive | None = Field(
+        default=None, description="a positive number in eV/Å², for the first shell; learned if not given"
+    )
     decay: Positive = Field(default=0.4, description="a positive factor from one shell to the next")
     cubic_scale: Positive = Field(
         default=30.0, description="a positive number in eV/Å³, for third-order constants of the first shell"
@@ -218,9 +227,15 @@ class Priors(Section):
             raise ValueError(f"give either `scales` or {listed(other)}, not both")
         return self
 
+    @property
+    def learned(self) -> bool:
+        """Whether the overall scale is learned."""
+        return self.scale is None and self.scales is None
+
     def by_shell(self, shells: int) -> tuple[float, ...]:
-        """Prior standard deviation of each shell in eV/Å²."""
-        return self.scales or tuple(self.scale * self.decay**shell for shell in range(shells))
+        """Prior standard deviation of each shell in eV/Å²; relative to the first where it is learned."""
+        first = 1.0 if self.scale is None else self.scale
+        return self.scales or tuple(first * self.decay**shell for shell in range(shells))
 
 
 class Fit(Section):

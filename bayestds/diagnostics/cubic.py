@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayestds.diagnostics.dataset import CUBIC, POSTERIOR, chain_diagnostics
+from bayestds.diagnostics.dataset import CUBIC, ERRORS, POSTERIOR, chain_diagnostics
 from bayestds.diagnostics.draws import posterior_draws
 from bayestds.diagnostics.per_shell import summarise_draws, summarise_normal, summarise_shells
 from bayestds.diagnostics.residuals import ResidualReport
@@ -105,24 +105,25 @@ def cubic_moments(tree: xr.DataTree) -> tuple[np.ndarray, np.ndarray]:
     return fit["value"].values, fit["covariance"].values
 
 
-def cubic_record(tree: xr.DataTree, stiffness: float) -> dict[str, Any]:
+def cubic_record(tree: xr.DataTree, stiffness: float, sound: bool) -> dict[str, Any]:
     """Third-order constants and shells in the record of a result; empty ones of a harmonic result.
 
     Args:
         tree: the result.
         stiffness: relative standard deviation of the overall stiffness.
+        sound: whether the fit may call shells determined.
     """
     if CUBIC not in tree.children:
         return {"cubic": {}, "cubic_shells": {}, "anharmonicity": None}
     fit = tree[CUBIC].dataset
     names = tuple(str(name) for name in fit["third_order"].values)
-    prior_sd, clustered = fit["prior_scale"].values, fit["clustered_standard_error"].values
+    prior_sd = fit["prior_scale"].values
     mean, covariance = cubic_moments(tree)
     if tree.attrs["kind"] == POSTERIOR:
         constants = summarise_draws(posterior_draws(tree, CUBIC), prior_sd)
     else:
         constants = summarise_normal(mean, fit["standard_error"].values, prior_sd)
-    shells = summarise_shells(names, fit["shell"].values, constants, covariance, prior_sd, stiffness)
+    shells = summarise_shells(names, fit["shell"].values, constants, covariance, prior_sd, stiffness, sound)
     chains = chain_diagnostics(tree, CUBIC)
     found = {}
     for i, (name, constant) in enumerate(zip(names, constants, strict=True)):
@@ -130,7 +131,7 @@ def cubic_record(tree: xr.DataTree, stiffness: float) -> dict[str, Any]:
             "signal_to_noise": constant.signal_to_noise,
             **{key: float(chains[key][i]) if chains else None for key in ("r_hat", "ess_bulk", "ess_tail")},
             "shell": int(fit["shell"].values[i]),
-            "clustered_sd": float(clustered[i]),
+            **{key: float(fit[error].values[i]) for key, error in ERRORS.items()},
         }
     return {
         "cubic": found,

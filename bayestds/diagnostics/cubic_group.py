@@ -7,19 +7,22 @@ from bayestds.inference.point_fit import PointFit
 from bayestds.inference.problem import Problem
 
 
-def cubic_group(problem: Problem, fit: PointFit, columns: dict[str, np.ndarray]) -> xr.Dataset:
+def cubic_group(
+    problem: Problem, fit: PointFit, covariance: np.ndarray, columns: dict[str, np.ndarray]
+) -> xr.Dataset:
     """Third-order constants by name: values, errors, priors, shells, and their covariances.
 
     Args:
         problem: what was fitted, with third-order constants.
         fit: its result.
+        covariance: (n_constants, n_constants) of the constants of both orders.
         columns: further values by third-order constant, (n_cubic,) each.
     """
     assert problem.third_order is not None
     n, names = len(fit.irreducible), list(problem.third_order.names)
     one = {
         "value": fit.cubic,
-        "standard_error": np.sqrt(np.diag(fit.covariance))[n:],
+        "standard_error": np.sqrt(np.diag(covariance))[n:],
         "prior_scale": problem.cubic_scales,
         **columns,
     }
@@ -28,8 +31,8 @@ def cubic_group(problem: Problem, fit: PointFit, columns: dict[str, np.ndarray])
     matrices = {
         "shell": ("third_order", problem.third_order.shells),
         "n_shells": ((), problem.third_order.n_shells),
-        "covariance": (both, fit.covariance[n:, n:], {"units": "eV²/Å⁶"}),
-        "cross_covariance": (cross, fit.covariance[:n, n:], {"units": "eV²/Å⁵"}),
+        "covariance": (both, covariance[n:, n:], {"units": "eV²/Å⁶"}),
+        "cross_covariance": (cross, covariance[:n, n:], {"units": "eV²/Å⁵"}),
     }
     labels = {"third_order": names, "third_order_2": names, "irreducible": list(problem.irreducible.names)}
     return xr.Dataset(found | matrices, labels, {"units": "eV/Å³"})

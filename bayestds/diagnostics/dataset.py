@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from arviz_base import dict_to_dataset
@@ -19,8 +20,9 @@ from bayestds.inference.joint import JointFit
 from bayestds.inference.nuts import Draws
 from bayestds.inference.point_fit import PointFit
 from bayestds.inference.predictive import Predictions
-from bayestds.inference.priors import Prior, prior_standard_deviations
+from bayestds.inference.priors import PRIOR_SCALE, Prior, prior_standard_deviations
 from bayestds.inference.problem import Problem
+from bayestds.inference.uncertainty import Uncertainty
 from bayestds.io.atomic import atomic_path
 from bayestds.io.hdf5 import declared_bytes
 from bayestds.memory import too_much
@@ -41,11 +43,19 @@ IFCS = "ifcs"
 CUBIC = "cubic"
 """Group of the third-order force constants, and their variable in the groups of a posterior."""
 
+ERRORS = {
+    "plain_sd": "plain_standard_error",
+    "star_sd": "star_standard_error",
+    "clustered_sd": "clustered_standard_error",
+}
+"""Kinds of standard errors: keys of JSON records, and variables of results."""
+
 REQUIRED = (
     "value",
     "standard_error",
-    "clustered_standard_error",
+    *ERRORS.values(),
     "covariance",
+    "plain_covariance",
     "prior_scale",
     "self_coefficients",
     "shell",
@@ -56,7 +66,7 @@ REQUIRED = (
 def point_fit_tree(
     problem: Problem,
     fit: PointFit,
-    axes: tuple[np.ndarray, np.ndarray, np.ndarray],
+    uncertainty: Uncertainty,
     columns: dict[str, np.ndarray],
     attributes: dict[str, Any],
     cubic_columns: dict[str, np.ndarray] | None = None,
@@ -66,22 +76,23 @@ def point_fit_tree(
     Args:
         problem: what was fitted.
         fit: its result.
-        axes: h, k, l of the voxels.
+        uncertainty: its errors.
         columns: further values by irreducible constant, (n_irreducible,) each, such as the start.
         attributes: of the root: the model file, the command, and so on.
         cubic_columns: further values by third-order constant, (n_cubic,) each.
     """
     groups = {
-        POINT_FIT: _constants(problem, fit, columns),
-        "observed_data": _observed(problem, fit, axes),
+        POINT_FIT: _constants(problem, fit, uncertainty.covariance, columns),
+        "observed_data": _observed(problem, fit),
         "constant_data": _fixed(problem),
     }
     if problem.instrument is not None and len(fit.background):
         groups["background"] = _background(problem.instrument, fit.background, fit.background_standard_error)
     if problem.third_order is not None:
-        groups[CUBIC] = cubic_group(problem, fit, cubic_columns or {})
+        groups[CUBIC] = cubic_group(problem, fit, uncertainty.covariance, cubic_columns or {})
     tree = xr.DataTree.from_dict(groups)
-    tree.attrs = _origin(fit) | {"residual_rms": fit.residual_rms, "log_scale": fit.log_scale, **attributes}
+    log_scale = float(fit.quadratic.log_scale)
+    tree.attrs = _origin(fit) | {"residual_rms": fit.residual_rms, "log_scale": log_scale, **attributes}
     return tree
 
 
@@ -96,12 +107,9 @@ def _origin(fit: PointFit | JointFit) -> dict[str, Any]:
     }
 
 
-Axes = tuple[np.ndarray, np.ndarray, np.ndarray]
-
-
 def joint_tree(
     fit: JointFit,
-    axes: Sequence[Axes],
+    uncertainty: Uncertainty,
     columns: dict[str, np.ndarray],
     volumes: Sequence[dict[str, Any]],
     attributes: dict[str, Any],
@@ -112,26 +120,29 @@ def joint_tree(
 
     Args:
         fit: the joint fit.
-        axes: h, k, l of each volume.
+        uncertainty: its errors.
         columns: further values by irreducible constant, (n_irreducible,) each.
         volumes: attributes of each volume: its name, and so on.
         attributes: of the root.
     """
     problems = fit.problem.problems
     here = replace(fit.volumes[0], irreducible=fit.irreducible, covariance=fit.irreducible_covariance)
-    constants = _constants(problems[0], here, columns).drop_vars(["history", "history_rms"])
+    constants = _constants(problems[0], here, uncertainty.covariance, columns)
+    constants = constants.drop_vars(["history", "history_rms"])
     if fit.trend is not None:
         units = {"units": "eV/Å² per 100 K"}
         constants["trend"] = ("irreducible", fit.trend, units)
-        constants["trend_standard_error"] = ("irreducible", fit.trend_standard_error, units)
+        n = len(fit.irreducible)
+        trend_errors = np.sqrt(np.diag(uncertainty.covariance))[n : 2 * n]
+        constants["trend_standard_error"] = ("irreducible", trend_errors, units)
     at_reference = replace(problems[0], temperature=fit.problem.reference_temperature)
     groups = {POINT_FIT: constants, "constant_data": _fixed(at_reference)}
     errors = fit.background_standard_errors
-    for number, (problem, one, its_axes) in enumerate(zip(problems, fit.volumes, axes, strict=True), start=1):
+    for number, (problem, one) in enumerate(zip(problems, fit.volumes, strict=True), start=1):
         if problem.instrument is not None and len(one.background):
             terms = _background(problem.instrument, one.background, errors[number - 1])
             groups[f"volume_{number}/background"] = terms
-        groups[f"volume_{number}/observed_data"] = _observed(problem, one, its_axes)
+        groups[f"volume_{number}/observed_data"] = _observed(problem, one)
         groups[f"volume_{number}/constant_data"] = _fixed(problem)
     tree = xr.DataTree.from_dict(groups)
     tree.attrs = _origin(fit) | attributes
@@ -163,7 +174,10 @@ def posterior_tree(
     """
     fit = fitted[POINT_FIT].dataset
     labels = {"irreducible": fit["irreducible"].values, "point": np.arange(len(predictions.stars))}
-    prior_sd = ("irreducible", np.asarray(prior_standard_deviations(prior)), {"units": "eV/Å²"})
+    widths = np.asarray(prior_standard_deviations(prior))
+    if PRIOR_SCALE in draws.sites:
+        widths = widths * np.sqrt(np.mean(np.exp(2 * draws.sites[PRIOR_SCALE])))
+    prior_sd = ("irreducible", widths, {"units": "eV/Å²"})
 
     def group(
         data: dict[str, np.ndarray], dims: dict, units: str, draw: np.ndarray | None = None
@@ -173,7 +187,9 @@ def posterior_tree(
         named = {name: ["chain", "draw", *dims.get(name, [])] for name in data}
         return _dataset(data, {**labels, **sampled}, named, units)
 
-    by_point, by_star = {"log_intensity": ["point"]}, {"log_intensity": ["star"]}
+    variable = predictions.variable
+    by_point, by_star = {variable: ["point"]}, {variable: ["star"]}
+    units = UNITS if variable == "log_intensity" else variable
     by_constant = {IFCS: ["irreducible"], "shrinkage_shell": ["shell_number"], "background": ["term"]}
     by_constant |= {CUBIC: ["third_order"]}
     if "background" in fitted.children:
@@ -187,11 +203,11 @@ def posterior_tree(
         POSTERIOR: group(_named_sites(draws), by_constant, "eV/Å²").assign_coords(shell=fit["shell"]),
         "prior": group(prior_sites, by_constant, "eV/Å²"),
         "posterior_predictive": group(
-            {"log_intensity": predictions.replicated}, by_point, UNITS, predictions.replicated_draws
+            {variable: predictions.replicated}, by_point, units, predictions.replicated_draws
         ),
-        "prior_predictive": group({"log_intensity": predictions.prior_replicated[None]}, by_point, UNITS),
+        "prior_predictive": group({variable: predictions.prior_replicated[None]}, by_point, units),
         "log_likelihood": group(
-            {"log_intensity": predictions.log_likelihood}, by_star, "nats", predictions.likelihood_draws
+            {variable: predictions.log_likelihood}, by_star, "nats", predictions.likelihood_draws
         ),
         "observed_data": fitted["observed_data"].dataset.assign(star=("point", predictions.stars)),
         "constant_data": fitted["constant_data"].dataset.assign(prior_sd=prior_sd),
@@ -249,7 +265,7 @@ def leave_one_out(tree: xr.DataTree) -> LeftOut:
     """
     import arviz_stats  # noqa: F401  (adds the accessor; half a second that only a posterior needs)
 
-    density = tree["log_likelihood"].dataset["log_intensity"]
+    (density,) = tree["log_likelihood"].dataset.data_vars.values()
     weights, shape = density.azstats.psislw(dim=["chain", "draw"])
     return LeftOut(logsumexp((density + weights).values, axis=(0, 1)), shape.values)
 
@@ -262,13 +278,15 @@ def pareto_shape(log_ratios: np.ndarray) -> float:
     return float(ratios.azstats.psislw(dim=["draw"])[1])
 
 
-def _constants(problem: Problem, fit: PointFit, columns: dict[str, np.ndarray]) -> xr.Dataset:
+def _constants(
+    problem: Problem, fit: PointFit, covariance: np.ndarray, columns: dict[str, np.ndarray]
+) -> xr.Dataset:
     n = len(fit.irreducible)
-    covariance = fit.covariance[:n, :n]
     data = {
         "value": fit.irreducible,
-        "standard_error": np.sqrt(np.diag(covariance)),
-        "covariance": covariance,
+        "standard_error": np.sqrt(np.diag(covariance))[:n],
+        "covariance": covariance[:n, :n],
+        "plain_covariance": fit.covariance[:n, :n],
         "prior_scale": problem.prior_scales,
         "self_coefficients": problem.irreducible.self_coefficients,
         "shell": problem.irreducible.shells,
@@ -277,7 +295,8 @@ def _constants(problem: Problem, fit: PointFit, columns: dict[str, np.ndarray]) 
         **columns,
     }
     dims = {name: ["irreducible"] for name in data}
-    dims |= {"covariance": ["irreducible", "irreducible_2"], "history": ["round", "irreducible"]}
+    dims |= {key: ["irreducible", "irreducible_2"] for key in ("covariance", "plain_covariance")}
+    dims |= {"history": ["round", "irreducible"]}
     dims |= {"self_coefficients": ["self_term", "irreducible"]}
     dims |= {"history_rms": ["round"]}
     names = list(problem.irreducible.names)
@@ -297,19 +316,22 @@ def _background(instrument: Instrument, strengths: np.ndarray, errors: np.ndarra
     )
 
 
-def _observed(problem: Problem, fit: PointFit, axes: tuple[np.ndarray, np.ndarray, np.ndarray]) -> xr.Dataset:
+def _observed(problem: Problem, fit: PointFit) -> xr.Dataset:
+    likelihood = problem.likelihood
     data = {
-        "log_intensity": np.asarray(problem.data.log_intensity),
+        "log_intensity": np.asarray(likelihood.log_observed),
+        likelihood.variable: np.asarray(likelihood.observed),
         "fitted": fit.log_intensity,
+        "expected": np.asarray(likelihood.expectation(jnp.asarray(fit.log_intensity))),
         "residual": fit.residual,
-        "weight": fit.weight / fit.noise_variance,
+        "weight": fit.weight,
         "multiplicity": problem.grid.multiplicity,
         "q_points": problem.grid.q_points,
         "point_of_voxel": problem.grid.point_of_voxel.astype(np.int32),
     }
     dims = {name: ["point"] for name in data}
     dims |= {"q_points": ["point", "index"], "point_of_voxel": ["h", "k", "l"]}
-    coordinates = {"index": list("hkl"), **dict(zip("hkl", axes, strict=True))}
+    coordinates = {"index": list("hkl"), **dict(zip("hkl", problem.grid.axes, strict=True))}
     return _dataset(data, coordinates, dims, UNITS)
 
 

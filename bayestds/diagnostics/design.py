@@ -17,8 +17,7 @@ from bayestds.diagnostics.per_shell import (
     summarise_normal,
     summarise_shells,
 )
-from bayestds.inference.information import fisher_information
-from bayestds.inference.noise import FitData
+from bayestds.inference.likelihoods.base import Diagonal, fisher_information
 
 LONGEST = 1e6
 """Exposures this many times the planned one are not thought of."""
@@ -107,8 +106,7 @@ def counting_information(
         exposure: expected counts of a voxel per unit of intensity.
     """
     counts = exposure * jnp.asarray(n_voxels) * jnp.exp(jnp.asarray(log_intensity))
-    data = FitData(jnp.asarray(log_intensity), counts, learned=False)
-    return np.asarray(fisher_information(data, jnp.asarray(derivative)))
+    return np.asarray(fisher_information(Diagonal(counts), jnp.asarray(derivative)))
 
 
 def forecast(unknowns: Unknowns, information: Float[np.ndarray, "n n"]) -> Forecast:

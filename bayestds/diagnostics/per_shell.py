@@ -18,7 +18,8 @@ RULE = (
     f"A shell is 'determined' when the variance of its constants, and of every combination of them, is at "
     f"least {DETERMINED:.0%} smaller than in the prior, 'weak' at {WEAK:.0%}, else 'prior-dominated'; and at "
     f"best 'weak' while the overall stiffness, the largest self term, is uncertain by more than "
-    f"{LOOSE_STIFFNESS:.0%}. A constant is told from zero when its {INTERVAL:.0%} interval excludes it."
+    f"{LOOSE_STIFFNESS:.0%}, the fit has not converged, or its chi-square or its prior contradicts the data. "
+    f"A constant is told from zero when its {INTERVAL:.0%} interval excludes it."
 )
 
 
@@ -121,6 +122,7 @@ def summarise_shells(
     covariance: np.ndarray,
     prior_sd: np.ndarray,
     stiffness: float,
+    sound: bool = True,
 ) -> dict[int, ShellSummary]:
     """Verdict on each shell.
 
@@ -131,6 +133,7 @@ def summarise_shells(
         covariance: (n_irreducible, n_irreducible) of the posterior, eV²/Å⁴.
         prior_sd: (n_irreducible,) of the prior, eV/Å².
         stiffness: relative standard deviation of the overall stiffness.
+        sound: whether the fit may call shells determined at all.
     """
     summaries = {}
     for shell in np.unique(shells).tolist():
@@ -142,7 +145,7 @@ def summarise_shells(
         means = np.array([constants[i].mean for i in members]) / prior_sd[members]
         told = tuple(names[i] for i in members if constants[i].differs_from_zero)
         summaries[shell] = ShellSummary(
-            _verdict(contraction, stiffness),
+            _verdict(contraction, sound and stiffness <= LOOSE_STIFFNESS),
             _words(told, tuple(names[i] for i in members if names[i] not in told)),
             told,
             contraction,
@@ -152,8 +155,8 @@ def summarise_shells(
     return summaries
 
 
-def _verdict(contraction: float, stiffness: float) -> str:
-    if contraction >= DETERMINED and stiffness <= LOOSE_STIFFNESS:
+def _verdict(contraction: float, sound: bool) -> str:
+    if contraction >= DETERMINED and sound:
         return "determined"
     return "weak" if contraction >= WEAK else "prior-dominated"
 

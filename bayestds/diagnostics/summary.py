@@ -1,13 +1,16 @@
 """Everything that a result says of its force constants, as one record."""
 
+import json
+import math
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from bayestds.diagnostics.cautions import sound, standing
 from bayestds.diagnostics.cubic import cubic_record
-from bayestds.diagnostics.dataset import POINT_FIT, POSTERIOR, chain_diagnostics
+from bayestds.diagnostics.dataset import ERRORS, POINT_FIT, POSTERIOR, chain_diagnostics
 from bayestds.diagnostics.draws import mean_and_covariance, posterior_draws
 from bayestds.diagnostics.per_shell import (
     INNER_INTERVAL,
@@ -37,8 +40,8 @@ ENSEMBLE = (
 
 ANHARMONIC = (
     "Standard errors are those of a harmonic crystal: they exclude the bias that anharmonicity brings into a "
-    "real or molecular-dynamics volume. The clustered ones allow for residuals that are correlated within a "
-    "Brillouin zone, not for a shift common to all zones."
+    "real or molecular-dynamics volume. Those by star and by zone allow for residuals that are correlated "
+    "within stars of equivalent wave vectors or Brillouin zones, not for a shift common to all of them."
 )
 """Of any other volume with noise, from a harmonic fit."""
 
@@ -46,8 +49,9 @@ THIRD_ORDER = (
     "Third-order constants are part of the fit, to first order: standard errors no longer exclude the bias "
     "that their leading effect brings into the second-order ones. They do exclude what remains: second-order "
     "effects of cubic and first-order effects of quartic constants are absorbed in second-order constants "
-    "that are effective ones at this temperature. The clustered errors allow for residuals that are "
-    "correlated within a Brillouin zone, not for a shift common to all zones."
+    "that are effective ones at this temperature. Errors by star and by zone allow for residuals that are "
+    "correlated within stars of equivalent wave vectors or Brillouin zones, not for a shift common to all of "
+    "them."
 )
 """The same where third-order constants were fitted."""
 
@@ -59,6 +63,22 @@ def error_words(noise: str, cubic: bool) -> str:
     return THIRD_ORDER if cubic else ANHARMONIC
 
 
+def chi_square_words(value: float | None, noise: str | None) -> str:
+    """Chi-square per degree of freedom, and what it is measured by, in a sentence."""
+    if value is None or not math.isfinite(value):
+        return (
+            "Chi-square is not known: the noise was learned from the residual, and no equivalent voxels tell "
+            "its size."
+        )
+    against = {
+        "given": "the errors that were given",
+        "counts": "Poisson counts",
+        "ensemble": "independent configurations",
+        "learned": "the scatter of equivalent voxels",
+    }.get(str(noise))
+    return f"Chi-square per degree of freedom {value:.3g}" + (f", against {against}." if against else ".")
+
+
 def summary_record(tree: xr.DataTree) -> dict[str, Any]:
     """Everything that a result says of each constant and each shell, with the keys of the JSON output."""
     fit = tree[POINT_FIT].dataset
@@ -66,23 +86,22 @@ def summary_record(tree: xr.DataTree) -> dict[str, Any]:
     prior_sd = prior_deviations(tree)
     constants, mean, covariance = moments(tree)
     stiffness = stiffness_error(fit["self_coefficients"].values, mean, covariance)
-    shells = summarise_shells(names, fit["shell"].values, constants, covariance, prior_sd, stiffness)
-    chains = chain_diagnostics(tree)
-    clustered = fit["clustered_standard_error"].values
+    args = (names, fit["shell"].values, constants, covariance, prior_sd, stiffness, sound(tree))
+    shells, chains = summarise_shells(*args), chain_diagnostics(tree)
     ifcs = {}
     for i, (name, constant) in enumerate(zip(names, constants, strict=True)):
         ifcs[name] = asdict(constant) | {
             "signal_to_noise": constant.signal_to_noise,
             **{key: float(chains[key][i]) if chains else None for key in ("r_hat", "ess_bulk", "ess_tail")},
             "shell": int(fit["shell"].values[i]),
-            "clustered_sd": float(clustered[i]),
+            **{key: float(fit[name].values[i]) for key, name in ERRORS.items()},
         }
     return {
         "ifcs": ifcs,
         "shells": {str(number): asdict(shell) for number, shell in shells.items()},
         "stiffness_error": stiffness,
         **_combinations(names, fit, covariance),
-        **cubic_record(tree, stiffness),
+        **cubic_record(tree, stiffness, sound(tree)),
         "background": _background(tree),
         "learned_noise": _learned_noise(tree),
         "divergences": int(tree["sample_stats"]["diverging"].sum()) if chains else 0,
@@ -92,8 +111,10 @@ def summary_record(tree: xr.DataTree) -> dict[str, Any]:
         "kind": tree.attrs["kind"],
         "method": tree.attrs.get("method", "laplace"),
         "pareto_k": tree.attrs.get("pareto_k"),
-        "converged": bool(tree.attrs["converged"]),
         "message": tree.attrs["message"],
+        "noise": tree.attrs.get("noise"),
+        **standing(tree),
+        "notes": json.loads(tree.attrs.get("notes", "[]")),
     }
 
 
@@ -147,9 +168,9 @@ def _background(tree: xr.DataTree) -> dict[str, dict[str, float]]:
 def _combinations(names: tuple[str, ...], fit: xr.Dataset, covariance: np.ndarray) -> dict[str, Any]:
     """Directions of the Fisher information at the point fit, and trade-offs in the posterior."""
     scale = fit["prior_scale"].values
-    if not np.isfinite(fit["covariance"].values).all():
+    if not np.isfinite(fit["plain_covariance"].values).all():
         return {"sloppy": [], "stiff": [], "trade_offs": []}
-    information = np.linalg.inv(fit["covariance"].values) - np.diag(scale**-2.0)
+    information = np.linalg.inv(fit["plain_covariance"].values) - np.diag(scale**-2.0)
     found = [
         {"information": d.information, "components": dict(zip(names, d.components.tolist(), strict=True))}
         for d in directions(information, scale)

@@ -17,16 +17,9 @@ from jax import Array
 from jaxtyping import Float
 from scipy.linalg import qr
 
-from bayestds.inference.model import has_background, log_normaliser, whitened_posterior
-from bayestds.inference.noise import (
-    Compression,
-    FitData,
-    centred,
-    chi_square,
-    noise_variance,
-    precision_times,
-    residual,
-)
+from bayestds.inference.likelihoods.compressed import COMPRESSIBLE, Compressed, Compressible, compressible
+from bayestds.inference.likelihoods.log_normal import LEVEL
+from bayestds.inference.model import has_background, whitened_posterior
 from bayestds.inference.nuts import Draws, site_values
 from bayestds.inference.posterior import Target, starting_points
 from bayestds.inference.problem import Problem, direct_engine
@@ -53,60 +46,65 @@ MOST_NUMBERS = 2e8
 
 
 @dataclass(frozen=True, eq=False)
-class Compressed:
+class ShortTarget:
     """A posterior with the likelihood of few points.
 
     Attributes:
         target: to sample from; its forward model has the few points.
+        whole: the likelihood of all points.
         n_points: how many.
         error: largest error of the log-likelihood among draws that the basis has not seen.
     """
 
     target: Target
+    whole: Compressible
     n_points: int
     error: float
 
 
-def compress(target: Target, problem: Problem, seed: int = 0) -> Compressed | None:
+def compress(target: Target, problem: Problem, seed: int = 0) -> ShortTarget | None:
     """The posterior with a likelihood of few points; None where it has none of the tolerated error.
 
     Args:
-        target: the posterior, of normal log intensities of known relative weights.
+        target: the posterior.
         problem: that it is of.
         seed: of the draws.
     """
-    data, forward = target.data, target.forward
-    known = data.counts is None and not target.noise.floor and target.noise.degrees_of_freedom is None
+    forward, likelihood = target.forward, target.likelihood
     n_parameters = sum(location.size for location, _ in target.coordinates.values())
     n_draws = min(MOST_DRAWS, (n_parameters + 1) * (n_parameters + 2))
-    n_points = len(data.log_intensity)
-    if not known or forward.tangent is not None or n_draws * n_points > MOST_NUMBERS or n_draws > n_points:
+    if not isinstance(likelihood, COMPRESSIBLE) or forward.tangent is not None:
+        return None
+    n_points = likelihood.n_points
+    if n_draws * n_points > MOST_NUMBERS or n_draws > n_points:
         return None
     parameters = _draws(target, n_draws + CHECKED, seed)
-    values = _log_intensities(forward, parameters)
+    log_intensities = _log_intensities(forward, parameters)
+    whole = compressible(likelihood, log_intensities[0])
+    values = whole.values(log_intensities)
     # Small is what the noise makes so, that at the fit where it is learned.
-    variance = float(noise_variance(data, residual(data, values[0]), n_parameters))
+    variance = float(likelihood.quadratic(log_intensities[0], n_parameters).noise_variance)
     for share in SMALLEST_SHARES:
-        basis = _basis(data.weight / variance, values[1:-CHECKED] - values[0], share)
+        basis = _basis(whole.weight / variance, values[1:-CHECKED] - values[0], share)
         _, _, order = qr(basis.T, mode="economic", pivoting=True)
         rows = np.sort(order[: basis.shape[1]])
-        few = _at_rows(target, problem, rows, basis, parameters[0], values[0])
-        error = _range(target.data, values[-CHECKED:], few, parameters[-CHECKED:]) / variance
+        few = _at_rows(target, whole, problem, rows, basis, parameters[0], values[0])
+        error = _range(whole, values[-CHECKED:], few, parameters[-CHECKED:]) / variance
         if error <= TOLERATED:
-            return Compressed(few, len(rows), error)
+            return ShortTarget(few, whole, len(rows), error)
     return None
 
 
-def compression_error(target: Target, compressed: Compressed, draws: Draws) -> float:
+def compression_error(target: Target, short: ShortTarget, draws: Draws) -> float:
     """Range of the error of the log-likelihood over some draws from the compressed posterior."""
     every = {name: values.reshape(-1, *values.shape[2:]) for name, values in draws.sites.items()}
     n_draws = len(every["irreducible"])
     chosen = np.linspace(0, n_draws - 1, min(CHECKED, n_draws)).round().astype(int)
     some = {name: values[chosen] for name, values in every.items()}
     parameters = _parameters(target, some)
-    variance = np.exp(2 * some["log_relative_noise"]).min() if target.data.learned else 1.0
-    values = _log_intensities(target.forward, parameters)
-    return _range(target.data, values, compressed.target, parameters) / variance
+    variance = np.exp(2 * some[LEVEL]).min() if LEVEL in some else 1.0
+    values = short.whole.values(_log_intensities(target.forward, parameters))
+    return _range(short.whole, values, short.target, parameters) / variance
 
 
 def _parameters(target: Target, sites: dict[str, np.ndarray]) -> Float[np.ndarray, "n n_parameters"]:
@@ -145,48 +143,33 @@ def _basis(
 
 def _at_rows(
     target: Target,
+    whole: Compressible,
     problem: Problem,
     rows: np.ndarray,
     basis: Float[np.ndarray, "n_q rank"],
     location: np.ndarray,
     middle: Float[Array, " n_q"],
 ) -> Target:
-    """The posterior with the forward model of some points, and the data there that stand for all."""
-    data = target.data
-    # log I = middle + T (log I at the rows - middle there), with T = B B_rows⁻¹.
-    metric = basis.T @ np.asarray(precision_times(data, centred(data, jnp.asarray(basis))))
-    above = np.linalg.cholesky(metric).T
-    wanted = data.log_intensity - middle
-    pulled = precision_times(data, centred(data, wanted))
-    best = np.linalg.solve(metric, basis.T @ np.asarray(pulled))
-    compression = Compression(
-        jnp.asarray(np.linalg.solve(basis[rows].T, above.T).T),
-        wanted @ pulled - ((above @ best) ** 2).sum(),
-        log_normaliser(data),
-        jnp.asarray(float(len(data.weight))),
-    )
+    """The posterior with the forward model of some points, and the likelihood that stands for that of all."""
     part = problem.some_rows(rows)
-    exact = part.forward_model(direct_engine(part, rows))
+    exact = part.forward_model(direct_engine(part))
     given = target.forward
     exact = replace(exact, background_slope=given.background_slope, cubic_slope=given.cubic_slope)
     # What the engines of both differ by at the fit is nothing that the data say.
     here = log_intensity(exact, jnp.asarray(location))
-    observed = FitData(here + basis[rows] @ best, data.weight[rows], data.learned, compression=compression)
-    return replace(target, forward=exact, data=observed)
+    return replace(target, forward=exact, likelihood=whole.compressed(rows, basis, middle, here))
 
 
-def _range(data: FitData, values: Float[Array, "n n_q"], few: Target, parameters: np.ndarray) -> float:
+def _range(whole: Compressible, values: Float[Array, "n n_q"], few: Target, parameters: np.ndarray) -> float:
     """Range of the error of χ²/2 over some parameters; a constant error is none.
 
     Args:
-        data: all of them.
-        values: log intensities at all points.
-        few: what stands for them.
+        whole: the likelihood of all points.
+        values: that its χ² is of, at all points.
+        few: the posterior with the likelihood that stands for it.
         parameters: (n, n_parameters) of these.
     """
-
-    def half_squares(data: FitData, log_intensities: Array) -> Array:
-        return jax.lax.map(lambda row: 0.5 * chi_square(data, residual(data, row)), log_intensities)
-
-    short = half_squares(few.data, _log_intensities(few.forward, parameters))
-    return float(jnp.ptp(half_squares(data, values) - short))
+    assert isinstance(few.likelihood, Compressed)
+    all_points = jax.lax.map(lambda row: 0.5 * whole.chi_square(row), values)
+    at_few = _log_intensities(few.forward, parameters)
+    return float(jnp.ptp(all_points - jax.lax.map(lambda row: 0.5 * few.likelihood.chi_square(row), at_few)))

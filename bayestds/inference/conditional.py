@@ -1,17 +1,21 @@
 """Draws of correlated noise, and the density of part of the data given the rest."""
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.linalg import solve_triangular
 
-from bayestds.inference.correlation import Correlation, precision_times
+from bayestds.inference.correlation import Correlation
 
 COLUMNS = 256
 """Columns of the precision that are computed at once."""
 
 
-def draw_noise(correlation: Correlation, n_draws: int, seed: int) -> Float[np.ndarray, "n_draws n_q"]:
+def draw_noise(
+    correlation: Correlation, n_draws: int, seed: int | Sequence[int]
+) -> Float[np.ndarray, "n_draws n_q"]:
     """Draws from N(0, Σ), Σ⁻¹ = S (1 - Σ_b V_b V_bᵀ - W Wᵀ) S.
 
     With B = 1 - Σ_b V_b V_bᵀ, S Σ S = B⁻¹ + B⁻¹ W (1 - Wᵀ B⁻¹ W)⁻¹ Wᵀ B⁻¹ by Woodbury's identity, and
@@ -45,7 +49,7 @@ def conditional_log_density(
         misfit: observed minus expected log intensity, of each draw.
         groups: (n_q,) int from 0.
     """
-    pulled = np.asarray(precision_times(correlation, jnp.asarray(misfit.T)))
+    pulled = np.asarray(correlation.times(jnp.asarray(misfit.T)))
     found = []
     for group in range(groups.max() + 1):
         points = np.flatnonzero(groups == group)
@@ -62,5 +66,5 @@ def _block(correlation: Correlation, points: Int[np.ndarray, " n"]) -> Float[np.
     for start in range(0, len(points), COLUMNS):
         chosen = points[start : start + COLUMNS]
         unit = jnp.zeros((len(correlation.root), len(chosen))).at[chosen, np.arange(len(chosen))].set(1.0)
-        columns.append(np.asarray(precision_times(correlation, unit))[points])
+        columns.append(np.asarray(correlation.times(unit))[points])
     return np.concatenate(columns, axis=1)

@@ -40,6 +40,21 @@ class Correlation:
         """Expected χ² if the noise is that of blocks and common part, without the independent one."""
         return sum(((factor**2).sum() for factor in self.factors), start=(self.common**2).sum())
 
+    def times(self, values: Float[Array, "n_q *columns"]) -> Float[Array, "n_q *columns"]:
+        """Σ⁻¹ times values."""
+        columns = self.root[:, None] * values.reshape(len(values), -1)
+        reduced = _less_blocks(self.members, self.factors, columns)
+        reduced -= self.common @ (self.common.T @ columns)
+        return (self.root[:, None] * reduced).reshape(values.shape)
+
+    def square(self, values: Float[Array, " n_q"]) -> Float[Array, ""]:
+        """Valuesᵀ Σ⁻¹ values, as a difference of squares: every array is read once."""
+        scaled = self.root * values
+        total = (scaled**2).sum() - ((self.common.T @ scaled) ** 2).sum()
+        for members, factors in zip(self.members, self.factors, strict=True):
+            total -= (jnp.einsum("bsr,bs->br", factors, _gathered(scaled, members)) ** 2).sum()
+        return total
+
 
 def make_correlation(
     variance: Float[np.ndarray, " n_q"],
@@ -65,26 +80,7 @@ def make_correlation(
     lower = jnp.linalg.cholesky(jnp.eye(common.shape[1]) + relative.T @ reduced)
     shared = jax.scipy.linalg.solve_triangular(lower, reduced.T, lower=True).T
     correlation = Correlation(jnp.asarray(root), places, padded, shared, jnp.zeros(len(root)))
-    return replace(correlation, row_sums=precision_times(correlation, jnp.ones(len(root))))
-
-
-def precision_times(
-    correlation: Correlation, values: Float[Array, "n_q *columns"]
-) -> Float[Array, "n_q *columns"]:
-    """Σ⁻¹ times values."""
-    columns = correlation.root[:, None] * values.reshape(len(values), -1)
-    reduced = _less_blocks(correlation.members, correlation.factors, columns)
-    reduced -= correlation.common @ (correlation.common.T @ columns)
-    return (correlation.root[:, None] * reduced).reshape(values.shape)
-
-
-def chi_square(correlation: Correlation, values: Float[Array, " n_q"]) -> Float[Array, ""]:
-    """Valuesᵀ Σ⁻¹ values, as a difference of squares: every array is read once."""
-    scaled = correlation.root * values
-    total = (scaled**2).sum() - ((correlation.common.T @ scaled) ** 2).sum()
-    for members, factors in zip(correlation.members, correlation.factors, strict=True):
-        total -= (jnp.einsum("bsr,bs->br", factors, _gathered(scaled, members)) ** 2).sum()
-    return total
+    return replace(correlation, row_sums=correlation.times(jnp.ones(len(root))))
 
 
 def _less_blocks(

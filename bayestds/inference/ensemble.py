@@ -31,7 +31,7 @@ from bayestds.inference.ensemble_modes import (
     square_roots,
     transformed,
 )
-from bayestds.inference.noise import FitData, learn_noise, precision_times
+from bayestds.inference.likelihoods.correlated import Correlated
 from bayestds.inference.point_fit import PointFit, point_fit, refine
 from bayestds.inference.problem import Problem, engine_for, truncation_at
 from bayestds.lattice_dynamics.covariance import covariance_in_real_space, packed_covariance
@@ -215,7 +215,7 @@ def ensemble_data(
     irreducible: np.ndarray,
     amplitudes: np.ndarray,
     response: Response,
-) -> FitData:
+) -> Correlated:
     """Data of a problem with the noise of an ensemble, linearised in the amplitudes θ.
 
     The logarithm of a mean lies below that of its expectation, by log(m) - digamma(m) if the rest of the
@@ -251,17 +251,16 @@ def ensemble_data(
     ]
     effective = 1 / np.maximum(rest_variance, 1e-12)
     bias = digamma(effective) - np.log(effective)
-    observed = np.asarray(problem.data.log_intensity) - bias + response.by_mode @ amplitudes
+    observed = np.asarray(problem.likelihood.observed) - bias + response.by_mode @ amplitudes
     correlation = make_correlation(independent, members, factors, common)
-    return FitData(jnp.asarray(observed), jnp.asarray(1 / variance), False, correlation)
+    return Correlated(jnp.asarray(observed), jnp.asarray(1 / variance), correlation)
 
 
 def estimated_amplitudes(
-    ensemble: Ensemble, data: FitData, response: Response, fit: PointFit
+    ensemble: Ensemble, response: Response, fit: PointFit
 ) -> Float[np.ndarray, " n_modes"]:
     """Posterior mean of θ at a fit to data from :func:`ensemble_data`."""
-    pull = precision_times(data, jnp.asarray(fit.residual))
-    return 2 / ensemble.configurations * response.by_mode.T @ np.asarray(pull)
+    return 2 / ensemble.configurations * response.by_mode.T @ np.asarray(fit.quadratic.score)
 
 
 def ensemble_fit(
@@ -269,7 +268,7 @@ def ensemble_fit(
     start: np.ndarray,
     configurations: int,
     progress: Callable[[str], None] = lambda message: None,
-) -> tuple[Problem, PointFit]:
+) -> PointFit:
     """Point fit to a volume that is a mean over independent configurations.
 
     Args:
@@ -279,14 +278,15 @@ def ensemble_fit(
         progress: called with a line of text before every round.
 
     Returns:
-        the problem with the noise at the fit, and the fit to it.
+        the fit, whose problem has the noise as it is there.
 
     Raises:
         CrystalError: the supercell has not the symmetry of the crystal.
     """
     ensemble = make_ensemble(problem, configurations)
-    problem = replace(problem, data=learn_noise(problem.data, problem.grid))
-    fit, noisy = point_fit(problem, start, progress), problem
+    problem = problem.with_learned_noise
+    fit = point_fit(problem, start, progress)
+    problem = fit.problem
     forward, truncation = fit.forward, fit.truncation
     amplitudes, settled = np.zeros(len(ensemble.cosets.modes.k_index)), False
     for number in range(MAX_ROUNDS):
@@ -297,10 +297,10 @@ def ensemble_fit(
         response = respond(ensemble, forward, fit.irreducible, amplitudes)
         data = ensemble_data(ensemble, problem, forward, fit.irreducible, amplitudes, response)
         about = fit.irreducible, response.log_intensity + truncation.offset, response.by_constant
-        noisy = replace(problem, data=data, tangent=Tangent(*map(jnp.asarray, about)))
+        noisy = replace(fit.problem, likelihood=data, tangent=Tangent(*map(jnp.asarray, about)))
         before, fit = fit, refine(noisy, fit.irreducible, progress)
         truncation = truncation_at(forward, problem, jnp.asarray(fit.irreducible))
-        amplitudes = estimated_amplitudes(ensemble, data, response, fit)
+        amplitudes = estimated_amplitudes(ensemble, response, fit)
         step = fit.irreducible - before.irreducible
         if settled := bool(step @ fit.precision @ step < SETTLED**2 * len(step)):
             break
@@ -309,4 +309,4 @@ def ensemble_fit(
     if not settled:
         message = f"Not converged: after {MAX_ROUNDS} evaluations of the noise the fit still moves with it."
         fit = replace(fit, converged=False, message=message)
-    return noisy, fit
+    return fit

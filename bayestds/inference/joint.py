@@ -15,22 +15,28 @@ import numpyro
 import numpyro.distributions as dist
 from jax import Array
 from jaxtyping import Float
-from scipy.stats import chi2
 
 from bayestds.errors import ModelError
 from bayestds.inference.ascent import Newton, newton, one_round, verdict
+from bayestds.inference.consistency import Consistency, consistency
+from bayestds.inference.likelihoods.base import Likelihood
 from bayestds.inference.model import Whiten, constrained_log_likelihood
-from bayestds.inference.noise import FitData, shifted
-from bayestds.inference.point_fit import MAX_ROUNDS, Curvature, PointFit, curvature, result_at
+from bayestds.inference.point_fit import (
+    MAX_ROUNDS,
+    SCALE_ROUNDS,
+    Curvature,
+    PointFit,
+    curvature,
+    marginal_precision,
+    result_at,
+)
 from bayestds.inference.problem import Problem, engine_for, truncation_at
+from bayestds.inference.uncertainty import Scores
 from bayestds.scattering.expansion import Truncation
 from bayestds.scattering.forward import ForwardModel, stable
 
 KELVIN_PER_UNIT = 100.0
 """Change of temperature that a trend is given for."""
-
-SMALLEST_SHARE = 1e-3
-"""Share of its own variance that a volume must have apart from the joint fit in a direction to be tested."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +87,11 @@ class JointProblem:
         shared = scales if self.trend_scale is None else np.append(scales, self.trend_scale * scales)
         return np.concatenate([shared, *(one.parameter_scales[len(scales) :] for one in self.problems)])
 
+    def with_scale_of(self, parameters: np.ndarray) -> "JointProblem":
+        """The same with prior scales that suit these parameters (n_parameters,), where they are learned."""
+        shared = parameters[: self.problems[0].irreducible.n_irreducible]
+        return replace(self, problems=tuple(one.with_scale_of(shared) for one in self.problems))
+
 
 def make_joint_problem(problems: Sequence[Problem], trend_scale: float | None = None) -> JointProblem:
     """Joint problem of several volumes.
@@ -94,6 +105,8 @@ def make_joint_problem(problems: Sequence[Problem], trend_scale: float | None = 
         ModelError: the volumes have different constants or priors, or all one temperature for a trend.
     """
     first = problems[0]
+    if all(problem.learns_scale for problem in problems):
+        problems = [replace(problem, prior_scales=first.prior_scales) for problem in problems]
     for problem in problems[1:]:
         same = problem.irreducible.names == first.irreducible.names
         if not (same and np.array_equal(problem.prior_scales, first.prior_scales)):
@@ -110,21 +123,6 @@ def make_joint_problem(problems: Sequence[Problem], trend_scale: float | None = 
             "Leave `trend` out, or add a volume of another temperature.",
         )
     return JointProblem(tuple(problems), trend_scale)
-
-
-@dataclass(frozen=True)
-class Consistency:
-    """How well the constants that a volume gives by itself agree with the joint ones.
-
-    Attributes:
-        chi_square: of their difference.
-        degrees_of_freedom: number of directions that it was measured in.
-        p_value: probability of a larger chi-square if the volumes agree.
-    """
-
-    chi_square: float
-    degrees_of_freedom: int
-    p_value: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +166,26 @@ class JointFit:
         return self.covariance[: self._n, : self._n]
 
     @property
+    def shared_precision(self) -> np.ndarray:
+        """Precision (n_shared, n_shared) of what the volumes share, whatever their backgrounds are."""
+        return marginal_precision(self.precision, self.problem.n_shared)
+
+    def shared_scores(self, number: int) -> Scores:
+        """What the points of a volume say of what the volumes share."""
+        design = self.problem.designs[number][: self._n, : self.problem.n_shared]
+        scores = self.volumes[number].scores
+        return replace(scores, derivative=scores.derivative @ design)
+
+    @property
+    def reduced_chi_square(self) -> float:
+        """χ² of all volumes per degree of freedom, with learned noise as each volume alone has it."""
+        quadratics = [one.quadratic for one in self.volumes]
+        freedom = sum(float(one.precision.degrees_of_freedom) - 1 for one in quadratics) - len(
+            self.parameters
+        )
+        return float(sum(one.residual @ one.score for one in quadratics)) / max(freedom, 1.0)
+
+    @property
     def background_standard_errors(self) -> list[np.ndarray]:
         """Of the strengths (n_terms,) of each volume."""
         return [
@@ -190,8 +208,8 @@ class JointFit:
         return np.sqrt(np.diag(self.covariance)[self._n : self.problem.n_shared])
 
 
-Volumes = tuple[tuple[ForwardModel, FitData, Array], ...]
-"""Forward model, data and A_v of each volume."""
+Volumes = tuple[tuple[ForwardModel, Likelihood, Array], ...]
+"""Forward model, likelihood and A_v of each volume."""
 
 
 def several_volumes(volumes: Volumes, prior_scales: Float[Array, " n_parameters"]) -> None:
@@ -204,8 +222,8 @@ def several_volumes(volumes: Volumes, prior_scales: Float[Array, " n_parameters"
         prior_scales: standard deviation of each normal prior.
     """
     parameters = numpyro.sample("parameters", dist.Normal(0.0, prior_scales).to_event(1))
-    for number, (forward, data, design) in enumerate(volumes):
-        density = constrained_log_likelihood(forward, data, design @ parameters)
+    for number, (forward, likelihood, design) in enumerate(volumes):
+        density = constrained_log_likelihood(forward, likelihood, design @ parameters)
         numpyro.factor(f"log_likelihood_{number}", density)
 
 
@@ -228,17 +246,19 @@ def joint_fit(
         progress: called with a line of text before every round.
     """
     problem = replace(problem, problems=tuple(map(_with_known_noise, problem.problems, fits)))
-    priors = jnp.asarray(problem.prior_scales)
     location = jnp.asarray(combined(problem, fits))
     forwards = [fit.forward for fit in fits]
     truncations: list[Truncation] = [fit.truncation for fit in fits]
     settled = converged = False
     history = []
     for number in range(MAX_ROUNDS):
+        if number < SCALE_ROUNDS:
+            problem = problem.with_scale_of(np.asarray(location))
+        priors = jnp.asarray(problem.prior_scales)
         volumes = _volumes(problem, forwards, truncations)
         found = _look(problem, volumes, location)
         here = None if found is None else _newton(problem, found, location)
-        rms = [np.nan] * len(fits) if found is None else [float(one.residual_rms) for one in found]
+        rms = [np.nan] * len(fits) if found is None else [float(one.quadratic.residual_rms) for one in found]
         history.append(np.append(location, rms))
         distance = "unstable" if here is None else f"{here.distance:.2g} standard errors to go"
         progress(f"{len(fits)} volumes, round {number + 1}: {distance}")
@@ -253,19 +273,19 @@ def joint_fit(
 
 
 def _with_known_noise(problem: Problem, fit: PointFit) -> Problem:
-    data = problem.data
-    if not data.learned:
-        return problem
-    return replace(problem, data=replace(data, weight=data.weight / fit.noise_variance, learned=False))
+    # With variances as they are at the volume's own fit.
+    settled = fit.likelihood.shifted(-fit.truncation.offset)
+    return replace(problem, likelihood=settled.with_known_noise(float(fit.quadratic.noise_variance)))
 
 
 def combined(problem: JointProblem, fits: Sequence[PointFit]) -> np.ndarray:
     """θ (n_parameters,) that the volumes' own fits give together if each is normal, free of its prior."""
     precision, total = np.diag(problem.prior_scales**-2.0), np.zeros(len(problem.prior_scales))
-    for design, fit, one in zip(problem.designs, fits, problem.problems, strict=True):
+    for design, fit in zip(problem.designs, fits, strict=True):
         # With its prior the fit is at H⁻¹ F times the value that the data alone would have.
         total += design.T @ fit.parameter_precision @ np.append(fit.irreducible, fit.background)
-        precision += design.T @ (fit.parameter_precision - np.diag(one.parameter_scales**-2.0)) @ design
+        own = np.diag(fit.problem.parameter_scales**-2.0)
+        precision += design.T @ (fit.parameter_precision - own) @ design
     return np.linalg.solve(precision, total)
 
 
@@ -274,7 +294,7 @@ def _volumes(
 ) -> Volumes:
     """The volumes, their data free of the truncation errors of their engines."""
     return tuple(
-        (forward, shifted(one.data, truncation.offset), jnp.asarray(design))
+        (forward, one.likelihood.shifted(truncation.offset), jnp.asarray(design))
         for one, forward, truncation, design in zip(
             problem.problems, forwards, truncations, problem.designs, strict=True
         )
@@ -291,8 +311,8 @@ def _look(problem: JointProblem, volumes: Volumes, location: Array) -> list[Curv
 def _curvatures(problem: JointProblem, volumes: Volumes, location: Array) -> list[Curvature]:
     scales = [jnp.asarray(one.parameter_scales) for one in problem.problems]
     return [
-        curvature(forward, data, design @ location, its_own)
-        for (forward, data, design), its_own in zip(volumes, scales, strict=True)
+        curvature(forward, likelihood, design @ location, its_own)
+        for (forward, likelihood, design), its_own in zip(volumes, scales, strict=True)
     ]
 
 
@@ -335,9 +355,9 @@ def _result(
     covariance = here.covariance if is_stable else np.full_like(here.precision, np.nan)
     constants, rms = np.split(history, [len(location)], axis=1)
     each = []
-    for i, (forward, data, design) in enumerate(volumes):
+    for i, (forward, likelihood, design) in enumerate(volumes):
         its_history = np.column_stack([constants @ np.asarray(design).T, rms[:, i]])
-        given = (forward, problem.problems[i], data, design @ location, converged, truncations[i])
+        given = (forward, problem.problems[i], likelihood, design @ location, converged, truncations[i])
         each.append(result_at(*given, its_history))
     agreement = tuple(
         consistency(fit.irreducible, fit.precision, a @ np.asarray(location), a @ covariance @ a.T)
@@ -354,32 +374,3 @@ def _result(
         verdict(here, converged, is_stable, MAX_ROUNDS),
         history,
     )
-
-
-def consistency(
-    own: Float[np.ndarray, " n"],
-    precision: Float[np.ndarray, "n n"],
-    joint: Float[np.ndarray, " n"],
-    covariance: Float[np.ndarray, "n n"],
-) -> Consistency:
-    """Agreement of the constants that a volume gives by itself with the joint ones.
-
-    An estimate differs from a better one that contains it by as much as their covariances do: the
-    difference has the covariance C_own - C_joint (Hausman, Econometrica 46 (1978) 1251). Directions in which
-    they hardly differ, as the volume alone decides there, are left out. NaN, and none, if the joint fit ended
-    where the crystal is unstable.
-
-    Args:
-        own: of the volume by itself, eV/Å².
-        precision: their inverse covariance, Å⁴/eV².
-        joint: φ_v of the joint fit, eV/Å².
-        covariance: of φ_v in the joint fit, eV²/Å⁴.
-    """
-    if not np.isfinite(covariance).all():
-        return Consistency(np.nan, 0, np.nan)
-    root = np.linalg.cholesky(precision)
-    share, directions = np.linalg.eigh(np.eye(len(own)) - root.T @ covariance @ root)
-    away = directions.T @ root.T @ (own - joint)
-    tested = share > SMALLEST_SHARE
-    square, freedom = float((away[tested] ** 2 / share[tested]).sum()), int(tested.sum())
-    return Consistency(square, freedom, float(chi2.sf(square, freedom)) if freedom else 1.0)

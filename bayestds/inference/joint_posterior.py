@@ -14,14 +14,15 @@ from jaxtyping import Bool, Float
 from numpyro.distributions.transforms import ExpTransform
 
 from bayestds.inference.joint import KELVIN_PER_UNIT, JointFit, JointProblem
-from bayestds.inference.model import Coordinates, Noise, Whiten, observe
-from bayestds.inference.noise import FitData, shifted
+from bayestds.inference.likelihoods.base import Likelihood
+from bayestds.inference.model import Coordinates, Whiten, observe
 from bayestds.inference.nuts import Draws, Sampling, run_nuts
 from bayestds.inference.point_fit import PointFit
 from bayestds.inference.posterior import (
     background_coordinates,
     following,
     noise_coordinates,
+    scale_coordinates,
     standard_unit,
 )
 from bayestds.inference.priors import Prior, sample_irreducible, shrinkage_shapes
@@ -54,13 +55,13 @@ class Volume:
 
     Attributes:
         forward: crystal, temperature and Q points.
-        data: log intensities, free of the truncation error of the forward model's engine.
+        likelihood: of the data, free of the truncation error of the forward model's engine.
         lag: (T_v - T₀) / 100 K.
         coordinates: location and unit of each whitened site of its noise and scale.
     """
 
     forward: ForwardModel
-    data: FitData
+    likelihood: Likelihood
     lag: Float[Array, ""]
     coordinates: Coordinates
 
@@ -75,23 +76,21 @@ class JointTarget:
         volumes: the data.
         prior: of the force constants.
         trend: its prior, None without a trend.
-        noise: what is not known of the noise of each volume.
     """
 
     coordinates: Coordinates
     volumes: tuple[Volume, ...]
     prior: Prior
     trend: Trend | None
-    noise: Noise
 
     @property
     def arguments(self) -> tuple:
         """Arguments of :func:`joint_posterior`."""
-        return self.coordinates, self.volumes, self.prior, self.trend, self.noise
+        return self.coordinates, self.volumes, self.prior, self.trend
 
 
 def joint_posterior(
-    coordinates: Coordinates, volumes: tuple[Volume, ...], prior: Prior, trend: Trend | None, noise: Noise
+    coordinates: Coordinates, volumes: tuple[Volume, ...], prior: Prior, trend: Trend | None
 ) -> None:
     """NumPyro model: the posterior of several volumes, in whitened coordinates.
 
@@ -104,17 +103,16 @@ def joint_posterior(
         volumes: what each volume is made of.
         prior: of the force constants.
         trend: its prior, None without one.
-        noise: what is not known of the noise of each volume.
     """
     with _whitened({name: unit for name, unit in coordinates.items() if name != "trend"}):
-        irreducible = sample_irreducible(prior)
+        irreducible, factor = sample_irreducible(prior)
         change = jnp.zeros(())
         if trend is not None:
-            change = _sample_trend(coordinates, prior, trend, irreducible)
+            change = _sample_trend(coordinates, factor * prior.scales, trend, irreducible)
     for number, volume in enumerate(volumes, start=1):
         # Prefixes come last, or whitened sites would get two.
         with numpyro.handlers.scope(prefix=_prefix(number), divider=""), _whitened(volume.coordinates):
-            observe(volume.forward, volume.data, irreducible + volume.lag * change, noise)
+            observe(volume.forward, volume.likelihood, irreducible + volume.lag * change)
 
 
 def _whitened(coordinates: Coordinates) -> numpyro.handlers.reparam:
@@ -125,8 +123,8 @@ def _prefix(number: int) -> str:
     return f"volume_{number}_"
 
 
-def _sample_trend(coordinates: Coordinates, prior: Prior, trend: Trend, irreducible: Array) -> Array:
-    """The site ``trend``, in coordinates that follow the constants."""
+def _sample_trend(coordinates: Coordinates, scales: Array, trend: Trend, irreducible: Array) -> Array:
+    """The site ``trend``, in coordinates that follow the constants; scales are those of their prior."""
     size = trend.scale
     if trend.hierarchical:
         half_normal = dist.HalfNormal(trend.scale)
@@ -135,7 +133,7 @@ def _sample_trend(coordinates: Coordinates, prior: Prior, trend: Trend, irreduci
     origin, unit = coordinates["trend"]
     moved = origin + trend.slope @ (irreducible - coordinates["irreducible"][0])
     with _whitened({"trend": (moved, unit)}):
-        return numpyro.sample("trend", dist.Normal(0.0, size * prior.scales).to_event(1))
+        return numpyro.sample("trend", dist.Normal(0.0, size * scales).to_event(1))
 
 
 def make_joint_target(
@@ -143,7 +141,6 @@ def make_joint_target(
     fits: Sequence[PointFit],
     joint: JointFit,
     prior: Prior,
-    noise: Noise | None = None,
     hierarchical: bool = True,
 ) -> JointTarget:
     """The posterior of several volumes in coordinates whitened by the precision at their joint fit.
@@ -153,14 +150,13 @@ def make_joint_target(
         fits: the point fit of each volume by itself.
         joint: the joint fit, at stable force constants.
         prior: of the force constants.
-        noise: what is not known of the noise of each volume; by default it is normal, without a floor.
         hierarchical: whether the size of the trend is a parameter; otherwise it is the problem's scale.
     """
-    noise = noise or Noise()
     n = len(joint.irreducible)
     covariance = np.linalg.inv(joint.precision)
     shared, both = np.linalg.inv(covariance[:n, :n]), 2 * n
     coordinates = {"irreducible": (jnp.asarray(joint.irreducible), standard_unit(shared))}
+    coordinates |= scale_coordinates(joint.irreducible, prior)
     trend = None
     if joint.trend is not None:
         # The inverse of a block of the precision is the covariance at given φ₀.
@@ -175,9 +171,10 @@ def make_joint_target(
     volumes = []
     for one, own, fit in zip(problem.problems, fits, joint.volumes, strict=True):
         lag = jnp.asarray((one.temperature - problem.reference_temperature) / KELVIN_PER_UNIT)
-        its_own = noise_coordinates(one, own, noise) | background_coordinates(fit)
-        volumes.append(Volume(following(fit), shifted(one.data, fit.truncation.offset), lag, its_own))
-    return JointTarget(coordinates, tuple(volumes), prior, trend, noise)
+        its_own = noise_coordinates(own) | background_coordinates(fit)
+        likelihood = own.likelihood.shifted(fit.truncation.offset - own.truncation.offset)
+        volumes.append(Volume(following(fit), likelihood, lag, its_own))
+    return JointTarget(coordinates, tuple(volumes), prior, trend)
 
 
 def _trend_size(problem: JointProblem, trend: np.ndarray) -> tuple[Array, Array]:

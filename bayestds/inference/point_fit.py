@@ -13,22 +13,18 @@ import numpy as np
 from jax import Array
 
 from bayestds.inference.ascent import Newton, newton, one_round, verdict
-from bayestds.inference.information import fisher_information, log_intensity_and_jacobian
+from bayestds.inference.information import log_intensity_and_jacobian
+from bayestds.inference.likelihoods.base import Likelihood, Quadratic, centred, fisher_information
 from bayestds.inference.model import whitened
-from bayestds.inference.noise import (
-    FitData,
-    best_log_scale,
-    linearised,
-    noise_variance,
-    precision_times,
-    residual,
-    shifted,
-)
 from bayestds.inference.problem import Problem, direct_engine, engine_for, truncation_at
+from bayestds.inference.uncertainty import Scores
 from bayestds.scattering.expansion import Truncation
 from bayestds.scattering.forward import ForwardModel, stable
 
 MAX_ROUNDS = 12
+SCALE_ROUNDS = 6
+"""Rounds of each stage in which a learned prior scale follows the force constants."""
+
 SUBSET_SIZE = 800
 SUBSET_MISFIT = 1e-3
 """Residual rms of log intensity at which the first stage hands over to the full data."""
@@ -40,28 +36,22 @@ class Curvature:
     """What the data say at one point.
 
     Attributes:
-        log_scale: of the intensity.
-        fitted: (n_q,) log intensity of the model at this scale.
-        weight: (n_q,) inverse variances; relative ones if the noise is learned.
+        likelihood: with its variances as they are here.
+        quadratic: its least-squares form.
+        fitted: (n_q,) log intensity of the model at the best scale.
         derivative: (n_q, n) of the log intensities, Å²/eV.
-        residual: (n_q,) observed minus model log intensity at the best scale; relative differences of counts.
         information: (n, n) Fisher information, Å⁴/eV².
         slope: (n,) of the log-likelihood, Å²/eV.
         newton: the step to the maximum of the posterior.
-        residual_rms: weighted rms of the residual.
-        noise_variance: factor on 1 / weight that makes it a variance.
     """
 
-    log_scale: Array
+    likelihood: Likelihood
+    quadratic: Quadratic
     fitted: Array
-    weight: Array
     derivative: Array
-    residual: Array
     information: Array
     slope: Array
     newton: Newton
-    residual_rms: Array
-    noise_variance: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +59,7 @@ class PointFit:
     """Result of a point fit.
 
     Attributes:
+        problem: what was fitted, a prior scale that is learned as it was last.
         irreducible: (n_irreducible,) φ, eV/Å².
         cubic: (n_cubic,) γ, eV/Å³; none of a harmonic crystal.
         precision: (n_constants, n_constants) Fisher information plus prior precision of φ and γ together,
@@ -77,13 +68,10 @@ class PointFit:
         background: (n_terms,) strengths of the background.
         parameter_precision: (n_parameters, n_parameters) of force constants and strengths together.
         log_intensity: (n_q,) fitted, at the best scale.
-        residual: (n_q,) observed minus fitted log intensity; of counts, their relative difference.
-        weight: (n_q,) inverse variance of each; relative ones if the noise is learned.
+        likelihood: of the data at the fit, free of the truncation error of the engine.
+        quadratic: its least-squares form there.
         derivative: (n_q, n_constants) of the log intensities at the fit, Å²/eV for φ, where the strengths
             follow.
-        log_scale: logarithm of the overall scale.
-        noise_variance: factor on 1 / weight that makes it a variance; 1 unless the noise was learned.
-        residual_rms: weighted rms of the residual.
         converged: whether the fit arrived at a maximum of the posterior.
         message: what happened, in words.
         truncation: error of the near/far expansion at the fit.
@@ -91,6 +79,7 @@ class PointFit:
         forward: the forward model used last.
     """
 
+    problem: Problem
     irreducible: np.ndarray
     cubic: np.ndarray
     precision: np.ndarray
@@ -98,17 +87,41 @@ class PointFit:
     background: np.ndarray
     parameter_precision: np.ndarray
     log_intensity: np.ndarray
-    residual: np.ndarray
-    weight: np.ndarray
+    likelihood: Likelihood
+    quadratic: Quadratic
     derivative: np.ndarray
-    log_scale: float
-    noise_variance: float
-    residual_rms: float
     converged: bool
     message: str
     truncation: Truncation
     history: np.ndarray
     forward: ForwardModel
+
+    @property
+    def residual(self) -> np.ndarray:
+        """Observed minus fitted log intensity (n_q,); of intensities and counts the relative difference."""
+        return np.asarray(self.quadratic.residual)
+
+    @property
+    def weight(self) -> np.ndarray:
+        """Inverse variance (n_q,) of each residual."""
+        return np.asarray(self.quadratic.weight)
+
+    @property
+    def residual_rms(self) -> float:
+        """Weighted rms of the residual."""
+        return float(self.quadratic.residual_rms)
+
+    @property
+    def reduced_chi_square(self) -> float:
+        """χ² per degree of freedom; 1 where the noise level was learned."""
+        return float(self.quadratic.reduced_chi_square(len(self.parameter_precision)))
+
+    @property
+    def scores(self) -> Scores:
+        """What the points say of the constants; independent ones only."""
+        precision = self.quadratic.precision
+        derivative = np.asarray(centred(precision, jnp.asarray(self.derivative)))
+        return Scores(derivative, np.asarray(precision.row_sums), np.asarray(self.quadratic.score))
 
     @property
     def irreducible_precision(self) -> np.ndarray:
@@ -125,37 +138,36 @@ class PointFit:
 
 
 @jax.jit
-def curvature(forward: ForwardModel, data: FitData, parameters: Array, prior_scales: Array) -> Curvature:
+def curvature(
+    forward: ForwardModel, likelihood: Likelihood, parameters: Array, prior_scales: Array
+) -> Curvature:
     """Curvature of the log posterior and the Gauss-Newton step, at stable force constants."""
     value, derivative = log_intensity_and_jacobian(forward, parameters)
-    log_scale = best_log_scale(data, value)
-    data = linearised(data, value)
-    misfit = residual(data, value)
-    variance = jnp.maximum(noise_variance(data, misfit, len(parameters)), 1e-30)
-    information = fisher_information(data, derivative) / variance
-    slope = derivative.T @ precision_times(data, misfit) / variance
-    rms = jnp.sqrt((data.weight * misfit**2).sum() / data.weight.sum())
+    likelihood = likelihood.settled(value, len(parameters))
+    here = likelihood.quadratic(value, len(parameters))
+    information = fisher_information(here.precision, derivative)
+    slope = derivative.T @ here.score
     step = newton(information, slope, parameters, prior_scales)
-    fitted = value + log_scale
-    return Curvature(
-        log_scale, fitted, data.weight, derivative, misfit, information, slope, step, rms, variance
-    )
+    return Curvature(likelihood, here, value + here.log_scale, derivative, information, slope, step)
 
 
-def _look(forward: ForwardModel, problem: Problem, data: FitData, parameters: Array) -> Curvature | None:
+def _look(
+    forward: ForwardModel, problem: Problem, likelihood: Likelihood, parameters: Array
+) -> Curvature | None:
     """Curvature at stable force constants, None at unstable ones."""
     if not bool(stable(forward, parameters)):
         return None
-    return curvature(forward, data, parameters, jnp.asarray(problem.parameter_scales))
+    return curvature(forward, likelihood, parameters, jnp.asarray(problem.parameter_scales))
 
 
 def _round(
-    forward: ForwardModel, problem: Problem, data: FitData, location: Array, here: Curvature | None
+    forward: ForwardModel, problem: Problem, likelihood: Likelihood, location: Array, here: Curvature | None
 ) -> Array:
     """One round of SVI in the coordinates that suit the place."""
     step = None if here is None else here.newton
     priors = jnp.asarray(problem.parameter_scales)
-    return one_round(whitened, "parameters", location, step, priors, (forward, data, priors))
+    likelihood = likelihood if here is None else here.likelihood
+    return one_round(whitened, "parameters", location, step, priors, (forward, likelihood, priors))
 
 
 def point_fit(
@@ -179,6 +191,7 @@ def with_cubic(
     problem: Problem, harmonic: PointFit, progress: Callable[[str], None] = lambda message: None
 ) -> PointFit:
     """The maximum with third-order constants, from the fit of the same problem without them."""
+    problem = problem.with_scale_of(harmonic.irreducible)
     none = np.zeros(problem.third_order.n_cubic if problem.third_order else 0)
     location = jnp.asarray(np.concatenate([harmonic.irreducible, none, harmonic.background]))
     return _second_stage(problem, location, [], progress)
@@ -203,13 +216,15 @@ def _first_stage(
     """Into the stable region and near the maximum, on a subset of the Q points."""
     rows = np.random.default_rng(0).permutation(len(problem.grid.q_points))[:SUBSET_SIZE]
     part = problem.some_rows(rows)
-    forward, data = part.forward_model(direct_engine(part, rows)), part.data
+    forward, likelihood = part.forward_model(direct_engine(part)), part.likelihood
     for number in range(MAX_ROUNDS):
-        here = _look(forward, problem, data, location)
-        if here is not None and (here.residual_rms < SUBSET_MISFIT or here.newton.distance < 1):
+        problem = _rescaled(problem, forward, location, number)
+        here = _look(forward, problem, likelihood, location)
+        close = here is not None and here.quadratic.residual_rms < SUBSET_MISFIT
+        if here is not None and (close or here.newton.distance < 1):
             break
         _record(history, location, here, f"subset, round {number + 1}", progress)
-        location = _round(forward, problem, data, location, here)
+        location = _round(forward, problem, likelihood, location, here)
     return location
 
 
@@ -223,13 +238,15 @@ def _second_stage(
     """
     bare = problem.forward_model()
     forward = engine_for(bare, problem, location)
-    data, truncation = problem.data, None
+    likelihood: Likelihood = problem.likelihood
+    truncation = None
     converged = False
     for number in range(MAX_ROUNDS):
-        here = _look(forward, problem, data, location)
+        problem = _rescaled(problem, forward, location, number)
+        here = _look(forward, problem, likelihood, location)
         _record(history, location, here, f"all points, round {number + 1}", progress)
         if here is None or not here.newton.converged:
-            location = _round(forward, problem, data, location, here)
+            location = _round(forward, problem, likelihood, location, here)
             continue
         converged = truncation is not None
         if converged:
@@ -239,9 +256,16 @@ def _second_stage(
             # The force constants have moved out of the range of the engine: choose it anew.
             forward, truncation = engine_for(bare, problem, location), None
         else:
-            data = shifted(problem.data, truncation.offset)
+            likelihood = problem.likelihood.shifted(truncation.offset)
     truncation = truncation or truncation_at(forward, problem, location)
-    return result_at(forward, problem, data, location, converged, truncation, np.array(history))
+    return result_at(forward, problem, likelihood, location, converged, truncation, np.array(history))
+
+
+def _rescaled(problem: Problem, forward: ForwardModel, location: Array, number: int) -> Problem:
+    """The problem with a learned prior scale that suits stable force constants, in the first rounds."""
+    if not problem.learns_scale or number >= SCALE_ROUNDS or not bool(stable(forward, location)):
+        return problem
+    return problem.with_scale_of(np.asarray(location[: forward.n_irreducible]))
 
 
 def _record(
@@ -251,12 +275,14 @@ def _record(
     stage: str,
     progress: Callable[[str], None],
 ) -> None:
-    history.append(np.append(location, np.nan if here is None else float(here.residual_rms)))
+    history.append(np.append(location, np.nan if here is None else float(here.quadratic.residual_rms)))
     if here is None:
         progress(f"{stage}: the crystal is unstable, moving into the stable region")
     else:
         distance = here.newton.distance
-        progress(f"{stage}: residual rms {here.residual_rms:.2g}, {distance:.2g} standard errors to go")
+        progress(
+            f"{stage}: residual rms {here.quadratic.residual_rms:.2g}, {distance:.2g} standard errors to go"
+        )
 
 
 def slope_of_rest(precision: np.ndarray, n: int) -> np.ndarray:
@@ -277,7 +303,7 @@ def marginal_precision(precision: np.ndarray, n: int) -> np.ndarray:
 def result_at(
     forward: ForwardModel,
     problem: Problem,
-    data: FitData,
+    likelihood: Likelihood,
     location: Array,
     converged: bool,
     truncation: Truncation,
@@ -288,13 +314,13 @@ def result_at(
     Args:
         forward: with the engine used last.
         problem: what was fitted.
-        data: its data, free of the truncation error of the engine.
+        likelihood: of its data, free of the truncation error of the engine.
         location: (n_parameters,) φ in eV/Å², γ in eV/Å³, and strengths of the background.
         converged: whether it is a maximum.
         truncation: of the engine, at the location.
         history: of the rounds.
     """
-    here = curvature(forward, data, location, jnp.asarray(problem.parameter_scales))
+    here = curvature(forward, likelihood, location, jnp.asarray(problem.parameter_scales))
     is_stable = bool(stable(forward, location))
     n, first = forward.n_constants, forward.n_irreducible
     total = np.asarray(here.newton.precision)
@@ -303,6 +329,7 @@ def result_at(
     covariance = np.linalg.inv(precision) if is_stable else np.full_like(precision, np.nan)
     derivative = np.asarray(here.derivative)
     return PointFit(
+        problem=problem,
         irreducible=np.asarray(location[:first]),
         cubic=np.asarray(location[first:n]),
         precision=precision,
@@ -310,12 +337,9 @@ def result_at(
         background=np.asarray(location[n:]),
         parameter_precision=total,
         log_intensity=np.asarray(here.fitted + truncation.offset),
-        residual=np.asarray(here.residual),
-        weight=np.asarray(here.weight),
+        likelihood=here.likelihood,
+        quadratic=here.quadratic,
         derivative=derivative[:, :n] + derivative[:, n:] @ follow,
-        log_scale=float(here.log_scale),
-        noise_variance=float(here.noise_variance),
-        residual_rms=float(here.residual_rms),
         converged=converged,
         message=verdict(here.newton, converged, is_stable, MAX_ROUNDS),
         truncation=truncation,

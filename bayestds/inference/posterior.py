@@ -9,19 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from bayestds.inference.model import (
-    LOG_NOISE,
-    Coordinates,
-    Noise,
-    learns_level,
-    samples_scale,
-    whitened_posterior,
-)
-from bayestds.inference.noise import FitData, shifted
+from bayestds.inference.likelihoods.base import Likelihood
+from bayestds.inference.likelihoods.compressed import Compressed
+from bayestds.inference.model import Coordinates, whitened_posterior
 from bayestds.inference.nuts import Draws, Sampling, run_nuts
 from bayestds.inference.point_fit import PointFit, slope_of_rest
-from bayestds.inference.priors import Prior, shrinkage_shapes
-from bayestds.inference.problem import Problem
+from bayestds.inference.priors import LOG_SCALE, PRIOR_SCALE, Prior, shrinkage_shapes
+from bayestds.inference.uncertainty import stretch
 from bayestds.scattering.forward import ForwardModel, stable
 
 
@@ -32,37 +26,31 @@ class Target:
     Attributes:
         coordinates: location and unit of each whitened site.
         forward: crystal, temperature and Q points.
-        data: log intensities, free of the truncation error of the forward model's engine.
+        likelihood: of the data, free of the truncation error of the forward model's engine.
         prior: of the force constants.
-        noise: what is not known of the noise.
     """
 
     coordinates: Coordinates
     forward: ForwardModel
-    data: FitData
+    likelihood: Likelihood | Compressed
     prior: Prior
-    noise: Noise
 
     @property
     def arguments(self) -> tuple:
         """Arguments of :func:`whitened_posterior`."""
-        return self.coordinates, self.forward, self.data, self.prior, self.noise
+        return self.coordinates, self.forward, self.likelihood, self.prior
 
 
-def make_target(problem: Problem, fit: PointFit, prior: Prior, noise: Noise | None = None) -> Target:
+def make_target(fit: PointFit, prior: Prior) -> Target:
     """The posterior of a problem in coordinates whitened by the precision at its point fit.
 
     Args:
-        problem: what was fitted.
-        fit: its point fit, at stable force constants.
+        fit: the point fit, at stable force constants.
         prior: of the force constants.
-        noise: what is not known of the noise; by default the noise is normal, without a floor.
     """
-    noise = noise or Noise()
-    coordinates = constant_coordinates(fit)
-    coordinates |= noise_coordinates(problem, fit, noise) | background_coordinates(fit)
-    data = shifted(problem.data, fit.truncation.offset)
-    return Target(coordinates, following(fit), data, prior, noise)
+    coordinates = constant_coordinates(fit) | scale_coordinates(fit.irreducible, prior)
+    coordinates |= noise_coordinates(fit) | background_coordinates(fit)
+    return Target(coordinates, following(fit), fit.likelihood, prior)
 
 
 def following(fit: PointFit) -> ForwardModel:
@@ -90,6 +78,15 @@ def constant_coordinates(fit: PointFit) -> Coordinates:
     return found
 
 
+def scale_coordinates(irreducible: np.ndarray, prior: Prior) -> Coordinates:
+    """Location and unit of the site of a learned prior scale, near fitted constants (n_irreducible,)."""
+    if not prior.learned:
+        return {}
+    size = np.sqrt(np.mean((irreducible / np.asarray(prior.scales)) ** 2))
+    spread = (2 * len(irreducible) + LOG_SCALE[1] ** -2) ** -0.5
+    return {PRIOR_SCALE: (jnp.asarray(np.log(size)), jnp.asarray(spread))}
+
+
 def background_coordinates(fit: PointFit) -> Coordinates:
     """Location and unit of the site of a background, near its point fit."""
     if not len(fit.background):
@@ -105,30 +102,12 @@ def standard_unit(precision: np.ndarray) -> Array:
     return jnp.asarray(np.linalg.inv(np.linalg.cholesky(precision)).T)
 
 
-def noise_coordinates(problem: Problem, fit: PointFit, noise: Noise) -> Coordinates:
+def noise_coordinates(fit: PointFit) -> Coordinates:
     """Location and unit of the sites of a volume's noise and scale, near its point fit."""
-    coordinates = {}
-    if learns_level(problem.data, noise):
-        location, spread = _noise_level(problem.data, fit)
-        coordinates["log_relative_noise"] = (jnp.asarray(location), jnp.asarray(spread))
-    if samples_scale(problem.data, noise):
-        variance = fit.noise_variance / fit.weight.sum()
-        coordinates["scale_offset"] = (jnp.zeros(()), jnp.asarray(np.sqrt(variance)))
-    return coordinates
-
-
-def _noise_level(data: FitData, fit: PointFit) -> tuple[float, float]:
-    """Rough location and standard deviation of ln of the relative noise level, from the residuals."""
-    if data.learned:
-        level, given = np.sqrt(fit.noise_variance), np.zeros(1)
-        n_points = len(fit.residual)
-    else:
-        given, n_points = 1 / fit.weight, 1
-        # A floor that is not needed can be anything below the given errors.
-        excess = np.mean(fit.residual**2 - given)
-        level = np.sqrt(max(excess, 0.01 * np.median(given)))
-    information = 2 * n_points * np.sum((level**2 / (given + level**2)) ** 2)
-    return float(np.log(level)), float((information + LOG_NOISE[1] ** -2) ** -0.5)
+    return {
+        name: (jnp.asarray(location), jnp.asarray(spread))
+        for name, (location, spread) in fit.likelihood.coordinates(fit.quadratic).items()
+    }
 
 
 def sample_posterior(
@@ -158,3 +137,35 @@ def starting_points(target: Target, n_points: int, seed: int, spread: float = 1.
     while (outside := ~np.asarray(is_stable(z))).any():
         z[outside] /= 2
     return positions
+
+
+def widened(draws: Draws, fit: PointFit, covariance: np.ndarray) -> Draws:
+    """Draws that are spread about their point fit as widely as the errors of the fit need.
+
+    A posterior takes the residuals as independent. Where they are not, it is too narrow, and its draws are
+    stretched from the plain covariance of the fit to the one that is needed (Ribatet, Cooley and Davison,
+    Statistica Sinica 22 (2012) 813; after sampling, as in Shaby, Biometrika 101 (2014) 511). Those that would
+    leave the region of stable crystals are stretched less; strengths of a background follow the constants.
+
+    Args:
+        draws: of the posterior.
+        fit: its point fit.
+        covariance: (n_constants, n_constants) that is needed, of the constants of both orders.
+    """
+    n, orders = len(fit.irreducible), ("irreducible", "cubic")
+    values = np.concatenate([draws.sites[name] for name in orders if name in draws.sites], axis=-1)
+    centre = np.append(fit.irreducible, fit.cubic)
+    more = (values - centre) @ (stretch(fit.covariance, covariance) - np.eye(len(centre))).T
+    flat, share = values.reshape(-1, values.shape[-1]), np.ones((*values.shape[:-1], 1))
+    is_stable = jax.jit(jax.vmap(stable, in_axes=(None, 0)))
+    while (outside := ~np.asarray(is_stable(fit.forward, flat + (share * more).reshape(flat.shape)))).any():
+        share.reshape(-1)[outside] /= 2
+    moved = values + share * more
+    sites = dict(draws.sites) | {"irreducible": moved[..., :n]}
+    if "cubic" in sites:
+        sites["cubic"] = moved[..., n:]
+    if "background" in sites:
+        sites["background"] = (
+            sites["background"] + share * more @ slope_of_rest(fit.parameter_precision, len(centre)).T
+        )
+    return Draws(sites, draws.statistics)

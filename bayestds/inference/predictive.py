@@ -1,4 +1,4 @@
-"""What draws of a posterior say of the data: replicated log intensities, densities of the observed ones."""
+"""What draws of a posterior say of the data: replicated observations, densities of the real ones."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -6,26 +6,18 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro.distributions as dist
 from jax import Array
 from jaxtyping import Float, Int
 
 from bayestds.crystal.supercell import Supercell
-from bayestds.inference.conditional import conditional_log_density, draw_noise
-from bayestds.inference.model import (
-    LOG_NOISE,
-    has_background,
-    learns_level,
-    observed,
-    point_density,
-    samples_scale,
-    with_noise_level,
-)
-from bayestds.inference.noise import FitData, best_log_scale, positive
+from bayestds.inference.likelihoods.base import LOG_NOISE, Likelihood, Unknowns
+from bayestds.inference.likelihoods.log_normal import LEVEL
+from bayestds.inference.likelihoods.scale import SCALE
+from bayestds.inference.model import has_background
 from bayestds.inference.nuts import Draws
 from bayestds.inference.posterior import Target
 from bayestds.inference.priors import prior_draws
-from bayestds.scattering.forward import log_intensity
+from bayestds.scattering.forward import ForwardModel, log_intensity
 
 Sites = dict[str, np.ndarray]
 """Values of the sites of a posterior, (n_draws, ...) each."""
@@ -46,16 +38,18 @@ class Predictions:
 
     Attributes:
         stars: (n_q,) star of k of each point.
-        replicated: (chains, n, n_q) log intensities.
+        variable: what was observed: log_intensity, intensity or counts.
+        replicated: (chains, n, n_q) observations.
         replicated_draws: (n,) the draws that these belong to.
-        log_likelihood: (chains, m, n_stars) log densities of the observed log intensities of each star.
+        log_likelihood: (chains, m, n_stars) log densities of the observations of each star.
         likelihood_draws: (m,) the draws that these belong to.
         prior: (n_prior, n_irreducible) draws from the prior within the stable region, eV/Å².
-        prior_replicated: (n, n_q) log intensities of some of them.
+        prior_replicated: (n, n_q) observations of some of them.
         prior_cubic: (n_prior, n_cubic) third-order constants of the same draws, eV/Å³; None without any.
     """
 
     stars: np.ndarray
+    variable: str
     replicated: np.ndarray
     replicated_draws: np.ndarray
     log_likelihood: np.ndarray
@@ -74,12 +68,14 @@ def make_predictions(target: Target, draws: Draws, stars: np.ndarray, seed: int)
         values = {name: sites[:, kept] for name, sites in draws.sites.items()}
         return kept, {name: sites.reshape(-1, *sites.shape[2:]) for name, sites in values.items()}
 
+    assert isinstance(target.likelihood, Likelihood)
     few, few_sites = selection(REPLICATED_DRAWS)
     many, many_sites = selection(LIKELIHOOD_DRAWS)
     prior = prior_sites(target, PRIOR_DRAWS, seed)
     some = {name: values[:PRIOR_REPLICATED] for name, values in prior.items()}
     return Predictions(
         stars,
+        target.likelihood.variable,
         replicated_data(target, few_sites, seed).astype(np.float32).reshape(chains, len(few), -1),
         few,
         star_log_likelihood(target, many_sites, stars, seed).reshape(chains, len(many), -1),
@@ -118,10 +114,10 @@ def prior_sites(target: Target, n_draws: int, seed: int) -> Sites:
     if target.prior.cubic_scales is not None:
         scales = np.asarray(target.prior.cubic_scales)
         sites["cubic"] = rng.normal(0.0, scales, (n_found, len(scales)))
-    if "log_relative_noise" in target.coordinates:
-        sites["log_relative_noise"] = rng.normal(*LOG_NOISE, n_found)
-    if "scale_offset" in target.coordinates:
-        sites["scale_offset"] = np.zeros(n_found)
+    if LEVEL in target.coordinates:
+        sites[LEVEL] = rng.normal(*LOG_NOISE, n_found)
+    if SCALE in target.coordinates:
+        sites[SCALE] = np.zeros(n_found)
     if has_background(target.forward):
         assert target.forward.instrument is not None
         scales = np.asarray(target.forward.instrument.scales)
@@ -130,18 +126,17 @@ def prior_sites(target: Target, n_draws: int, seed: int) -> Sites:
 
 
 def replicated_data(target: Target, sites: Sites, seed: int) -> Float[np.ndarray, "n_draws n_q"]:
-    """One replicate of the log intensities for each draw."""
-    keys = _keys(sites, seed)
-    if target.data.correlation is not None:
-        expected = np.asarray(_expected(target.arguments, sites, keys))
-        return expected + draw_noise(target.data.correlation, len(expected), seed)
-    return np.asarray(_replicated(target.arguments, sites, keys))
+    """One replicate of the observations for each draw."""
+    keys, likelihood = _keys(sites, seed), target.likelihood
+    assert isinstance(likelihood, Likelihood)
+    expected, unknowns = _expected(target.forward, likelihood, sites, keys)
+    return likelihood.replicate(expected, unknowns, jax.vmap(partial(jax.random.fold_in, data=1))(keys))
 
 
 def star_log_likelihood(
     target: Target, sites: Sites, stars: np.ndarray, seed: int
 ) -> Float[np.ndarray, "n_draws n_stars"]:
-    """Log density of the observed log intensities of each star of k, for each draw.
+    """Log density of the observations of each star of k, for each draw.
 
     Where the noise is correlated, it is the density given all other stars.
 
@@ -151,82 +146,40 @@ def star_log_likelihood(
         stars: (n_q,) from :func:`star_labels`.
         seed: of the draws of the scale.
     """
-    keys, correlation = _keys(sites, seed), target.data.correlation
-    if correlation is not None:
-        misfit = np.asarray(target.data.log_intensity - _expected(target.arguments, sites, keys))
-        return conditional_log_density(correlation, misfit, stars)
-    n_stars = int(np.max(stars)) + 1
-    return np.asarray(_by_star(target.arguments, sites, keys, jnp.asarray(stars), n_stars))
+    likelihood = target.likelihood
+    assert isinstance(likelihood, Likelihood)
+    expected, unknowns = _expected(target.forward, likelihood, sites, _keys(sites, seed))
+    return likelihood.log_density_by_group(expected, unknowns, stars)
 
 
 def _keys(sites: Sites, seed: int) -> Array:
     return jax.random.split(jax.random.key(seed), len(sites["irreducible"]))
 
 
-@jax.jit
-def _replicated(arguments: tuple, sites: dict[str, Array], keys: Array) -> Float[Array, "n_draws n_q"]:
-    data = arguments[2]
+def _expected(
+    forward: ForwardModel, likelihood: Likelihood, sites: Sites, keys: Array
+) -> tuple[Float[Array, "n_draws n_q"], Unknowns]:
+    """Expected log intensities of each draw, with its scale, and what the likelihood does not know.
 
-    def one(draw: tuple[dict[str, Array], Array]) -> Array:
-        drawn = _density(arguments, *draw).sample(jax.random.fold_in(draw[1], 1))
-        return drawn if data.counts is None else jnp.log(positive(drawn.astype(float)) / data.counts.exposure)
-
-    return jax.lax.map(one, (sites, keys))
-
-
-@partial(jax.jit, static_argnames="n_stars")
-def _by_star(
-    arguments: tuple, sites: dict[str, Array], keys: Array, stars: Int[Array, " n_q"], n_stars: int
-) -> Float[Array, "n_draws n_stars"]:
-    values = observed(arguments[2])
-
-    def one(draw: tuple[dict[str, Array], Array]) -> Array:
-        by_point = _density(arguments, *draw).log_prob(values)
-        return jax.ops.segment_sum(by_point, stars, num_segments=n_stars)
-
-    return jax.lax.map(one, (sites, keys))
-
-
-@jax.jit
-def _expected(arguments: tuple, sites: dict[str, Array], keys: Array) -> Float[Array, "n_draws n_q"]:
-    """Expected log intensities of data with correlated noise, of each draw."""
-    _, forward, data, _, _ = arguments
-
-    def one(draw: tuple[dict[str, Array], Array]) -> Array:
-        expected = log_intensity(forward, _parameters(draw[0]))
-        mean = best_log_scale(data, expected)
-        return expected + mean + jax.random.normal(draw[1]) / jnp.sqrt(data.correlation.row_sums.sum())
-
-    return jax.lax.map(one, (sites, keys))
-
-
-def _parameters(values: dict[str, Array]) -> Float[Array, " n_parameters"]:
-    """Force constants of both orders, followed by the strengths of a background, as far as there are any."""
-    found = [values[name] for name in ("irreducible", "cubic", "background") if name in values]
-    return jnp.concatenate(found)
-
-
-def _density(arguments: tuple, values: dict[str, Array], key: Array) -> dist.Distribution:
-    """Density of what is observed at each point given all unknowns of one draw.
-
-    Where the scale is marginalised, a draw of the force constants gets one of the scale from its
+    Where the scale is integrated out, a draw of the force constants gets one of the scale from its
     conditional distribution.
     """
-    _, forward, data, _, noise = arguments
-    expected = log_intensity(forward, _parameters(values))
-    level = jnp.exp(values["log_relative_noise"]) if learns_level(data, noise) else None
-    known = data if level is None or data.counts is not None else with_noise_level(data, level)
-    scale = best_log_scale(known, expected)
-    scale += values["scale_offset"] if samples_scale(data, noise) else _scale_draw(known, key)
-    return point_density(data, expected + scale, level, noise)
+    unknowns = {name: jnp.asarray(sites[name]) for name in likelihood.unknowns()}
+    parameters = [sites[name] for name in ("irreducible", "cubic", "background") if name in sites]
+    return _scaled(forward, likelihood, jnp.concatenate(parameters, axis=1), unknowns, keys), unknowns
 
 
-def _scale_draw(data: FitData, key: Array) -> Float[Array, ""]:
-    """A draw of the log scale less the best one, from its conditional distribution.
+@jax.jit
+def _scaled(
+    forward: ForwardModel,
+    likelihood: Likelihood,
+    parameters: Float[Array, "n_draws n_parameters"],
+    unknowns: Unknowns,
+    keys: Array,
+) -> Float[Array, "n_draws n_q"]:
+    def one(draw: tuple[Array, Unknowns, Array]) -> Array:
+        values, unknown, key = draw
+        expected = log_intensity(forward, values)
+        return expected + likelihood.log_scale(expected, unknown, key)
 
-    It is normal for log intensities. The scale of Poisson counts is a gamma variable.
-    """
-    if data.counts is None:
-        return jax.random.normal(key) / jnp.sqrt(data.weight.sum())
-    total = data.counts.number.sum()
-    return jax.random.loggamma(key, total) - jnp.log(total)
+    return jax.lax.map(one, (parameters, unknowns, keys))

@@ -19,6 +19,26 @@ Family = Literal["normal", "student_t", "shrinkage"]
 DEGREES_OF_FREEDOM = 4.0
 """Of the Student-t prior: heavy tails, but with a variance."""
 
+WIDTH = 3.0
+"""Standard deviation of a learned normal prior of a point fit, over the rms size of the constants.
+
+So wide a prior leaves the overall stiffness to the data: if these know the logarithm of the common size of n
+constants with a variance v, the prior moves it by -v n/WIDTH².
+"""
+
+LOG_SCALE = (0.0, 2.0)
+"""Mean and standard deviation of the normal prior of ln of a learned scale in a posterior.
+
+It is the rms size of the constants of the first shell, eV/Å². Two standard deviations reach from 0.02 to 50;
+potassium has 0.05, diamond 10.
+"""
+
+PRIOR_SCALE = "log_prior_scale"
+"""NumPyro site of the logarithm of a learned scale, eV/Å²."""
+
+SMALLEST_SIZE = 1e-2
+"""Size of the constants, over their present prior scale, that a learned scale follows at least."""
+
 BATCH = 1000
 MAX_BATCHES = 30
 """Draws that are tried at once, and how often, to find some for which the crystal is stable."""
@@ -36,6 +56,7 @@ class Prior:
         family: shape of the density.
         n_shells: number of shells.
         cubic_scales: (n_cubic,) eV/Å³, standard deviations of the normal prior of third-order constants.
+        learned: whether the scales, of both orders, have a common factor that is a parameter.
     """
 
     scales: Float[Array, " n_irreducible"]
@@ -43,18 +64,33 @@ class Prior:
     family: Family = field(metadata={"static": True})
     n_shells: int = field(metadata={"static": True})
     cubic_scales: Float[Array, " n_cubic"] | None = None
+    learned: bool = field(default=False, metadata={"static": True})
 
 
 def make_prior(
-    scales: np.ndarray, shells: np.ndarray, family: Family = "normal", cubic_scales: np.ndarray | None = None
+    scales: np.ndarray,
+    shells: np.ndarray,
+    family: Family = "normal",
+    cubic_scales: np.ndarray | None = None,
+    learned: bool = False,
 ) -> Prior:
     """Prior from scales (n_irreducible,) in eV/Å², the shell of each constant, and scales of third order."""
     cubic = None if cubic_scales is None else jnp.asarray(cubic_scales, dtype=float)
-    return Prior(jnp.asarray(scales, dtype=float), jnp.asarray(shells), family, int(np.max(shells)), cubic)
+    n_shells = int(np.max(shells))
+    return Prior(jnp.asarray(scales, dtype=float), jnp.asarray(shells), family, n_shells, cubic, learned)
+
+
+def learned_factor(irreducible: np.ndarray, scales: np.ndarray) -> float:
+    """Factor on prior scales (n_irreducible,) that makes them suit force constants (n_irreducible,).
+
+    The scales become :data:`WIDTH` times the rms size of the constants, each in units of its own.
+    """
+    size = float(np.sqrt(np.mean((np.asarray(irreducible) / scales) ** 2)))
+    return WIDTH * max(size, SMALLEST_SIZE)
 
 
 def prior_standard_deviations(prior: Prior) -> Float[Array, " n_irreducible"]:
-    """Standard deviation of each constant in the prior, eV/Å², regardless of stability."""
+    """Standard deviation of each constant in the prior, eV/Å², regardless of stability; at a factor of 1."""
     if prior.family == "student_t":
         return prior.scales * (DEGREES_OF_FREEDOM / (DEGREES_OF_FREEDOM - 2)) ** 0.5
     if prior.family == "shrinkage":
@@ -63,15 +99,38 @@ def prior_standard_deviations(prior: Prior) -> Float[Array, " n_irreducible"]:
     return prior.scales
 
 
-def sample_irreducible(prior: Prior) -> Float[Array, " n_irreducible"]:
-    """Part of a NumPyro model: the site ``irreducible`` (eV/Å²), and the shrinkage of the shells if any."""
+def prior_shift(
+    precision: Float[np.ndarray, "n n"], scales: Float[np.ndarray, " n"], values: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+    """By how many of their standard errors (n,) a normal prior about zero moves fitted constants.
+
+    Without the prior the maximum would be away by about H⁻¹ P φ, P being the precision of the prior.
+
+    Args:
+        precision: H, Fisher information plus prior precision.
+        scales: standard deviations of the prior.
+        values: φ, fitted.
+    """
+    covariance = np.linalg.inv(precision)
+    return covariance @ (values / scales**2) / np.sqrt(np.diag(covariance))
+
+
+def sample_irreducible(prior: Prior) -> tuple[Float[Array, " n_irreducible"], Float[Array, ""]]:
+    """Part of a NumPyro model: the site ``irreducible`` (eV/Å²), and the factor on the scales of the prior.
+
+    Further sites: ``log_prior_scale`` where that factor is learned, and the shrinkage of the shells if any.
+    """
+    factor = jnp.ones(())
+    if prior.learned:
+        factor = jnp.exp(numpyro.sample(PRIOR_SCALE, dist.Normal(*LOG_SCALE)))
+    scales = factor * prior.scales
     if prior.family == "student_t":
-        density = dist.StudentT(DEGREES_OF_FREEDOM, 0.0, prior.scales)
+        density = dist.StudentT(DEGREES_OF_FREEDOM, 0.0, scales)
     elif prior.family == "shrinkage":
-        density = dist.Normal(0.0, prior.scales * _shrinkage(prior)[prior.shells - 1])
+        density = dist.Normal(0.0, scales * _shrinkage(prior)[prior.shells - 1])
     else:
-        density = dist.Normal(0.0, prior.scales)
-    return numpyro.sample("irreducible", density.to_event(1))
+        density = dist.Normal(0.0, scales)
+    return numpyro.sample("irreducible", density.to_event(1)), factor
 
 
 def _shrinkage(prior: Prior) -> Float[Array, " n_shells"]:

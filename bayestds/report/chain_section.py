@@ -98,17 +98,20 @@ def _chain_groups(
 
 def _predictions(tree: xr.DataTree) -> dict[str, Any]:
     observed = tree["observed_data"].dataset
-    replicated = tree["posterior_predictive"].dataset["log_intensity"].values
+    ((name, replicated),) = tree["posterior_predictive"].dataset.data_vars.items()
+    expected = observed["expected"].values
+    # Differences of intensities and counts are relative ones, as residuals are.
+    unit = 1.0 if name == "log_intensity" else expected
     found = predictive_check(
-        observed["log_intensity"].values,
-        observed["fitted"].values,
-        replicated.reshape(-1, replicated.shape[-1]).astype(float),
+        (observed[name].values - expected) / unit,
+        (replicated.values.reshape(-1, len(expected)).astype(float) - expected) / unit,
         observed["multiplicity"].values,
     )
     return {
         "heading": "Predictions of the posterior",
-        "caption": "First: where the observed ln I lies among those that draws of the posterior predict, "
-        f"level if the noise is right (shaded: {EXPECTED:.0%} of the bars, if points were independent). "
+        "caption": "First: where the observed intensities lie among those that draws of the posterior "
+        f"predict, level if the noise is right (shaded: {EXPECTED:.0%} of the bars, if points were "
+        "independent). "
         "Second: spread of the residuals in predictions (bars) and in the data (orange line); "
         f"{found.exceeding:.0%} of the predictions have a larger one.",
         "small": False,

@@ -94,7 +94,7 @@ def prior_posterior_chart(name: str, prior_sd: float, posterior: np.ndarray) -> 
 
 @dataclass(frozen=True)
 class PredictiveCheck:
-    """Observed log intensities against replicated ones.
+    """Observed intensities against replicated ones.
 
     Attributes:
         ranks: chart of the ranks of the observed among the replicated.
@@ -107,15 +107,12 @@ class PredictiveCheck:
     exceeding: float
 
 
-def predictive_check(
-    observed: np.ndarray, fitted: np.ndarray, replicated: np.ndarray, weight: np.ndarray
-) -> PredictiveCheck:
-    """Compare observed log intensities with those that draws of the posterior predict.
+def predictive_check(observed: np.ndarray, replicated: np.ndarray, weight: np.ndarray) -> PredictiveCheck:
+    """Compare observed intensities with those that draws of the posterior predict.
 
     Args:
-        observed: (n_q,) log intensities.
-        fitted: (n_q,) of the point fit, from which both are measured.
-        replicated: (n_replicates, n_q).
+        observed: (n_q,) residuals from the point fit.
+        replicated: (n_replicates, n_q) the same of predictions.
         weight: (n_q,) voxels of each point.
     """
     n = len(replicated)
@@ -131,8 +128,7 @@ def predictive_check(
     ranks.horizontal(1.0)
 
     def spreads(values: np.ndarray) -> np.ndarray:
-        apart = values - fitted
-        apart = apart - np.average(apart, axis=-1, weights=weight)[..., None]
+        apart = values - np.average(values, axis=-1, weights=weight)[..., None]
         return np.sqrt(np.average(apart**2, axis=-1, weights=weight))
 
     found, own = spreads(replicated), float(spreads(observed[None])[0])

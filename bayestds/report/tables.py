@@ -1,6 +1,7 @@
 """Tables of the report page."""
 
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +10,7 @@ import xarray as xr
 
 from bayestds.diagnostics.dataset import POINT_FIT
 from bayestds.diagnostics.residuals import ResidualReport
-from bayestds.report.words import decimals, error, fixed, number
+from bayestds.report.words import decimals, error, fixed, number, percent
 
 
 @dataclass(frozen=True)
@@ -38,17 +39,19 @@ def shell_table(record: dict[str, Any]) -> Table:
     return _shells("What the data say of each neighbour shell", record["shells"])
 
 
-def cubic_tables(record: dict[str, Any]) -> list[Table]:
+def cubic_tables(tree: xr.DataTree, record: dict[str, Any]) -> list[Table]:
     """Third-order constants and the verdicts on their shells, where there are any."""
     if not record["cubic"]:
         return []
     chains = any(one["r_hat"] is not None for one in record["cubic"].values())
-    columns = ["IFC", "shell", "mean" if record["kind"] == "posterior" else "value", "sd", "clustered sd"]
+    kinds = _kinds_of_errors(tree, record, record["cubic"])
+    columns = ["IFC", "shell", "mean" if record["kind"] == "posterior" else "value", "sd", *kinds.values()]
     columns += ["95% interval", "contraction", "|mean| / sd"] + ["R-hat", "bulk ESS", "tail ESS"] * chains
     rows = []
     for name, c in record["cubic"].items():
         places = decimals(c["sd"])
-        row = [name, str(c["shell"]), fixed(c["mean"], places), error(c["sd"]), error(c["clustered_sd"])]
+        row = [name, str(c["shell"]), fixed(c["mean"], places), error(c["sd"])]
+        row += [error(c[key]) for key in kinds]
         row += [interval(c["interval_low"], c["interval_high"], places)]
         row += [_contraction(c["contraction"]), number(c["signal_to_noise"])]
         row += [fixed(c["r_hat"], 3), fixed(c["ess_bulk"], 0), fixed(c["ess_tail"], 0)] if chains else []
@@ -74,19 +77,17 @@ def constant_table(tree: xr.DataTree, record: dict[str, Any]) -> Table:
     fit, constants = tree[POINT_FIT].dataset, record["ifcs"]
     sampled = record["kind"] == "posterior"
     reference = fit["reference"].values if "reference" in fit else None
-    # Without noise nothing could be correlated.
-    clustered = not sampled and tree.attrs.get("noise") != "assumed"
-    clustered &= any(np.isfinite(c["clustered_sd"]) for c in constants.values())
+    kinds = _kinds_of_errors(tree, record, constants)
     chains = any(c["r_hat"] is not None for c in constants.values())
     columns = ["IFC", "shell", "mean" if sampled else "value", "sd"]
-    columns += ["clustered sd"] * clustered + ["95% interval"]
+    columns += [*kinds.values(), "95% interval"]
     columns += ["reference", "off by (sd)"] if reference is not None else []
     columns += ["contraction", "|mean| / sd"] + ["R-hat", "bulk ESS", "tail ESS"] * chains
     rows, firsts, shell = [], [], None
     for i, (name, c) in enumerate(constants.items()):
         places = decimals(c["sd"])
         row = [name, str(c["shell"]), fixed(c["mean"], places), error(c["sd"])]
-        row += [error(c["clustered_sd"])] * clustered
+        row += [error(c[key]) for key in kinds]
         row.append(interval(c["interval_low"], c["interval_high"], places))
         if reference is not None:
             row += [fixed(float(reference[i]), places), fixed((c["mean"] - float(reference[i])) / c["sd"], 1)]
@@ -97,6 +98,18 @@ def constant_table(tree: xr.DataTree, record: dict[str, Any]) -> Table:
             firsts.append(i)
             shell = c["shell"]
     return Table("Irreducible force constants, eV/Å²", columns, rows, firsts)
+
+
+def _kinds_of_errors(
+    tree: xr.DataTree, record: dict[str, Any], constants: dict[str, dict[str, Any]]
+) -> dict[str, str]:
+    """Keys of the kinds of standard errors that a table shows, and their headings."""
+    # Without noise nothing could be correlated, and draws have one spread.
+    if record["kind"] == "posterior" or tree.attrs.get("noise") == "assumed":
+        return {}
+    kinds = {"plain_sd": "independent", "star_sd": "by star", "clustered_sd": "by zone"}
+    known = any(math.isfinite(one["star_sd"]) for one in constants.values())
+    return kinds if known else {}
 
 
 def self_term_table(tree: xr.DataTree, mean: np.ndarray, covariance: np.ndarray) -> Table:
@@ -178,6 +191,33 @@ def residual_table(reports: dict[str, ResidualReport | None]) -> Table:
     ]
     columns = ["residual of ln I", "rms", "odd", "even", "neighbours", "zones"]
     return Table("How large the residuals are, and how they hang together", columns, rows)
+
+
+def agreement_tables(name: str, node: xr.DataTree) -> list[Table]:
+    """How well equivalent voxels of a volume agree by |Q|, and the operations by which they do not."""
+    found = json.loads(node.attrs.get("agreement", "null"))
+    if not found or not found["n_orbits"]:
+        return []
+    rows = [
+        [
+            f"{fixed(one['q_low'], 2)} .. {fixed(one['q_high'], 2)}",
+            percent(one["r_int"]),
+            percent(one["r_meas"]),
+            number(one["chi_square"]),
+            str(one["n_orbits"]),
+        ]
+        for one in [*found["by_q"], {**found, "q_low": found["by_q"][0]["q_low"],
+                                     "q_high": found["by_q"][-1]["q_high"]}]
+    ]  # fmt: skip
+    of = f" of {name}" if name else ""
+    columns = ["|Q| (Å⁻¹)", "R_int", "R_meas", "chi-square", "orbits"]
+    tables = [Table(f"Agreement of equivalent voxels{of}; last, over all |Q|", columns, rows)]
+    bad = [one for one in found["by_operation"] if one["disagrees"]]
+    if bad:
+        rows = [[one["operation"], percent(one["r"]), number(one["mean_square"])] for one in bad]
+        columns = ["h, k, l become", "R", "mean square / expected"]
+        tables.append(Table(f"Symmetry operations{of} by which voxels disagree", columns, rows))
+    return tables
 
 
 def origin_table(tree: xr.DataTree, nodes: dict[str, xr.DataTree]) -> Table:

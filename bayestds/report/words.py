@@ -8,18 +8,17 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayestds.diagnostics.cautions import IMPLAUSIBLE
 from bayestds.diagnostics.cubic import anharmonic_words
 from bayestds.diagnostics.dataset import CUBIC
 from bayestds.diagnostics.per_shell import listed
-from bayestds.diagnostics.summary import chain_warnings, error_words
+from bayestds.diagnostics.summary import chain_warnings, chi_square_words, error_words
+from bayestds.inference.uncertainty import ACCEPTABLE_CHI_SQUARE
 from bayestds.report.chains import LEAST_BFMI, bfmi
 from bayestds.report.svg import SUPERSCRIPT
 
 GOOD, NOTE, BAD = "good", "note", "bad"
 """How a statement is meant."""
-
-IMPLAUSIBLE = 1e-3
-"""Probability below which a volume is said to disagree with the others of a joint fit."""
 
 NO_NOISE = (
     "The volume was simulated without noise: standard errors are what an assumed relative noise of the "
@@ -65,7 +64,8 @@ def verdict(tree: xr.DataTree, record: dict[str, Any]) -> list[Statement]:
     if record["converged"]:
         found.append(Statement(GOOD, f"Point fit: {_sentence(record['message'])}"))
     warned = json.loads(tree.attrs.get("warnings", "[]")) + chain_warnings(record)
-    return found + [Statement(BAD, f"Warning: {text}") for text in warned]
+    found += [Statement(BAD, f"Warning: {text}") for text in warned]
+    return found + [Statement(NOTE, text[:1].upper() + text[1:]) for text in record["notes"]]
 
 
 def caution(tree: xr.DataTree) -> str:
@@ -121,12 +121,10 @@ def _residuals(tree: xr.DataTree) -> list[Statement]:
             f"{len(n):,} irreducible points, {int(n.sum()):,} voxels.{_odd(tree)}",
         )
     ]
-    chi_square = tree.attrs.get("reduced_chi_square")
-    if chi_square is not None and tree.attrs.get("noise") in ("given", "counts", "ensemble"):
-        good = chi_square <= 2
-        text = f"Chi-square per degree of freedom is {chi_square:.3g}"
-        text += ": the residuals are as large as the noise of the volume." if 0.5 < chi_square <= 2 else "."
-        found.append(Statement(GOOD if good else BAD, text))
+    noise, chi_square = tree.attrs.get("noise"), float(tree.attrs.get("reduced_chi_square", math.nan))
+    if noise != "assumed":
+        kind = NOTE if math.isnan(chi_square) else GOOD if chi_square <= ACCEPTABLE_CHI_SQUARE else BAD
+        found.append(Statement(kind, chi_square_words(chi_square, noise)))
     return found
 
 

@@ -1,6 +1,6 @@
 """Laue averaging: the intensities of equivalent voxels together, slab by slab."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,19 +9,56 @@ import xarray as xr
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import VolumeError
 from bayestds.memory import too_much
-from bayestds.scattering.equivalents import Voxels, outlying, summed, weighted_mean
-from bayestds.scattering.grid import IrreducibleGrid, Mask, reduce_grid, voxel_mask
+from bayestds.scattering.agreement import Agreement, agreement, orbit_means
+from bayestds.scattering.copies import copying_operations
+from bayestds.scattering.exposure import common_exposure
+from bayestds.scattering.grid import (
+    Images,
+    IrreducibleGrid,
+    Mask,
+    equivalent_images,
+    first_of_orbits,
+    reduce_grid,
+    voxel_mask,
+)
+from bayestds.scattering.measured import MeasuredVoxels, is_counted
+from bayestds.scattering.outliers import outlying
 from bayestds.scattering.slabs import AXES, slabs
+from bayestds.scattering.variance import VarianceLaw, variance_law
 from bayestds.scattering.volume import Bad
-
-FEWEST_COUNTS = 0.5
-"""Counts that stand for none where a logarithm or a weight is needed before there is a fit."""
-
-SAME_EXPOSURE = 1e-6
-"""Relative difference of normalisations up to which they are the same."""
+from bayestds.scattering.voxels import Voxels, summed
 
 JUDGING = 200
 """Bytes a voxel that the search for outliers takes, which needs all voxels at once."""
+
+SAMPLED = 200_000
+"""Voxels from whose orbits the agreement of equivalents and the law of their errors are taken, about."""
+
+
+@dataclass(frozen=True, eq=False)
+class Counted:
+    """Counts of the voxels of each point together.
+
+    Attributes:
+        number: (n_q,) counts.
+        exposure: (n_q,) counts for an intensity of 1.
+    """
+
+    number: np.ndarray
+    exposure: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Errors:
+    """Variance of the mean intensity of each point, as a straight line in what is expected.
+
+    Attributes:
+        constant: (n_q,) at no intensity.
+        slope: (n_q,) by intensity, not negative.
+    """
+
+    constant: np.ndarray
+    slope: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,23 +67,25 @@ class Observations:
 
     Attributes:
         grid: the Q points.
-        log_intensity: (n_q,) logarithm of the mean intensity of the equivalent voxels; where these have no
-            counts at all, of :data:`FEWEST_COUNTS`.
-        relative_sigma: (n_q,) its standard error where the volume gives one, else None.
-        counts: (n_q,) of all equivalent voxels together, where the volume gives them and no standard errors.
-        exposure: (n_q,) counts for an intensity of 1.
+        intensity: (n_q,) mean of the equivalent voxels; zero or negative only where errors or counts tell
+            what that means.
+        errors: of the mean, where the volume has standard errors; else None.
+        counts: of all equivalent voxels together, where the volume has them and no standard errors.
+        agreement: of equivalent voxels with one another.
+        independent: (n_q,) how many independent voxels each mean is of: copies of one another count as one.
     """
 
     grid: IrreducibleGrid
-    log_intensity: np.ndarray
-    relative_sigma: np.ndarray | None
-    counts: np.ndarray | None = None
-    exposure: np.ndarray | None = None
+    intensity: np.ndarray
+    errors: Errors | None
+    counts: Counted | None
+    agreement: Agreement
+    independent: np.ndarray
 
     @property
-    def n_rejected(self) -> int:
-        """Voxels that were left out as outliers."""
-        return self.grid.n_rejected
+    def log_intensity(self) -> np.ndarray:
+        """Logarithm (n_q,) of the mean intensity, NaN where it has none."""
+        return np.log(np.where(self.intensity > 0, self.intensity, np.nan))
 
 
 def average(
@@ -58,41 +97,55 @@ def average(
 ) -> Observations:
     """Average a volume over the Laue group, on the voxels that are measured and inside the mask.
 
-    For the last two arguments see :func:`reduce_grid`.
+    For the last two arguments see :func:`reduce_grid`. Where I(Q) and I(-Q) differ, and the volume holds the
+    mean
+    of both at either, it is averaged over the Laue group all the same: the model must be, too.
 
     Intensities and standard errors are divided by the transmission where the volume has one; an exposure is
     multiplied by it. Voxels with standard errors are weighted by their inverse variance, freed of their own
-    noise. Counts of volumes without standard errors are added up, voxels without any included.
+    noise (:mod:`bayestds.scattering.variance`). Counts of volumes without standard errors are added up,
+    voxels without any included. Voxels that are copies of one another, in a file that was symmetrised before,
+    count as one.
 
     The volume is read several times, slab by slab, and summed in double precision. What stays of each voxel
     is the number of its point; outliers alone are judged with all voxels in memory. Sums over several slabs
     are those over one but for rounding.
 
     Raises:
-        VolumeError: no voxel or too few are left, intensities are not positive, voxels do not fit the
-            supercell, counts do not say how long each voxel was measured, or outliers are asked for in a
-            volume that does not fit into memory.
+        VolumeError: no voxel or too few are left, intensities without errors or counts are not positive,
+            voxels do not fit the supercell, counts do not say how long each voxel was measured, or outliers
+            are asked for in a volume that does not fit into memory.
     """
     mask = mask or Mask()
+    if not friedel:
+        both = average(volume, supercell, mask, commensurate)
+        if both.agreement.inverted:
+            return both
     used = _used(volume, supercell, mask)
     grid = reduce_grid(volume, supercell, used, commensurate, friedel)
-    counted = _counted(volume)
-    voxels: Iterable[Voxels] = _Measured(volume, grid, _common_exposure(volume, grid) if counted else None)
+    counted = is_counted(volume)
+    voxels: Iterable[Voxels] = MeasuredVoxels(
+        volume, grid, common_exposure(volume, grid) if counted else None
+    )
     if mask.outliers is not None:
         grid, kept = _without_outliers(volume, grid, voxels, mask.outliers)
         voxels = [kept]
-    return _pooled(grid, voxels) if counted else _mean(grid, voxels, "sigma" in volume)
-
-
-def _counted(volume: xr.Dataset) -> bool:
-    """Whether counts are used: standard errors go before them."""
-    return "counts" in volume and "sigma" not in volume
+    sample = _sample(voxels, grid)
+    images = equivalent_images(grid.axes, supercell.crystal, friedel)
+    free_of_noise = volume.attrs.get("noise") == "none"
+    copying = [] if free_of_noise else copying_operations(sample, images)
+    law = variance_law(sample) if "sigma" in volume else None
+    found = agreement(sample, _variance(sample, law), images, copying, _lengths(grid, supercell))
+    share = _Share(grid, [images[i] for i in copying])
+    if counted:
+        return _pooled(grid, voxels, share, found)
+    return _mean(grid, voxels, share, found, law)
 
 
 def _used(volume: xr.Dataset, supercell: Supercell, mask: Mask) -> np.ndarray:
-    """Voxels (n_h, n_k, n_l) bool that take part; VolumeError where one has no logarithm."""
+    """Voxels (n_h, n_k, n_l) bool that take part; VolumeError where one means nothing."""
     used = np.empty([volume.sizes[name] for name in AXES], dtype=bool)
-    counted, bad = _counted(volume), Bad()
+    counted, bad = is_counted(volume), Bad()
     for place, part in slabs(volume):
         intensity = part["intensity"].values
         measured = np.isfinite(intensity) & voxel_mask(part, supercell, mask)
@@ -101,51 +154,22 @@ def _used(volume: xr.Dataset, supercell: Supercell, mask: Mask) -> np.ndarray:
         if "sigma" in part:
             sigma = part["sigma"].values
             measured &= np.isfinite(sigma) & (sigma > 0)
-        bad.add(measured & (intensity < 0 if counted else intensity <= 0), intensity, place)
+        else:
+            bad.add(measured & (intensity < 0 if counted else intensity == 0), intensity, place)
         used[place] = measured
     if bad.count:
         where = [float(volume[name].values[i]) for name, i in zip(AXES, bad.first, strict=True)]
+        kind, reason = (
+            ("negative", "counts are not.")
+            if counted
+            else ("zero", "without standard errors or counts nothing says whether it was measured.")
+        )
         raise VolumeError(
-            f"{bad.count} of {used.sum()} voxels have an intensity that is zero or negative.",
-            f"The first is at {np.round(where, 4).tolist()} r.l.u.; their logarithm does not exist.",
+            f"{bad.count} of {used.sum()} voxels have an intensity that is {kind}.",
+            f"The first is at {np.round(where, 4).tolist()} r.l.u.; {reason}",
             "Mark them as unmeasured (NaN, or mask), or undo an excessive background subtraction.",
         )
     return used
-
-
-def _raw(volume: xr.Dataset, grid: IrreducibleGrid) -> Iterator[dict[str, np.ndarray]]:
-    """Points and values (n_voxels,) of the voxels that have a point, slab by slab, as they are stored."""
-    keys = ["intensity", "counts" if _counted(volume) else "sigma", "transmission"]
-    for place, part in slabs(volume):
-        point = grid.point_of_voxel[place]
-        used = point >= 0
-        values = {key: part[key].values[used].astype(float) for key in keys if key in part}
-        yield {"point": point[used]} | values
-
-
-@dataclass(frozen=True, eq=False)
-class _Measured:
-    """The voxels of a volume that have a point of a grid, slab by slab, as often as they are asked for.
-
-    Attributes:
-        volume: intensities, and what goes with them.
-        grid: the points.
-        exposure: of voxels without counts, where counts are used.
-    """
-
-    volume: xr.Dataset
-    grid: IrreducibleGrid
-    exposure: float | None
-
-    def __iter__(self) -> Iterator[Voxels]:
-        for values in _raw(self.volume, self.grid):
-            through = values.pop("transmission", 1.0)
-            if self.exposure is not None:
-                counts, exposure = values["counts"], np.full(values["counts"].shape, self.exposure)
-                np.divide(counts, values["intensity"], out=exposure, where=counts > 0)
-                values["exposure"] = exposure * through
-            scaled = {key: values[key] / through for key in ("intensity", "sigma") if key in values}
-            yield Voxels(**values | scaled)
 
 
 def _without_outliers(
@@ -175,110 +199,81 @@ def _without_outliers(
     ), kept
 
 
-def _mean(grid: IrreducibleGrid, voxels: Iterable[Voxels], weighted: bool) -> Observations:
+def _sample(voxels: Iterable[Voxels], grid: IrreducibleGrid) -> Voxels:
+    """All voxels of every so many orbits."""
+    step = -(-int(grid.multiplicity.sum()) // SAMPLED)
+    return Voxels.together([part.select(part.point % step == 0) for part in voxels])
+
+
+def _variance(sample: Voxels, law: VarianceLaw | None) -> np.ndarray | None:
+    """Expected variance (n_voxels,) of each voxel at the mean of its orbit; None where it is not known."""
+    if law is not None and sample.sigma is not None:
+        exposure = law.exposure(sample.intensity, sample.sigma)
+        return law.numerator(orbit_means(sample, 1 / exposure)) / exposure
+    if sample.exposure is not None:
+        rate = orbit_means(sample, 1 / sample.exposure)
+        return np.maximum(rate, rate[rate > 0].min(initial=1.0)) / sample.exposure
+    return None
+
+
+def _lengths(grid: IrreducibleGrid, supercell: Supercell) -> np.ndarray:
+    """|Q| (n_q,), Å⁻¹."""
+    return np.linalg.norm(supercell.crystal.scattering_vectors(grid.q_points), axis=-1)
+
+
+class _Share:
+    """By how much each voxel counts: one over the number of its copies that are measured.
+
+    Args:
+        grid: the points of the voxels.
+        copying: the operations under which voxels are copies of one another, at most the identity for none.
+    """
+
+    def __init__(self, grid: IrreducibleGrid, copying: list[Images]):
+        self._n_copies = None
+        if len(copying) > 1:
+            first, _ = first_of_orbits(grid.point_of_voxel >= 0, copying)
+            flat = first.reshape(-1)
+            self._n_copies = np.bincount(flat[flat >= 0], minlength=flat.size)[flat]
+
+    def of(self, part: Voxels) -> np.ndarray:
+        """Shares (n_voxels,) of some voxels."""
+        return np.ones(len(part.place)) if self._n_copies is None else 1 / self._n_copies[part.place]
+
+
+def _mean(
+    grid: IrreducibleGrid, voxels: Iterable[Voxels], share: _Share, found: Agreement, law: VarianceLaw | None
+) -> Observations:
     """Mean intensity of each point, weighted by the inverse variance where there are standard errors."""
-    (total,) = summed(voxels, len(grid.q_points), lambda part: part.intensity)
-    mean = total / grid.multiplicity
-    if not weighted:
-        return Observations(grid, np.log(mean), None)
-    mean, weight = weighted_mean(voxels, mean)
-    return Observations(grid, np.log(mean), 1 / (np.sqrt(weight) * mean))
 
+    def weight(part: Voxels) -> np.ndarray:
+        if law is None or part.sigma is None:
+            return share.of(part)
+        return share.of(part) * law.exposure(part.intensity, part.sigma)
 
-def _pooled(grid: IrreducibleGrid, voxels: Iterable[Voxels]) -> Observations:
-    """All counts of each point, and all its exposure."""
-    n_points = len(grid.q_points)
-    total, times = summed(voxels, n_points, lambda part: part.counts, lambda part: part.exposure)
-    return Observations(grid, np.log(np.maximum(total, FEWEST_COUNTS) / times), None, total, times)
-
-
-def _common_exposure(volume: xr.Dataset, grid: IrreducibleGrid) -> float:
-    """Counts for an intensity of 1 of voxels without any: that of all others, which must then have the same.
-
-    Raises:
-        VolumeError: some have other exposures, or counts and intensities are not related by any.
-    """
-    n_empty, contradiction, line, least, most = 0, False, _Line(), np.inf, 0.0
-    total, n_exposed = 0.0, 0
-    for values in _raw(volume, grid):
-        counts, intensity = values["counts"], values["intensity"]
-        empty = counts == 0
-        contradiction |= bool(((intensity == 0) != empty).any())
-        n_empty += int(empty.sum())
-        line = line.and_also(intensity, counts)
-        if contradiction or empty.all():
-            continue
-        exposure = counts[~empty] / intensity[~empty]
-        least, most = min(least, exposure.min()), max(most, exposure.max())
-        total, n_exposed = total + exposure.sum(), n_exposed + len(exposure)
-    if contradiction or not n_exposed:
-        raise VolumeError(
-            "Counts and intensities of the volume contradict each other.",
-            "An intensity is counts over a normalisation: both or none are zero, and not everywhere.",
-            "Check how the volume was normalised, or store standard errors `sigma` instead of counts.",
-        )
-    _check_subtraction(volume, grid, line)
-    if n_empty and most - least > SAME_EXPOSURE * total / n_exposed:
-        raise VolumeError(
-            f"{n_empty} voxels have no counts, and voxels were measured for different times.",
-            f"Counts over intensity run from {least:.4g} to {most:.4g}, so that it is not "
-            "known what no counts mean.",
-            "Mark voxels without counts as unmeasured only if nothing was measured; else rebin until none is "
-            "left.",
-        )
-    return float(total / n_exposed)
-
-
-@dataclass(frozen=True)
-class _Line:
-    """The straight line of least squares through points (x, y), from sums about their means.
-
-    Such sums of two sets of points make that of both: T. F. Chan, G. H. Golub, R. J. LeVeque, Am. Stat. 37
-    (1983) 242.
-    """
-
-    n: int = 0
-    x: float = 0.0
-    y: float = 0.0
-    xx: float = 0.0
-    xy: float = 0.0
-
-    def and_also(self, x: np.ndarray, y: np.ndarray) -> "_Line":
-        """That of more points, given as arrays (n,)."""
-        if not len(x):
-            return self
-        n, mean_x, mean_y = self.n + len(x), x.mean(), y.mean()
-        to_x, to_y, shared = mean_x - self.x, mean_y - self.y, self.n * len(x) / n
-        return _Line(
-            n,
-            self.x + to_x * len(x) / n,
-            self.y + to_y * len(x) / n,
-            self.xx + (x - mean_x) @ (x - mean_x) + shared * to_x**2,
-            self.xy + (x - mean_x) @ (y - mean_y) + shared * to_x * to_y,
-        )
-
-    @property
-    def slope(self) -> float:
-        """Of the line; of that through the origin where all x are the same."""
-        return self.xy / self.xx if self.xx else self.y / self.x
-
-    @property
-    def intercept(self) -> float:
-        """Value at x = 0."""
-        return self.y - self.slope * self.x
-
-
-def _check_subtraction(volume: xr.Dataset, grid: IrreducibleGrid, line: _Line) -> None:
-    """Refuse intensities that are counts over one normalisation less a constant: N/I is no exposure then."""
-    tolerance = SAME_EXPOSURE * line.y
-    if abs(line.intercept) <= tolerance:
-        return
-    for values in _raw(volume, grid):
-        off = values["counts"] - line.slope * values["intensity"] - line.intercept
-        if np.abs(off).max(initial=0.0) > tolerance:
-            return
-    raise VolumeError(
-        "A background was subtracted from the intensities of the volume.",
-        f"They are (counts - {line.intercept:.4g}) / {line.slope:.4g}: their ratio is no exposure.",
-        "Store counts over their normalisation, and let [instrument] find the background.",
+    weights, total, independent = summed(
+        voxels, len(grid.q_points), weight, lambda part: weight(part) * part.intensity, share.of
     )
+    mean = total / weights
+    if law is not None:
+        return Observations(grid, mean, Errors(*law.line(weights)), None, found, independent)
+    if (mean <= 0).any():
+        raise VolumeError(
+            f"{(mean <= 0).sum()} of {len(mean)} means of equivalent voxels are zero or negative.",
+            "Without standard errors noise is learned in the logarithm of the intensity, and there is none.",
+            "Give standard errors (`sigma`) in the volume, which make such values data like others; mark "
+            "voxels that were not measured (NaN, or mask); or undo an excessive background subtraction.",
+        )
+    return Observations(grid, mean, None, None, found, independent)
+
+
+def _pooled(grid: IrreducibleGrid, voxels: Iterable[Voxels], share: _Share, found: Agreement) -> Observations:
+    """All counts of each point, and all its exposure."""
+    total, times, independent = summed(
+        voxels,
+        len(grid.q_points),
+        lambda part: share.of(part) * part.counts,
+        lambda part: share.of(part) * part.exposure,
+        share.of,
+    )
+    return Observations(grid, total / times, None, Counted(total, times), found, independent)

@@ -84,13 +84,36 @@ class Beamline:
             return q_points[:, None]
         return spread_points(self.crystal, q_points, covariance)
 
-    def instrument(self, q_points: np.ndarray) -> Instrument | None:
+    def averaged_points(
+        self, q_points: np.ndarray, axes: Sequence[np.ndarray], inverted: bool
+    ) -> tuple[np.ndarray | None, bool]:
+        """The points of :meth:`points`, and whether they are wave vectors of the supercell.
+
+        Args:
+            q_points: (n_q, 3) centres of the voxels, conventional r.l.u.
+            axes: h, k and l of the voxels.
+            inverted: whether the intensities at Q and -Q were averaged before, and differ.
+
+        Raises:
+            VolumeError: the size of the voxels matters, and an axis does not tell it.
+        """
+        points = self.points(q_points, axes)
+        if inverted:
+            around = q_points[:, None] if points is None else points
+            points = np.concatenate([around, -around], axis=1)
+        return points, self.on_mesh
+
+    def instrument(self, q_points: np.ndarray, averaged: bool = False) -> Instrument | None:
         """Factors and background terms at the Q points (n_q, 3); None if there are none and no average.
+
+        Args:
+            q_points: conventional r.l.u.
+            averaged: whether the intensity is an average for another reason.
 
         Raises:
             VolumeError: a Q point cannot be reached with the wavelength, or a background cannot be made.
         """
-        if self.ideal:
+        if self.ideal and not averaged:
             return None
         lengths = np.linalg.norm(self.crystal.scattering_vectors(q_points), axis=-1)
         factor = np.ones(len(lengths))

@@ -134,9 +134,8 @@ def reduce_grid(
     axes = [volume[name].values for name in AXES]
     if commensurate:
         _check_commensurate(axes, supercell, used, slab_bytes(volume))
-    group = supercell.crystal.laue_group if friedel else supercell.crystal.point_group
-    images = [_Images.of(axes, rotation) for rotation in group]
-    point_of_voxel, first = _orbits(used, images)
+    images = equivalent_images(axes, supercell.crystal, friedel)
+    point_of_voxel, first = first_of_orbits(used, images)
     if len(first) < FEWEST_POINTS:
         raise VolumeError(
             f"Only {len(first)} irreducible points are left in the volume.",
@@ -181,7 +180,7 @@ def _check_commensurate(axes: list[np.ndarray], supercell: Supercell, used: np.n
 
 
 @dataclass(frozen=True, eq=False)
-class _Images:
+class Images:
     """Where a rotation takes the voxels of a grid: flat indices, at least n_voxels where off the grid.
 
     A rotation mixes h, k and l hardly ever, so the index is a sum of two small arrays.
@@ -190,16 +189,18 @@ class _Images:
         rotation: (3, 3), of rows (h, k, l).
         moving: what depends on h, of n_h elements along it, or 1.
         fixed: what does not, of one element along h.
+        shape: of the grid.
     """
 
     rotation: np.ndarray
     moving: np.ndarray
     fixed: np.ndarray
+    shape: tuple[int, int, int]
 
     @staticmethod
-    def of(axes: list[np.ndarray], rotation: np.ndarray) -> "_Images":
+    def of(axes: Sequence[np.ndarray], rotation: np.ndarray) -> "Images":
         """The images of the voxels of a grid with these axes."""
-        shape = [len(axis) for axis in axes]
+        shape = (len(axes[0]), len(axes[1]), len(axes[2]))
         moving = fixed = np.zeros((1, 1, 1), dtype=_index_type(math.prod(shape)))
         for target, axis in enumerate(axes):
             step = spacing(axis)
@@ -209,7 +210,7 @@ class _Images:
             offset = math.prod(shape[target + 1 :]) * index
             term = np.where(inside, offset, math.prod(shape)).astype(fixed.dtype)
             moving, fixed = (moving + term, fixed) if len(term) > 1 else (moving, fixed + term)
-        return _Images(rotation, moving, fixed)
+        return Images(rotation, moving, fixed, shape)
 
     def of_planes(self, h: slice) -> np.ndarray:
         """Those of planes of equal h, (n, n_k, n_l) or of size 1 where all are the same."""
@@ -223,12 +224,24 @@ class _Images:
         return total
 
 
+def equivalent_images(axes: Sequence[np.ndarray], crystal: Crystal, friedel: bool) -> list[Images]:
+    """Where the operations that leave the intensity of a crystal unchanged take the voxels of a grid.
+
+    Args:
+        axes: h, k and l of the grid.
+        crystal: whose Laue group it is.
+        friedel: whether I(Q) = I(-Q); else the operations are those of the point group only.
+    """
+    group = crystal.laue_group if friedel else crystal.point_group
+    return [Images.of(axes, rotation) for rotation in group]
+
+
 def _index_type(n_voxels: int) -> np.dtype:
     """For flat indices of voxels, and of images that are off the grid in all three directions."""
     return np.dtype(np.int32 if 3 * n_voxels < 2**31 else np.int64)
 
 
-def _orbits(used: np.ndarray, images: list[_Images]) -> tuple[np.ndarray, np.ndarray]:
+def first_of_orbits(used: np.ndarray, images: list[Images]) -> tuple[np.ndarray, np.ndarray]:
     """The first voxel of the orbit of each voxel, used or not, and all that are the first of one.
 
     Returns:
@@ -247,7 +260,7 @@ def _orbits(used: np.ndarray, images: list[_Images]) -> tuple[np.ndarray, np.nda
 
 
 def _smallest_keys(
-    first: np.ndarray, axes: list[np.ndarray], images: list[_Images], supercell: Supercell
+    first: np.ndarray, axes: list[np.ndarray], images: list[Images], supercell: Supercell
 ) -> np.ndarray:
     """Keys (n_q,) of the voxels that represent the orbits of the voxels ``first`` (n_q,).
 
