@@ -58,8 +58,7 @@ def known_cubic(steps: int = 9, scale: float = 1.0) -> KnownCubic:
     harmonic = known("fcc", 2, steps=steps)
     third = third_order_force_constants(harmonic.irreducible.crystal, 1)
     with_third = replace(harmonic.problem(), third_order=third, cubic_scales=np.full(3, PRIOR))
-    rows = np.arange(len(with_third.grid.q_points))
-    forward = with_third.forward_model(direct_engine(with_third, rows))
+    forward = with_third.forward_model(direct_engine(with_third))
     cubic = scale * FIRST
     found = np.exp(np.asarray(log_intensity(forward, np.append(harmonic.truth, cubic))))
     index = with_third.grid.point_of_voxel

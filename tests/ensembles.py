@@ -7,9 +7,8 @@ import numpy as np
 
 from bayestds.crystal.supercell import Supercell
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
-from bayestds.inference.noise import make_fit_data
+from bayestds.inference.likelihoods.log_normal import learned_log_normal
 from bayestds.inference.problem import Problem
-from bayestds.scattering.averaging import Observations
 from bayestds.scattering.grid import IrreducibleGrid, Mask, reduce_grid, voxel_mask
 from bayestds.scattering.volume import make_volume
 from tests.brute_force import (
@@ -77,13 +76,12 @@ class Crystal:
 
     def problem(self, intensity: np.ndarray) -> Problem:
         """The fit to observed intensities (n_q,), with a noise that is learned."""
-        observations = Observations(self.grid, np.log(intensity), None)
         return Problem(
             self.irreducible,
             self.supercell,
             self.temperature,
             self.grid,
-            make_fit_data(observations, None),
+            learned_log_normal(np.log(intensity), self.grid.multiplicity.astype(float)),
             np.full(self.irreducible.n_irreducible, 30.0),
             self.factors,
         )

@@ -7,7 +7,7 @@ import xarray as xr
 
 from bayestds.crystal.supercell import Supercell
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
-from bayestds.inference.noise import make_fit_data
+from bayestds.inference.likelihoods.make import make_likelihood
 from bayestds.inference.problem import Problem
 from bayestds.scattering.averaging import average
 from bayestds.scattering.simulation import simulate_volume
@@ -36,7 +36,7 @@ class Known:
             self.supercell,
             TEMPERATURE,
             observations.grid,
-            make_fit_data(observations, noise),
+            make_likelihood(observations, noise),
             np.full(self.irreducible.n_irreducible, prior_scale),
         )
 

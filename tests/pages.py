@@ -71,6 +71,7 @@ def with_volume(tree: xr.DataTree, shape: tuple[int, int, int], seed: int = 0) -
     data = {
         "log_intensity": observed,
         "fitted": observed - residual,
+        "expected": observed - residual,
         "residual": residual,
         "weight": np.full(n, 400.0),
         "multiplicity": np.ones(n, int),

@@ -7,11 +7,13 @@ import numpy as np
 import xarray as xr
 
 from bayestds.crystal.supercell import Supercell
-from bayestds.diagnostics.dataset import POSTERIOR, point_fit_tree
+from bayestds.diagnostics.dataset import ERRORS, POSTERIOR, point_fit_tree
 from bayestds.force_constants.invariance import Invariance, constrained
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
+from bayestds.inference.likelihoods.log_normal import learned_log_normal
 from bayestds.inference.point_fit import PointFit
 from bayestds.inference.problem import Problem
+from bayestds.inference.uncertainty import Uncertainty
 from tests.brute_force import random_stable
 from tests.crystals import SAMPLES, default_supercell, make_irreducible
 
@@ -44,8 +46,9 @@ def parts_of_a_result(
             multiplicity=rng.integers(1, 9, N_POINTS),
             q_points=rng.normal(size=(N_POINTS, 3)),
             point_of_voxel=rng.integers(-1, N_POINTS, (5, 4, 3)),
+            axes=AXES,
         ),
-        data=SimpleNamespace(log_intensity=rng.normal(size=N_POINTS)),
+        likelihood=learned_log_normal(rng.normal(size=N_POINTS), np.ones(N_POINTS)),
         instrument=None,
         prior_scales=np.ones(n),
     )
@@ -55,19 +58,23 @@ def parts_of_a_result(
         cubic=np.zeros(0),
         covariance=covariance,
         log_intensity=rng.normal(size=N_POINTS),
-        residual=rng.normal(size=N_POINTS),
-        weight=rng.uniform(1, 2, N_POINTS),
+        quadratic=SimpleNamespace(
+            residual=rng.normal(size=N_POINTS),
+            weight=rng.uniform(1, 2, N_POINTS),
+            log_scale=0.5,
+            residual_rms=0.01,
+        ),
         background=np.zeros(0),
-        log_scale=0.5,
-        noise_variance=4.0,
-        residual_rms=0.01,
         converged=True,
         message="Converged.",
         history=rng.normal(size=(3, n + 1)),
     )
-    columns = {"start": values, "clustered_standard_error": np.sqrt(np.diag(covariance))}
+    uncertainty = Uncertainty(covariance, None, None, np.nan, False)
+    errors = dict.fromkeys(ERRORS.values(), np.sqrt(np.diag(covariance)))
+    columns = {"start": values, **errors}
     attributes = {"model": "made up", "model_text": "", "command": "fit"}
-    return {"problem": problem, "fit": fit, "axes": AXES, "columns": columns, "attributes": attributes}
+    given = {"problem": problem, "fit": fit, "uncertainty": uncertainty}
+    return {**given, "columns": columns, "attributes": attributes}
 
 
 def point_fit_result(

@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 from scipy.stats import norm
 
+from bayestds.inference.priors import WIDTH
 from tests.cli.tiny import NAMES, call
 
 NICKEL = ("b0", "b1", "b2", "c0", "c1", "d0", "d1", "d2", "d3", "e0", "e1", "e2", "f0", "f1", "f2", "f3")
@@ -90,8 +91,12 @@ def test_summary_intervals_are_those_of_a_normal_distribution(summary):
 
 
 def test_summary_contraction_is_that_of_the_priors(summary):
-    for values, prior in zip(summary["ifcs"].values(), (1, 1, 1, 0.4, 0.4), strict=True):
-        assert values["contraction"] == pytest.approx(1 - (values["sd"] / prior) ** 2)
+    """Their common scale is learned: a multiple of the rms size of the constants."""
+    relative = np.array([1, 1, 1, 0.4, 0.4])
+    sizes = np.array([values["mean"] for values in summary["ifcs"].values()]) / relative
+    scales = WIDTH * np.sqrt(np.mean(sizes**2)) * relative
+    for values, prior in zip(summary["ifcs"].values(), scales, strict=True):
+        assert values["contraction"] == pytest.approx(1 - (values["sd"] / prior) ** 2, abs=1e-8)
 
 
 def test_summary_of_a_point_fit_has_no_chains(summary):

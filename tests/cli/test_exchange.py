@@ -118,7 +118,7 @@ def test_nothing_is_left_where_writing_fails(folder, shared, monkeypatch):
 
     monkeypatch.setattr("bayestds.force_constants.exchange.PhonopyWriter.write", fail)
     with pytest.raises(KeyboardInterrupt):
-        export(shared.result, folder / "out", "phonopy", 0, 0, False)
+        export(shared.result, folder / "out", "phonopy", 0, 0, unconverged=False, as_json=False)
     assert [path.name for path in folder.iterdir()] == ["tiny.toml"]
 
 

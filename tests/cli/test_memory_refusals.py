@@ -56,7 +56,7 @@ def test_points_and_pairs(folder, monkeypatch):
 
 def test_derivatives(folder, shared, monkeypatch):
     """79 points times 5 constants, made a million times dearer: 3.2 GB."""
-    monkeypatch.setattr("bayestds.cli.assemble.COPIES_OF_DERIVATIVES", 10**6)
+    monkeypatch.setattr("bayestds.cli.sizes.COPIES_OF_DERIVATIVES", 10**6)
     has(monkeypatch, 2 * 2**30)
     outcome = refused(folder, "fit", "tiny.toml", str(shared.volume))
     says(outcome, str(shared.volume), f"{shared.record['n_points']} irreducible points", "5 force constants")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bayestds.diagnostics.dataset import write_result
+from bayestds.diagnostics.dataset import read_result, write_result
 from tests.cli.tiny import MODEL, NAMES, call
 
 GROUPS = {
@@ -119,11 +119,17 @@ def test_replicates_scatter_about_the_data(tree):
     assert float((np.abs(difference) * np.sqrt(observed["weight"] * 50)).max()) < 5
 
 
-def test_prior_is_the_one_of_the_model(tree):
+def test_prior_is_the_one_of_the_model(shared, tmp_path):
     """Truncation to stable crystals narrows it."""
-    draws = tree["prior"]["ifcs"].values[0]
+    (tmp_path / "fixed.toml").write_text(MODEL + "\n[priors]\nscale = 2.0\n")
+    words = ("--method", "laplace", "--draws", 50, "-o", tmp_path / "r.nc")
+    outcome = call("sample", tmp_path / "fixed.toml", shared.volume, *words)
+    assert outcome.code == 0, outcome.err
+    tree = read_result(tmp_path / "r.nc")
+    draws, prior_sd = tree["prior"]["ifcs"].values[0], tree["constant_data"]["prior_sd"].values
+    assert prior_sd == pytest.approx([2.0, 2.0, 2.0, 0.8, 0.8])
     assert draws.shape[0] > 100
-    assert (draws.std(axis=0) < 1.1 * tree["constant_data"]["prior_sd"].values).all()
+    assert (draws.std(axis=0) < 1.1 * prior_sd).all()
 
 
 def test_checkpoint_is_gone(sampled):

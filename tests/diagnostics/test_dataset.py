@@ -25,6 +25,7 @@ from bayestds.errors import OutputError, ResultError
 from bayestds.inference.nuts import STATISTICS, Draws
 from bayestds.inference.predictive import Predictions
 from bayestds.inference.priors import make_prior
+from bayestds.inference.uncertainty import Uncertainty
 from tests.crystals import default_supercell, make_irreducible
 from tests.results import AXES, N_POINTS, parts_of_a_result
 
@@ -38,7 +39,8 @@ def parts() -> dict[str, Any]:
     root = rng.normal(size=(5, 5))
     irreducible, supercell = make_irreducible("fcc", 2), default_supercell("fcc")
     parts = parts_of_a_result(irreducible, supercell, rng.normal(size=5), root @ root.T)
-    parts["columns"] = {"start": rng.normal(size=5), "clustered_standard_error": rng.uniform(size=5)}
+    parts["columns"] |= {"start": rng.normal(size=5), "clustered_standard_error": rng.uniform(size=5)}
+    parts["uncertainty"] = Uncertainty(4 * parts["fit"].covariance, None, None, np.nan, known=False)
     parts["attributes"] |= {"model_text": 'title = "Å <b> [bold] \\frac"\n'}
     return parts
 
@@ -49,10 +51,11 @@ def tree(parts) -> xr.DataTree:
 
 
 def test_constants(tree, parts):
-    fitted, fit = tree["point_fit"], parts["fit"]
+    fitted, fit, needed = tree["point_fit"], parts["fit"], parts["uncertainty"].covariance
     np.testing.assert_array_equal(fitted["value"], fit.irreducible)
-    np.testing.assert_allclose(fitted["standard_error"], np.sqrt(np.diag(fit.covariance)))
-    np.testing.assert_array_equal(fitted["covariance"], fit.covariance)
+    np.testing.assert_allclose(fitted["standard_error"], np.sqrt(np.diag(needed)))
+    np.testing.assert_array_equal(fitted["covariance"], needed)
+    np.testing.assert_array_equal(fitted["plain_covariance"], fit.covariance)
     np.testing.assert_array_equal(fitted["start"], parts["columns"]["start"])
     np.testing.assert_array_equal(fitted["history"], fit.history[:, :-1])
     np.testing.assert_array_equal(fitted["history_rms"], fit.history[:, -1])
@@ -62,7 +65,7 @@ def test_constants_are_found_by_name(tree, parts):
     fitted = tree["point_fit"].dataset
     assert float(fitted["value"].sel(irreducible="c0")) == parts["fit"].irreducible[3]
     both = fitted["covariance"].sel(irreducible="b1", irreducible_2="c1")
-    assert float(both) == parts["fit"].covariance[1, 4]
+    assert float(both) == parts["uncertainty"].covariance[1, 4]
 
 
 def test_observations(tree, parts):
@@ -70,7 +73,7 @@ def test_observations(tree, parts):
     np.testing.assert_array_equal(observed["q_points"], grid.q_points)
     np.testing.assert_array_equal(observed["point_of_voxel"], grid.point_of_voxel)
     np.testing.assert_array_equal(observed["l"], AXES[2])
-    np.testing.assert_allclose(observed["weight"], parts["fit"].weight / 4)
+    np.testing.assert_allclose(observed["weight"], parts["fit"].weight)
 
 
 def test_crystal(tree):
@@ -162,6 +165,7 @@ def sampled(tree) -> dict[str, Any]:
         "draws": Draws(sites, statistics),
         "predictions": Predictions(
             stars=rng.integers(0, N_STARS, N_POINTS),
+            variable="log_intensity",
             replicated=rng.normal(size=(CHAINS, 3, N_POINTS)).astype(np.float32),
             replicated_draws=few,
             log_likelihood=rng.normal(size=(CHAINS, 20, N_STARS)),

@@ -10,8 +10,9 @@ from scipy import stats
 
 from bayestds.inference.information import log_intensity_and_jacobian
 from bayestds.inference.joint import joint_fit, make_joint_problem
-from bayestds.inference.model import Noise, scattering_posterior
-from bayestds.inference.noise import centred, log_likelihood, precision_times
+from bayestds.inference.likelihoods.base import centred
+from bayestds.inference.likelihoods.log_normal import LogNormal
+from bayestds.inference.model import scattering_posterior
 from bayestds.inference.nuts import Sampling
 from bayestds.inference.point_fit import PointFit, point_fit
 from bayestds.inference.posterior import make_target, sample_posterior
@@ -46,12 +47,12 @@ def spoiled(case: Known, strengths: np.ndarray, seed: int, sigma: float = 0.01) 
     longest = np.linalg.norm(crystal.scattering_vectors(q_points), axis=1).max()
     beamline = Beamline(crystal, wavelength=9 / longest, n_background=len(strengths))
     instrument = beamline.instrument(q_points)
-    diffuse = np.exp(np.asarray(problem.data.log_intensity))
+    diffuse = np.exp(np.asarray(problem.likelihood.log_observed))
     measured = np.asarray(instrument.factor) * diffuse + np.asarray(instrument.background) @ strengths
     weight = np.full(len(diffuse), sigma**-2.0)
     noise = sigma * np.random.default_rng(seed).normal(size=len(diffuse))
-    data = replace(problem.data, log_intensity=jnp.log(measured) + noise + 2.0, weight=jnp.asarray(weight))
-    return replace(problem, data=data, instrument=instrument)
+    likelihood = LogNormal(jnp.log(measured) + noise + 2.0, jnp.asarray(weight))
+    return replace(problem, likelihood=likelihood, instrument=instrument)
 
 
 def truth_of(case: Known) -> np.ndarray:
@@ -93,7 +94,8 @@ def test_errors_marginalise_the_strengths(case, fitted):
     # H = P + JᵀWJ with the derivative in which the strengths follow.
     parameters = jnp.asarray(np.append(fit.irreducible, fit.background))
     _, derivative = log_intensity_and_jacobian(fit.forward, parameters)
-    weighted = precision_times(problem.data, centred(problem.data, jnp.asarray(fit.derivative)))
+    precision = fit.quadratic.precision
+    weighted = precision.times(centred(precision, jnp.asarray(fit.derivative)))
     expected = np.diag(problem.prior_scales**-2.0) + np.asarray(derivative[:, :n].T @ weighted)
     np.testing.assert_allclose(fit.precision, expected, rtol=1e-6, atol=1e-9 * np.abs(expected).max())
 
@@ -132,15 +134,15 @@ def test_volumes_of_a_joint_fit_have_backgrounds_of_their_own(case):
 def test_density_is_prior_times_likelihood(case, fitted):
     problem, fit = fitted
     prior = make_prior(problem.prior_scales, case.irreducible.shells, "normal")
-    target = make_target(problem, fit, prior)
+    target = make_target(fit, prior)
     phi, offset = jnp.asarray(1.01 * case.truth), jnp.asarray(STRENGTHS)
     strengths = np.asarray(offset + target.forward.background_slope @ phi)
     sites = {"irreducible": phi, "background_offset": offset}
-    found, _ = log_density(scattering_posterior, (target.forward, target.data, prior, Noise()), {}, sites)
+    found, _ = log_density(scattering_posterior, (target.forward, target.likelihood, prior), {}, sites)
     parameters = jnp.append(phi, strengths)
-    expected = float(log_likelihood(target.data, log_intensity(target.forward, parameters)))
+    expected = float(target.likelihood.log_likelihood(log_intensity(target.forward, parameters)))
     expected += stats.norm.logpdf(phi, 0, PRIOR).sum() + stats.norm.logpdf(strengths).sum()
-    weight = np.asarray(target.data.weight)
+    weight = np.asarray(target.likelihood.weight)
     expected += 0.5 * (np.log(weight).sum() - np.log(weight.sum()))
     assert float(found) == pytest.approx(expected, rel=1e-10)
 
@@ -148,7 +150,7 @@ def test_density_is_prior_times_likelihood(case, fitted):
 @pytest.mark.slow
 def test_posterior_agrees_with_the_normal_approximation(case, fitted):
     problem, fit = fitted
-    target = make_target(problem, fit, make_prior(problem.prior_scales, case.irreducible.shells, "normal"))
+    target = make_target(fit, make_prior(problem.prior_scales, case.irreducible.shells, "normal"))
     draws = sample_posterior(target, Sampling(2, 400, 100, 0))
     for name, value, sd in (
         ("irreducible", fit.irreducible, np.sqrt(np.diag(fit.covariance))),

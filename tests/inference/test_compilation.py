@@ -36,7 +36,7 @@ def test_a_second_fit_and_posterior_compile_nothing(compilations):
         problem = case.problem(with_noise(case.volume, 1e-3, seed))
         fit = point_fit(problem, case.truth * (1 + 0.01 * seed))
         prior = make_prior(problem.prior_scales, case.irreducible.shells, "normal")
-        sample_posterior(make_target(problem, fit, prior), sampling)
+        sample_posterior(make_target(fit, prior), sampling)
         counts.append(len(compilations))
     assert counts[0] > 0
     assert counts[1] == counts[0]

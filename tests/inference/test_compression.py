@@ -3,13 +3,17 @@
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpyro.infer.util import potential_energy
 
 from bayestds.inference import compression
 from bayestds.inference.compression import ACCEPTED, TOLERATED, compress, compression_error
-from bayestds.inference.model import Noise, whitened_posterior
+from bayestds.inference.likelihoods.floor import Floor
+from bayestds.inference.likelihoods.log_normal import LearnedLogNormal
+from bayestds.inference.likelihoods.student_t import StudentT
+from bayestds.inference.model import whitened_posterior
 from bayestds.inference.nuts import Sampling
 from bayestds.inference.point_fit import point_fit
 from bayestds.inference.posterior import make_target, sample_posterior, starting_points
@@ -23,7 +27,7 @@ def make_case(noise: float | None, sigma: float = 0.05):
     problem = case.problem(with_noise(case.volume, sigma, 0), noise=noise, prior_scale=2.0)
     fit = point_fit(problem, case.truth)
     prior = make_prior(problem.prior_scales, problem.irreducible.shells)
-    target = make_target(problem, fit, prior)
+    target = make_target(fit, prior)
     return target, problem, compress(target, problem)
 
 
@@ -51,7 +55,7 @@ def density_and_gradient(target, positions):
 
 def test_density_and_gradient_are_those_of_all_points(case):
     target, problem, compressed = case
-    assert compressed.n_points < len(problem.data.log_intensity) / 3
+    assert compressed.n_points < problem.likelihood.n_points / 3
     positions = starting_points(target, 20, seed=5)
     full, full_slope = density_and_gradient(target, positions)
     short, short_slope = density_and_gradient(compressed.target, positions)
@@ -75,8 +79,10 @@ def test_error_among_draws(case):
 
 def test_only_normal_data_of_known_relative_weights(case):
     target, problem, _ = case
-    assert compress(replace(target, noise=Noise(floor=True)), problem) is None
-    assert compress(replace(target, noise=Noise(degrees_of_freedom=4.0)), problem) is None
+    normal = target.likelihood
+    known = normal.relative if isinstance(normal, LearnedLogNormal) else normal
+    for likelihood in (Floor(known, jnp.asarray(0.01)), StudentT(normal, jnp.asarray(4.0))):
+        assert compress(replace(target, likelihood=likelihood), problem) is None
 
 
 def test_smaller_directions_are_taken_where_the_error_is_too_large(case, monkeypatch):

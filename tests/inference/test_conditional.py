@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from bayestds.inference.conditional import conditional_log_density, draw_noise
-from bayestds.inference.correlation import make_correlation, precision_times
+from bayestds.inference.correlation import make_correlation
 
 N_POINTS = 14
 MEMBERS = (np.array([0, 3, 4, 9]), np.array([1, 2, 5, 6, 7, 8]))
@@ -20,7 +20,7 @@ def parts():
     factors = [rng.normal(size=(len(members), 3)) for members in MEMBERS]
     common = rng.normal(size=(N_POINTS, 2))
     correlation = make_correlation(rng.uniform(0.2, 1, N_POINTS), MEMBERS, factors, common)
-    return correlation, np.linalg.inv(np.asarray(precision_times(correlation, jnp.eye(N_POINTS))))
+    return correlation, np.linalg.inv(np.asarray(correlation.times(jnp.eye(N_POINTS))))
 
 
 def test_draws_have_the_covariance(parts):

@@ -7,20 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bayestds.inference.correlation import (
-    SMALLEST_EIGENVALUE,
-    Correlation,
-    chi_square,
-    make_correlation,
-    precision_times,
-)
-from bayestds.inference.noise import (
-    FitData,
-    centred,
-    log_likelihood,
-    reduced_chi_square,
-    residual,
-)
+from bayestds.inference.correlation import SMALLEST_EIGENVALUE, Correlation, make_correlation
+from bayestds.inference.likelihoods.base import Quadratic, centred
+from bayestds.inference.likelihoods.correlated import Correlated
 
 N, SIZES = 60, (3, 7, 8, 20, 21)
 
@@ -44,8 +33,8 @@ def test_precision_is_the_inverse_of_the_covariance():
     assert sum(f.shape[0] * f.shape[2] for f in correlation.factors) >= sum(min(size, 5) for size in SIZES)
     values = np.random.default_rng(1).normal(size=(N, 3))
     expected = np.linalg.solve(covariance, values)
-    assert np.asarray(precision_times(correlation, jnp.asarray(values))) == pytest.approx(expected, rel=1e-9)
-    one = np.asarray(precision_times(correlation, jnp.asarray(values[:, 0])))
+    assert np.asarray(correlation.times(jnp.asarray(values))) == pytest.approx(expected, rel=1e-9)
+    one = np.asarray(correlation.times(jnp.asarray(values[:, 0])))
     assert one == pytest.approx(expected[:, 0], rel=1e-9)
     assert np.asarray(correlation.row_sums) == pytest.approx(np.linalg.inv(covariance).sum(axis=1), rel=1e-8)
 
@@ -53,7 +42,7 @@ def test_precision_is_the_inverse_of_the_covariance():
 def test_chi_square_and_its_slope():
     correlation, covariance = example()
     values = np.random.default_rng(2).normal(size=N)
-    value, slope = jax.jit(jax.value_and_grad(chi_square, argnums=1))(correlation, jnp.asarray(values))
+    value, slope = jax.jit(jax.value_and_grad(correlation.square))(jnp.asarray(values))
     assert float(value) == pytest.approx(values @ np.linalg.solve(covariance, values), rel=1e-10)
     assert np.asarray(slope) == pytest.approx(2 * np.linalg.solve(covariance, values), rel=1e-8)
 
@@ -62,9 +51,7 @@ def test_directions_of_the_smallest_variance_are_left_out():
     factor = np.diag(np.sqrt([5.0, 2 * SMALLEST_EIGENVALUE, SMALLEST_EIGENVALUE / 2]))
     correlation = make_correlation(np.ones(3), [np.arange(3)], [factor], np.zeros((3, 0)))
     expected = np.diag(1 / (1 + np.array([5.0, 2 * SMALLEST_EIGENVALUE, 0.0])))
-    assert np.asarray(precision_times(correlation, jnp.eye(3))) == pytest.approx(
-        expected, rel=1e-12, abs=1e-15
-    )
+    assert np.asarray(correlation.times(jnp.eye(3))) == pytest.approx(expected, rel=1e-12, abs=1e-15)
 
 
 def test_degrees_of_freedom_are_those_of_the_noise_without_its_independent_part():
@@ -75,37 +62,39 @@ def test_degrees_of_freedom_are_those_of_the_noise_without_its_independent_part(
 
 
 @pytest.fixture
-def data() -> FitData:
+def likelihood() -> Correlated:
     correlation, covariance = example()
     observed = jnp.asarray(np.random.default_rng(3).normal(size=N))
-    return FitData(observed, jnp.asarray(1 / covariance.diagonal()), False, correlation)
+    return Correlated(observed, jnp.asarray(1 / covariance.diagonal()), correlation)
 
 
-def test_scale_is_that_of_generalised_least_squares(data):
+def test_scale_is_that_of_generalised_least_squares(likelihood):
     _, covariance = example()
     model = np.random.default_rng(4).normal(size=N)
-    misfit = np.asarray(data.log_intensity) - model
+    misfit = np.asarray(likelihood.log_intensity) - model
     ones = np.linalg.solve(covariance, np.ones(N))
     expected = misfit - ones @ misfit / ones.sum()
-    assert np.asarray(residual(data, jnp.asarray(model))) == pytest.approx(expected, rel=1e-9)
+    assert np.asarray(likelihood.quadratic(jnp.asarray(model), 0).residual) == pytest.approx(
+        expected, rel=1e-9
+    )
     columns = np.random.default_rng(5).normal(size=(N, 2))
-    assert np.asarray(centred(data, jnp.asarray(columns))) == pytest.approx(
+    assert np.asarray(centred(likelihood.correlation, jnp.asarray(columns))) == pytest.approx(
         columns - ones @ columns / ones.sum(), rel=1e-9
     )
 
 
-def test_likelihood_is_the_maximum_over_the_scale(data):
+def test_likelihood_is_the_maximum_over_the_scale(likelihood):
     _, covariance = example()
     model = np.random.default_rng(6).normal(size=N)
     shifts = np.linspace(-3, 3, 60_001)
-    misfit = np.asarray(data.log_intensity) - model
+    misfit = np.asarray(likelihood.log_intensity) - model
     ones = np.ones(N)
     inverse = np.linalg.inv(covariance)
     # (r - s)ᵀ Σ⁻¹ (r - s) for every s.
     squares = misfit @ inverse @ misfit - 2 * shifts * (ones @ inverse @ misfit) + shifts**2 * inverse.sum()
-    found = float(log_likelihood(data, jnp.asarray(model)))
+    found = float(likelihood.log_likelihood(jnp.asarray(model)))
     assert found == pytest.approx(-0.5 * squares.min(), abs=1e-6)
-    assert found == pytest.approx(float(log_likelihood(data, jnp.asarray(model + 2.0))), rel=1e-9)
+    assert found == pytest.approx(float(likelihood.log_likelihood(jnp.asarray(model + 2.0))), rel=1e-9)
 
 
 def test_expected_chi_square_is_the_degrees_of_freedom():
@@ -114,7 +103,11 @@ def test_expected_chi_square_is_the_degrees_of_freedom():
     independent = np.diag(np.asarray(correlation.root) ** -2)
     values, vectors = np.linalg.eigh(covariance - independent)
     root = vectors * np.sqrt(np.maximum(values, 0))
-    data = FitData(jnp.zeros(N), jnp.ones(N), False, correlation)
-    draws = root @ np.random.default_rng(7).normal(size=(N, 400))
-    found = [float(reduced_chi_square(data, draw, -1)) for draw in draws.T]
-    assert np.mean(found) == pytest.approx(1, abs=0.07)
+    draws = jnp.asarray(root @ np.random.default_rng(7).normal(size=(N, 400)))
+
+    def reduced(draw: jax.Array) -> float:
+        one = jnp.ones(())
+        here = Quadratic(one, draw, correlation.times(draw), correlation, jnp.ones(N), one)
+        return float(here.reduced_chi_square(-1))
+
+    assert np.mean([reduced(draw) for draw in draws.T]) == pytest.approx(1, abs=0.07)

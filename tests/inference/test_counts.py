@@ -10,17 +10,12 @@ from numpyro.infer.util import log_density
 from scipy import stats
 from scipy.integrate import quad
 
-from bayestds.inference.information import fisher_information, log_intensity_and_jacobian
-from bayestds.inference.model import Noise, point_density, scattering_posterior
-from bayestds.inference.noise import (
-    Counts,
-    FitData,
-    linearised,
-    log_likelihood,
-    precision_times,
-    residual,
-    shifted,
-)
+from bayestds.inference.information import log_intensity_and_jacobian
+from bayestds.inference.likelihoods.base import fisher_information
+from bayestds.inference.likelihoods.counts import FEWEST_COUNTS, GammaPoisson, Poisson
+from bayestds.inference.likelihoods.floor import SMALLEST_LEVEL
+from bayestds.inference.likelihoods.log_normal import LogNormal
+from bayestds.inference.model import scattering_posterior
 from bayestds.inference.nuts import Sampling
 from bayestds.inference.point_fit import point_fit
 from bayestds.inference.posterior import make_target, sample_posterior
@@ -43,25 +38,27 @@ def counted_problem(case: Known, mean_counts: float, seed: int, spread: float = 
     """Poisson counts of voxels that were measured for different times; gamma expectations if spread."""
     rng = np.random.default_rng(seed)
     problem = case.problem(prior_scale=PRIOR)
-    rate = np.exp(np.asarray(problem.data.log_intensity))
+    rate = np.exp(np.asarray(problem.likelihood.log_observed))
     exposure = problem.grid.multiplicity * rng.uniform(0.5, 2, len(rate))
     exposure *= mean_counts * problem.grid.multiplicity.sum() / (exposure @ rate)
     expected = exposure * rate * (rng.gamma(spread**-2, spread**2, len(rate)) if spread else 1.0)
     numbers = rng.poisson(expected).astype(float)
-    return replace(problem, data=data_of(numbers, exposure))
+    return replace(problem, likelihood=counted(numbers, exposure))
 
 
-def data_of(numbers: np.ndarray, exposure: np.ndarray) -> FitData:
-    weight = np.maximum(numbers, 0.5)
-    counts = Counts(jnp.asarray(numbers), jnp.asarray(exposure))
-    return FitData(jnp.asarray(np.log(weight / exposure)), jnp.asarray(weight), False, counts=counts)
+def counted(numbers: np.ndarray, exposure: np.ndarray) -> Poisson:
+    return Poisson(jnp.asarray(numbers), jnp.asarray(exposure))
+
+
+def with_floor(counts: Poisson, level: float = SMALLEST_LEVEL) -> GammaPoisson:
+    return GammaPoisson(counts, jnp.asarray(level))
 
 
 def test_likelihood_is_that_of_poisson_counts_with_the_scale_integrated_out():
     """∫ Π Poisson(N | s E I) ds/s by quadrature, for two intensities."""
     rng = np.random.default_rng(0)
     exposure, numbers = rng.uniform(1, 3, 6), np.array([0.0, 3, 1, 7, 2, 0])
-    data = data_of(numbers, exposure)
+    counts = counted(numbers, exposure)
     found, expected = [], []
     for _ in range(2):
         intensity = rng.uniform(0.5, 2, 6)
@@ -70,7 +67,7 @@ def test_likelihood_is_that_of_poisson_counts_with_the_scale_integrated_out():
             return np.exp(stats.poisson.logpmf(numbers, np.exp(log_scale) * exposure * intensity).sum())
 
         expected.append(np.log(quad(density, -6, 6, epsabs=0)[0]))
-        found.append(float(log_likelihood(data, jnp.log(intensity))))
+        found.append(float(counts.log_likelihood(jnp.log(intensity))))
     assert found[0] - found[1] == pytest.approx(expected[0] - expected[1], rel=1e-9)
 
 
@@ -80,47 +77,51 @@ def test_least_squares_have_slope_and_information_of_the_likelihood(case):
     engine = make_engine(problem.supercell, problem.grid.q_points)
     forward, phi = problem.forward_model(engine), jnp.asarray(1.01 * case.truth)
     value, derivative = log_intensity_and_jacobian(forward, phi)
-    local = linearised(problem.data, value)
-    slope = derivative.T @ precision_times(local, residual(local, value))
+    local = problem.likelihood.quadratic(value, len(phi))
+    slope = derivative.T @ local.precision.times(local.residual)
 
     def likelihood(phi):
-        return log_likelihood(problem.data, log_intensity(forward, phi))
+        return problem.likelihood.log_likelihood(log_intensity(forward, phi))
 
     np.testing.assert_allclose(slope, jax.grad(likelihood)(phi), rtol=1e-8)
     # The expected Hessian: that of data that are as expected.
-    counts = problem.data.counts
-    ideal = replace(problem.data, counts=replace(counts, number=local.weight))
-    hessian = jax.hessian(lambda phi: log_likelihood(ideal, log_intensity(forward, phi)))(phi)
-    np.testing.assert_allclose(fisher_information(local, derivative), -hessian, rtol=1e-6)
+    ideal = replace(problem.likelihood, number=local.weight)
+    hessian = jax.hessian(lambda phi: ideal.log_likelihood(log_intensity(forward, phi)))(phi)
+    np.testing.assert_allclose(fisher_information(local.precision, derivative), -hessian, rtol=1e-6)
 
 
 def test_offset_of_the_model_moves_into_the_exposure():
     rng = np.random.default_rng(2)
-    data, offset = data_of(rng.poisson(4, 8).astype(float), np.ones(8)), rng.normal(size=8)
+    counts, offset = counted(rng.poisson(4, 8).astype(float), np.ones(8)), rng.normal(size=8)
     value = jnp.asarray(rng.normal(size=8))
-    moved = float(log_likelihood(shifted(data, offset), value))
-    constant = float(data.counts.number @ offset)
-    assert moved + constant == pytest.approx(float(log_likelihood(data, value + offset)), rel=1e-12)
+    moved = float(counts.shifted(offset).log_likelihood(value))
+    constant = float(counts.number @ offset)
+    assert moved + constant == pytest.approx(float(counts.log_likelihood(value + offset)), rel=1e-12)
+
+
+def test_half_a_count_stands_for_none_in_a_logarithm():
+    counts = counted(np.array([4.0, 0.0]), np.array([2.0, 5.0]))
+    np.testing.assert_allclose(counts.log_observed, np.log([2.0, 0.1]))
 
 
 def test_gamma_poisson_has_the_variance_of_both():
-    noise = Noise(floor=True)
-    data = data_of(np.array([3.0, 0.0]), np.array([2.0, 5.0]))
-    density = point_density(data, jnp.log(jnp.array([2.0, 1.0])), jnp.asarray(0.3), noise)
+    counts = with_floor(counted(np.array([3.0, 0.0]), np.array([2.0, 5.0])))
+    level = {"log_relative_noise": jnp.log(jnp.asarray(0.3))}
+    density = counts.point_density(jnp.log(jnp.array([2.0, 1.0])), level)
     expected = np.array([4.0, 5.0])
     np.testing.assert_allclose(density.mean, expected)
     np.testing.assert_allclose(density.variance, expected + 0.09 * expected**2)
     scipy = stats.nbinom(1 / 0.09, 1 / (1 + 0.09 * expected))
     # NumPyro's beta function is good to about 1e-6.
-    np.testing.assert_allclose(density.log_prob(data.counts.number), scipy.logpmf([3, 0]), atol=1e-5)
+    np.testing.assert_allclose(density.log_prob(counts.observed), scipy.logpmf([3, 0]), atol=1e-5)
 
 
 def test_gamma_poisson_without_a_floor_is_poisson():
     numbers, expected = np.array([2000.0, 30.0, 0.0]), np.array([1980.0, 36.0, 0.5])
-    data = data_of(numbers, np.ones(3))
+    counts = with_floor(counted(numbers, np.ones(3)))
 
     def density(log_level):
-        found = point_density(data, jnp.log(expected), jnp.exp(log_level), Noise(floor=True))
+        found = counts.point_density(jnp.log(expected), {"log_relative_noise": log_level})
         return found.log_prob(numbers).sum()
 
     poisson = stats.poisson.logpmf(numbers, expected).sum()
@@ -137,8 +138,10 @@ def test_constants_of_weak_counts_are_not_biased():
     pulls, of_logarithms = [], []
     for seed in range(8):
         problem = counted_problem(weak, 1.0, seed)
-        assert float(problem.data.counts.number.min()) < 3
-        logarithms = replace(problem, data=replace(problem.data, counts=None))
+        counts = problem.likelihood
+        assert float(counts.number.min()) < 3
+        weight = jnp.maximum(counts.number, FEWEST_COUNTS)
+        logarithms = replace(problem, likelihood=LogNormal(counts.log_observed, weight))
         for fitted, found in ((problem, pulls), (logarithms, of_logarithms)):
             fit = point_fit(fitted, weak.truth)
             assert fit.converged
@@ -152,7 +155,7 @@ def test_constants_of_weak_counts_are_not_biased():
 def test_posterior_of_counts_agrees_with_the_normal_approximation(case):
     problem = counted_problem(case, 1000.0, 3)
     fit = point_fit(problem, case.truth)
-    target = make_target(problem, fit, make_prior(problem.prior_scales, case.irreducible.shells, "normal"))
+    target = make_target(fit, make_prior(problem.prior_scales, case.irreducible.shells, "normal"))
     draws = sample_posterior(target, Sampling(2, 300, 100, 0))
     phi = draws.sites["irreducible"].reshape(-1, len(case.truth))
     sd = np.sqrt(np.diag(fit.covariance))
@@ -161,10 +164,10 @@ def test_posterior_of_counts_agrees_with_the_normal_approximation(case):
     stars = star_labels(problem.supercell, problem.grid.q_points)
     predictions = make_predictions(target, draws, stars, 0)
     # Replicates scatter about the fit as counts do.
-    scatter = (predictions.replicated.reshape(-1, len(stars)) - fit.log_intensity) * np.sqrt(fit.weight)
+    scatter = (predictions.replicated.reshape(-1, len(stars)) - fit.weight) / np.sqrt(fit.weight)
     many = fit.weight > 100
     assert np.std(scatter[:, many]) == pytest.approx(1, rel=0.1)
-    expected = stats.poisson.logpmf(problem.data.counts.number, fit.weight).sum()
+    expected = stats.poisson.logpmf(problem.likelihood.number, fit.weight).sum()
     assert predictions.log_likelihood.sum(axis=-1).mean() == pytest.approx(expected, abs=10)
 
 
@@ -172,15 +175,15 @@ def test_posterior_of_counts_agrees_with_the_normal_approximation(case):
 def test_floor_of_counts_is_found(case):
     """Counts that scatter by 10 % more than Poisson's."""
     problem = counted_problem(case, 1000.0, 4, spread=0.1)
-    fit = point_fit(problem, case.truth)
+    poisson = point_fit(problem, case.truth)
+    fit = point_fit(replace(problem, likelihood=with_floor(problem.likelihood)), case.truth)
     prior = make_prior(problem.prior_scales, case.irreducible.shells, "normal")
-    target = make_target(problem, fit, prior, Noise(floor=True))
-    draws = sample_posterior(target, Sampling(2, 200, 150, 0))
+    draws = sample_posterior(make_target(fit, prior), Sampling(2, 200, 150, 0))
     level = np.exp(draws.sites["log_relative_noise"])
     assert abs(level.mean() - 0.1) < 4 * level.std()
     assert level.std() < 0.01
     # Its constants are less sure than Poisson's alone.
-    assert (draws.sites["irreducible"].std(axis=(0, 1)) > np.sqrt(np.diag(fit.covariance))).all()
+    assert (draws.sites["irreducible"].std(axis=(0, 1)) > np.sqrt(np.diag(poisson.covariance))).all()
 
 
 def test_density_of_counts_with_a_floor_is_that_of_scipy(case):
@@ -188,9 +191,10 @@ def test_density_of_counts_with_a_floor_is_that_of_scipy(case):
     forward = problem.forward_model(make_engine(problem.supercell, problem.grid.q_points))
     prior = make_prior(problem.prior_scales, case.irreducible.shells, "normal")
     log_level, offset = np.log(0.2), 0.01
-    sites = {"irreducible": jnp.asarray(case.truth), "log_relative_noise": log_level, "scale_offset": offset}
-    found, _ = log_density(scattering_posterior, (forward, problem.data, prior, Noise(floor=True)), {}, sites)
-    counts = problem.data.counts
+    sites = {"irreducible": case.truth, "log_relative_noise": log_level, "scale_offset": offset}
+    sites = {name: jnp.asarray(value) for name, value in sites.items()}
+    counts = problem.likelihood
+    found, _ = log_density(scattering_posterior, (forward, with_floor(counts), prior), {}, sites)
     number, expected = np.asarray(counts.number), np.asarray(counts.exposure)
     expected = expected * np.exp(np.asarray(log_intensity(forward, jnp.asarray(case.truth))))
     expected *= number.sum() / expected.sum() * np.exp(offset)

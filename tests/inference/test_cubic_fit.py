@@ -41,8 +41,8 @@ def test_both_orders_are_found(case, fitted):
 
 def _one_step(problem, truth):
     """The curvature at the truth, from which one Gauss-Newton step leads to the estimate."""
-    forward = problem.forward_model(direct_engine(problem, np.arange(len(problem.grid.q_points))))
-    return curvature(forward, problem.data, jnp.asarray(truth), jnp.asarray(problem.parameter_scales))
+    forward = problem.forward_model(direct_engine(problem))
+    return curvature(forward, problem.likelihood, jnp.asarray(truth), jnp.asarray(problem.parameter_scales))
 
 
 def test_a_prior_that_allows_no_third_order_leaves_the_harmonic_estimate(case):
@@ -75,7 +75,7 @@ def test_errors_of_one_order_allow_for_the_other(case, fitted):
 
 def _target(case, problem, fit):
     prior = make_prior(problem.prior_scales, case.known.irreducible.shells, cubic_scales=problem.cubic_scales)
-    return make_target(problem, fit, prior)
+    return make_target(fit, prior)
 
 
 @pytest.mark.slow
@@ -117,6 +117,6 @@ def test_posterior_agrees_with_the_normal_approximation(case):
     predictions = make_predictions(target, draws, stars, 0)
     assert np.isfinite(predictions.replicated).all()
     assert predictions.prior_cubic.std() == pytest.approx(PRIOR, rel=0.1)
-    spread = predictions.replicated.std(axis=(0, 1)) * np.sqrt(np.asarray(problem.data.weight))
+    spread = predictions.replicated.std(axis=(0, 1)) * np.sqrt(np.asarray(problem.likelihood.weight))
     # A replicate has the noise of the data and the width of the posterior: 8 constants, 212 points.
     assert np.median(spread) == pytest.approx(1.0, abs=0.2)

@@ -23,7 +23,7 @@ from bayestds.inference.ensemble import (
 )
 from bayestds.inference.ensemble_modes import square_roots
 from bayestds.inference.information import displacement_information, log_intensity_and_jacobian
-from bayestds.inference.noise import FitData, precision_times, reduced_chi_square
+from bayestds.inference.likelihoods.correlated import Correlated
 from bayestds.inference.problem import Problem
 from bayestds.lattice_dynamics.covariance import covariance_in_real_space, packed_covariance
 from bayestds.scattering import exact
@@ -126,7 +126,7 @@ def test_supercell_without_the_symmetry_of_the_crystal_is_refused():
         make_ensemble(replace(problem, supercell=low), 1000)
 
 
-def noise_of(name: str) -> tuple[FitData, Response]:
+def noise_of(name: str) -> tuple[Correlated, Response]:
     crystal, problem, forward, ensemble = case(name)
     response = response_at(name)
     amplitudes = np.zeros(response.by_mode.shape[1])
@@ -139,14 +139,14 @@ def drawn(name: str) -> np.ndarray:
     crystal, problem, *_ = case(name)
     rng = np.random.default_rng(2)
     observed = [crystal.observed(crystal.draw(rng, 25)) for _ in range(400)]
-    return np.array(observed) / np.exp(np.asarray(problem.data.log_intensity))
+    return np.array(observed) / np.exp(np.asarray(problem.likelihood.observed))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["wedge", "cscl"])
 def test_covariance_is_that_of_drawn_ensembles(name):
-    data, _ = noise_of(name)
-    precision = np.asarray(precision_times(data, jnp.eye(len(data.weight))))
+    likelihood, _ = noise_of(name)
+    precision = np.asarray(likelihood.correlation.times(jnp.eye(likelihood.n_points)))
     # The noise was evaluated for 1000 configurations, and a small share of it added as independent.
     predicted = 1000 / 25 * np.linalg.inv(precision)
     relative = drawn(name)
@@ -167,7 +167,7 @@ def test_logarithm_is_corrected_for_its_bias():
     few, response = make_ensemble(problem, 25), response_at("wedge")
     amplitudes = np.zeros(response.by_mode.shape[1])
     corrected = ensemble_data(few, problem, forward, crystal.truth, amplitudes, response)
-    bias = np.asarray(problem.data.log_intensity - corrected.log_intensity)
+    bias = np.asarray(problem.likelihood.observed - corrected.log_intensity)
     # Integrated out, θ adds half its variance, 1/2 (2/M) Σ_s U_s²: the intensity is almost linear in it.
     bias = bias - (response.by_mode**2).sum(axis=1) / 25
     terms = np.log(drawn("wedge")) - (drawn("wedge") - 1)
@@ -183,7 +183,7 @@ def test_fit_is_that_to_the_displacements(configurations):
     crystal = vibrating("fcc", 2, 10, 1500.0)
     forward = make_forward_model(crystal.irreducible, crystal.supercell, crystal.temperature)
     u = crystal.draw(np.random.default_rng(5), configurations)
-    _, fit = ensemble_fit(crystal.problem(crystal.observed(u)), crystal.truth, configurations)
+    fit = ensemble_fit(crystal.problem(crystal.observed(u)), crystal.truth, configurations)
     assert fit.converged
     best = displacement_fit(forward, crystal.sample_covariance(u), crystal.truth)
     # The noise was evaluated within 0.05 standard errors of the fit. Only the overall stiffness is less well
@@ -200,7 +200,7 @@ def test_fit_that_still_moves_with_its_noise_is_not_converged(monkeypatch):
     crystal = vibrating("fcc", 2, 10, 1500.0)
     monkeypatch.setattr(ensemble, "MAX_ROUNDS", 1)
     u = crystal.draw(np.random.default_rng(5), 30)
-    _, fit = ensemble_fit(crystal.problem(crystal.observed(u)), crystal.truth, 30)
+    fit = ensemble_fit(crystal.problem(crystal.observed(u)), crystal.truth, 30)
     assert not fit.converged
     assert "after 1 evaluations of the noise" in fit.message
 
@@ -216,11 +216,11 @@ def test_pulls_and_distance_to_the_fit_to_displacements(mask):
     total, reduced, squares, expected = 0.0, [], [], []
     for _ in range(12):
         u = crystal.draw(rng, m)
-        problem, fit = ensemble_fit(crystal.problem(crystal.observed(u)), crystal.truth, m)
+        fit = ensemble_fit(crystal.problem(crystal.observed(u)), crystal.truth, m)
         assert fit.converged
         error = fit.irreducible - crystal.truth
         total += error @ fit.precision @ error
-        reduced.append(float(reduced_chi_square(problem.data, jnp.asarray(fit.residual), n)))
+        reduced.append(fit.reduced_chi_square)
         best = displacement_fit(forward, crystal.sample_covariance(u), crystal.truth)
         squares.append((fit.irreducible - best) ** 2 * bound.diagonal())
         # Two estimates, one of them efficient, differ by the difference of their variances.

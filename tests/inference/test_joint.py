@@ -2,14 +2,13 @@
 
 from dataclasses import replace
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.stats import chi2
 
 from bayestds.errors import ModelError
-from bayestds.inference.joint import Consistency, JointFit, consistency, joint_fit, make_joint_problem
-from bayestds.inference.noise import FitData
+from bayestds.inference.consistency import Consistency, consistency
+from bayestds.inference.joint import JointFit, joint_fit, make_joint_problem
 from bayestds.inference.point_fit import PointFit, point_fit
 from bayestds.inference.problem import Problem
 from bayestds.scattering.simulation import simulate_volume
@@ -84,7 +83,7 @@ def test_noise_free_volumes_give_back_the_truth(case):
     _, joint = fitted(problems, 0.8 * case.truth)
     assert joint.converged
     assert np.abs(joint.irreducible - case.truth).max() < 1e-6
-    assert [fit.log_scale for fit in joint.volumes] == pytest.approx([1.0, 3.0], abs=1e-4)
+    assert [float(fit.quadratic.log_scale) for fit in joint.volumes] == pytest.approx([1.0, 3.0], abs=1e-4)
 
 
 def test_merged_volumes_are_better_than_each(case, merged):
@@ -98,7 +97,7 @@ def test_fisher_information_is_the_sum_of_those_of_the_volumes(merged):
     problems, _, joint = merged
     expected = np.diag(problems[0].prior_scales ** -2.0)
     for problem, fit in zip(problems, joint.volumes, strict=True):
-        weight = np.asarray(problem.data.weight)
+        weight = np.asarray(problem.likelihood.weight)
         centred = fit.derivative - weight @ fit.derivative / weight.sum()
         expected += centred.T @ (weight[:, None] * centred)
     assert joint.precision == pytest.approx(expected, rel=1e-9)
@@ -121,7 +120,8 @@ def test_two_copies_of_a_volume_are_one_of_half_the_variance(case):
     """Equal copies have equal best scales, so that profiling one or two of them is the same."""
     problem = simulated(case, 300.0, case.truth, "all", 0.05, 3)
     _, joint = fitted([problem, problem], case.truth)
-    both = replace(problem, data=replace(problem.data, weight=2 * problem.data.weight))
+    twice = replace(problem.likelihood, weight=2 * problem.likelihood.weight)
+    both = replace(problem, likelihood=twice)
     single = point_fit(both, case.truth)
     assert joint.irreducible == pytest.approx(single.irreducible, abs=2e-3 * sd(single).min())
     assert joint.covariance == pytest.approx(single.covariance, rel=1e-3)
@@ -132,15 +132,11 @@ def test_two_copies_of_a_volume_are_one_of_half_the_variance(case):
 def test_learned_noise_is_that_of_the_own_fit(case):
     problems = [simulated(case, 300.0, case.truth, "all", 0.05, seed) for seed in (4, 5)]
     _, joint = fitted(problems, case.truth)
-    learned = []
-    for problem in problems:
-        weight = jnp.asarray(problem.grid.multiplicity.astype(float))
-        learned.append(replace(problem, data=FitData(problem.data.log_intensity, weight, learned=True)))
-    fits, found = fitted(learned, case.truth)
+    fits, found = fitted([problem.with_learned_noise for problem in problems], case.truth)
     assert found.converged
     for problem, fit in zip(found.problem.problems, fits, strict=True):
-        expected = problem.grid.multiplicity / fit.noise_variance
-        assert np.asarray(problem.data.weight) == pytest.approx(expected)
+        expected = problem.grid.multiplicity / float(fit.quadratic.noise_variance)
+        assert np.asarray(problem.likelihood.weight) == pytest.approx(expected)
     # Each noise level is known to 1/√(2N), some 4 %.
     assert sd(found) == pytest.approx(sd(joint), rel=0.2)
 

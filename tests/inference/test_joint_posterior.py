@@ -10,8 +10,8 @@ from scipy import stats
 
 from bayestds.inference.joint import joint_fit, make_joint_problem
 from bayestds.inference.joint_posterior import joint_posterior, make_joint_target, sample_joint_posterior
-from bayestds.inference.model import LOG_NOISE, Noise
-from bayestds.inference.noise import log_likelihood
+from bayestds.inference.likelihoods.base import LOG_NOISE
+from bayestds.inference.likelihoods.floor import SMALLEST_LEVEL, Floor
 from bayestds.inference.nuts import Sampling
 from bayestds.inference.point_fit import point_fit
 from bayestds.inference.priors import make_prior
@@ -84,7 +84,7 @@ def test_density_is_that_of_the_parts(fitted, prior, hierarchical):
         density += stats.norm.logpdf(trend, 0, size * PRIOR).sum()
         for volume, lag in zip(target.volumes, (-0.5, 0.5), strict=True):
             predicted = log_intensity(volume.forward, jnp.asarray(irreducible + lag * trend))
-            density += float(log_likelihood(volume.data, predicted))
+            density += float(volume.likelihood.log_likelihood(predicted))
         given = {name: jnp.asarray(value) for name, value in positions.items()}
         found.append(-float(potential_energy(joint_posterior, target.arguments, {}, given)))
         expected.append(density)
@@ -93,7 +93,10 @@ def test_density_is_that_of_the_parts(fitted, prior, hierarchical):
 
 def test_each_volume_has_its_noise(fitted, prior):
     """Their levels are sites of their own, with densities of their own."""
-    target = make_joint_target(*fitted, prior, Noise(floor=True), hierarchical=False)
+    problem, fits, joint = fitted
+    floors = [Floor(fit.likelihood, jnp.asarray(SMALLEST_LEVEL)) for fit in fits]
+    fits = [replace(fit, likelihood=floor) for fit, floor in zip(fits, floors, strict=True)]
+    target = make_joint_target(problem, fits, joint, prior, hierarchical=False)
     names = [f"volume_{number}_log_relative_noise_whitened" for number in (1, 2)]
     origin = {f"{name}_whitened": jnp.zeros(5) for name in ("irreducible", "trend")}
     origin |= dict.fromkeys(names, jnp.zeros(()))
@@ -102,10 +105,10 @@ def test_each_volume_has_its_noise(fitted, prior):
         moved = origin | {names[0]: jnp.asarray(step)}
         energies.append(float(potential_energy(joint_posterior, target.arguments, {}, moved)))
     location, unit = map(float, target.volumes[0].coordinates["log_relative_noise"])
-    misfit = np.asarray(fitted[2].volumes[0].residual)
+    misfit = joint.volumes[0].residual
 
     def expected(level: float) -> float:
-        variance = 1 / np.asarray(fitted[0].problems[0].data.weight) + np.exp(2 * level)
+        variance = 1 / np.asarray(problem.problems[0].likelihood.weight) + np.exp(2 * level)
         away = misfit - np.average(misfit, weights=1 / variance)
         density = stats.norm.logpdf(away, 0, np.sqrt(variance)).sum() - 0.5 * np.log((1 / variance).sum())
         return density + stats.norm.logpdf(level, *LOG_NOISE)

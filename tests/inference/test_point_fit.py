@@ -32,7 +32,7 @@ def test_noise_free_volume_gives_back_the_truth(name):
     result = point_fit(study.problem(volume, name), study.ifcs(fit.start))
     assert result.converged
     assert np.abs(result.irreducible - study.ifcs(measurement.ifcs)).max() < 1e-5
-    assert result.log_scale == pytest.approx(np.log(scale), abs=1e-4)
+    assert float(result.quadratic.log_scale) == pytest.approx(np.log(scale), abs=1e-4)
     assert np.abs(result.truncation.error).max() < study.model.fit.tolerance
 
 
@@ -85,7 +85,7 @@ def test_learned_noise_is_the_noise():
     learned = point_fit(case.problem(volume, noise=None), case.truth)
     given = point_fit(case.problem(volume, noise=sigma), case.truth)
     relative_error = 1 / np.sqrt(2 * len(learned.residual))
-    assert np.sqrt(learned.noise_variance) == pytest.approx(sigma, rel=4 * relative_error)
+    assert np.sqrt(float(learned.quadratic.noise_variance)) == pytest.approx(sigma, rel=4 * relative_error)
     # The noise level only weighs data against priors, which are wide.
     sd = np.sqrt(np.diag(given.covariance))
     assert (np.abs(learned.irreducible - given.irreducible) < 0.02 * sd).all()

@@ -9,8 +9,11 @@ from numpyro.infer.util import log_density, potential_energy
 from scipy import stats
 from scipy.integrate import quad
 
-from bayestds.inference.model import LOG_NOISE, Noise, scattering_posterior, whitened_posterior
-from bayestds.inference.noise import FitData
+from bayestds.inference.likelihoods.base import LOG_NOISE
+from bayestds.inference.likelihoods.floor import Floor
+from bayestds.inference.likelihoods.log_normal import LearnedLogNormal, LogNormal
+from bayestds.inference.likelihoods.student_t import StudentT
+from bayestds.inference.model import scattering_posterior, whitened_posterior
 from bayestds.inference.nuts import Sampling
 from bayestds.inference.point_fit import point_fit
 from bayestds.inference.posterior import make_target, sample_posterior, starting_points
@@ -44,28 +47,26 @@ def prior(problem):
 
 @pytest.fixture(scope="module")
 def few(case, problem):
-    """Forward model and data of a few points, with which densities are integrated by hand."""
+    """Forward model and likelihood of a few points, with which densities are integrated by hand."""
     rng = np.random.default_rng(0)
     engine = make_engine(case.supercell, problem.grid.q_points[:N_POINTS])
     forward = make_forward_model(case.irreducible, case.supercell, TEMPERATURE, engine)
     intensity = np.asarray(log_intensity(forward, jnp.asarray(case.truth)))
     observed = intensity + 0.3 + rng.normal(0, 0.05, N_POINTS)
-    return forward, FitData(jnp.asarray(observed), jnp.asarray(rng.uniform(200, 800, N_POINTS)), False)
+    return forward, LogNormal(jnp.asarray(observed), jnp.asarray(rng.uniform(200, 800, N_POINTS)))
 
 
-def log_posterior(few, prior, noise=None, learned=False, **sites) -> float:
+def log_posterior(few, prior, **sites) -> float:
     """Log density of the model less that of the prior of the force constants."""
-    forward, data = few
     values = {name: jnp.asarray(value) for name, value in sites.items()}
-    data = replace(data, learned=learned)
-    found, _ = log_density(scattering_posterior, (forward, data, prior, noise or Noise()), {}, values)
+    found, _ = log_density(scattering_posterior, (*few, prior), {}, values)
     return float(found) - stats.norm.logpdf(sites["irreducible"], 0, np.asarray(prior.scales)).sum()
 
 
 def integrated(few, phi, deviations, density=stats.norm) -> float:
     """Log of the likelihood, integrated over a flat prior on the log scale."""
-    forward, data = few
-    misfit = np.asarray(data.log_intensity - log_intensity(forward, jnp.asarray(phi)))
+    forward, normal = few
+    misfit = np.asarray(normal.log_intensity - log_intensity(forward, jnp.asarray(phi)))
     centre = np.average(misfit, weights=deviations**-2.0)
     peak = density.logpdf(misfit, centre, deviations).sum()
 
@@ -88,13 +89,14 @@ def test_known_noise_marginalises_the_scale(case, few, prior):
 @pytest.mark.parametrize("learned", [True, False])
 def test_noise_level_marginalises_the_scale(case, few, prior, learned):
     """With a noise level among the unknowns the normaliser counts as well, and the scale costs one datum."""
-    weight = np.asarray(few[1].weight)
+    forward, normal = few
+    likelihood = LearnedLogNormal(normal) if learned else Floor(normal, jnp.asarray(0.1))
+    weight = np.asarray(normal.weight)
     states = [(case.truth, -1.0), (case.truth * 1.02, -1.5)]
     found, expected = [], []
     for phi, level in states:
         sites = {"irreducible": phi, "log_relative_noise": level}
-        noise = Noise(floor=not learned)
-        found.append(log_posterior(few, prior, noise, learned, **sites))
+        found.append(log_posterior((forward, likelihood), prior, **sites))
         variance = np.exp(2 * level) / weight if learned else 1 / weight + np.exp(2 * level)
         prior_density = stats.norm.logpdf(level, *LOG_NOISE)
         expected.append(integrated(few, phi, np.sqrt(variance)) + prior_density)
@@ -102,12 +104,12 @@ def test_noise_level_marginalises_the_scale(case, few, prior, learned):
 
 
 def test_student_t_residuals(case, few, prior):
-    forward, data = few
-    noise = Noise(degrees_of_freedom=4.0)
-    found = log_posterior(few, prior, noise, irreducible=case.truth, scale_offset=0.2)
-    misfit = np.asarray(data.log_intensity - log_intensity(forward, jnp.asarray(case.truth)))
-    scale = np.average(misfit, weights=data.weight) + 0.2
-    expected = stats.t.logpdf(misfit, 4, scale, np.asarray(data.weight) ** -0.5).sum()
+    forward, normal = few
+    heavy = StudentT(normal, jnp.asarray(4.0))
+    found = log_posterior((forward, heavy), prior, irreducible=case.truth, scale_offset=0.2)
+    misfit = np.asarray(normal.log_intensity - log_intensity(forward, jnp.asarray(case.truth)))
+    scale = np.average(misfit, weights=normal.weight) + 0.2
+    expected = stats.t.logpdf(misfit, 4, scale, np.asarray(normal.weight) ** -0.5).sum()
     assert found == pytest.approx(expected, rel=1e-10)
 
 
@@ -116,8 +118,8 @@ def test_nothing_outside_the_stable_region(few, prior, case):
     assert np.isfinite(log_posterior(few, prior, irreducible=case.truth))
 
 
-def test_whitened_posterior_keeps_the_density(problem, fit, prior):
-    target = make_target(replace(problem, data=replace(problem.data, learned=True)), fit, prior)
+def test_whitened_posterior_keeps_the_density(fit, prior):
+    target = make_target(replace(fit, likelihood=LearnedLogNormal(fit.likelihood)), prior)
     rng = np.random.default_rng(1)
     z = {"irreducible_whitened": rng.normal(size=5), "log_relative_noise_whitened": rng.normal()}
     values = {}
@@ -129,9 +131,9 @@ def test_whitened_posterior_keeps_the_density(problem, fit, prior):
     assert -float(moved) == pytest.approx(float(plain), rel=1e-12)
 
 
-def test_starting_points_are_stable(problem, fit, prior):
+def test_starting_points_are_stable(fit, prior):
     """Also where the unit of the coordinates leads far outside."""
-    target = make_target(problem, fit, prior)
+    target = make_target(fit, prior)
     wide = {"irreducible": (target.coordinates["irreducible"][0], jnp.eye(5) * 10)}
     points = starting_points(replace(target, coordinates=wide), 20, seed=0)["irreducible_whitened"]
     location, unit = wide["irreducible"]
@@ -146,10 +148,10 @@ def test_draws_agree_with_the_normal_approximation(problem, fit, prior):
     standard deviations within 4/√3000 = 7 % of those of the point fit, unless by a chance below 1e-3. The
     relative errors of 0.1 % that are left here shift the mean by some 0.01 standard deviations.
     """
-    data = replace(problem.data, weight=problem.data.weight * 20.0**2)
-    problem = replace(problem, data=data)
+    sharp = replace(problem.likelihood, weight=problem.likelihood.weight * 20.0**2)
+    problem = replace(problem, likelihood=sharp)
     fit = point_fit(problem, fit.irreducible)
-    draws = sample_posterior(make_target(problem, fit, prior), Sampling(draws=750, warmup=100, seed=3))
+    draws = sample_posterior(make_target(fit, prior), Sampling(draws=750, warmup=100, seed=3))
     phi = draws.sites["irreducible"].reshape(-1, 5)
     sd = np.sqrt(np.diag(fit.covariance))
     assert np.abs((phi.mean(axis=0) - fit.irreducible) / sd).max() < 0.12
@@ -161,7 +163,7 @@ def test_draws_agree_with_the_normal_approximation(problem, fit, prior):
 def test_learned_noise_is_found(case, prior):
     """Level of the noise: 1/√(2N) relative error; the posterior must be as wide as that."""
     problem = case.problem(with_noise(case.volume, 0.05, 2), noise=None, prior_scale=2.0)
-    target = make_target(problem, point_fit(problem, case.truth), prior)
+    target = make_target(point_fit(problem, case.truth), prior)
     draws = sample_posterior(target, Sampling(draws=500, warmup=100, seed=4))
     level = draws.sites["log_relative_noise"]
     expected = 1 / np.sqrt(2 * len(problem.grid.q_points))
@@ -181,7 +183,7 @@ def test_stable_region_does_not_bend_the_posterior(case):
     problem = flat.problem(noise=1e4, prior_scale=1.0)
     fit = point_fit(problem, flat.truth)
     prior = make_prior(problem.prior_scales, problem.irreducible.shells)
-    draws = sample_posterior(make_target(problem, fit, prior), Sampling(draws=1500, warmup=200, seed=5))
+    draws = sample_posterior(make_target(fit, prior), Sampling(draws=1500, warmup=200, seed=5))
     expected = prior_draws(prior, fit.forward, 3000, seed=6)
     phi = draws.sites["irreducible"][:, ::10].reshape(-1, 3)
     assert min(stats.ks_2samp(phi[:, i], expected[:, i]).pvalue for i in range(3)) > 3e-3

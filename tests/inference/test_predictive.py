@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bayestds.inference.model import Noise
+from bayestds.inference.likelihoods.floor import Floor
+from bayestds.inference.likelihoods.log_normal import learned_log_normal
+from bayestds.inference.likelihoods.student_t import StudentT
 from bayestds.inference.nuts import Draws
 from bayestds.inference.posterior import Target
 from bayestds.inference.predictive import (
@@ -41,7 +43,7 @@ def target(case, problem):
     forward = make_forward_model(case.irreducible, case.supercell, TEMPERATURE, engine)
     coordinates = {"irreducible": (jnp.asarray(case.truth), 0.01 * jnp.eye(5))}
     prior = make_prior(problem.prior_scales, case.irreducible.shells)
-    return Target(coordinates, forward, problem.data, prior, Noise())
+    return Target(coordinates, forward, problem.likelihood, prior)
 
 
 @pytest.fixture(scope="module")
@@ -72,17 +74,17 @@ def test_points_of_a_star_have_equivalent_wave_vectors(case, problem, stars):
 def test_replicates_have_the_noise_of_the_data(case, problem, target, expected):
     """1,000 replicates: 2.2 % for a standard deviation, over all points far less."""
     replicates = replicated_data(target, same(case, 1000), seed=0)
-    sd = replicates.std(axis=0) * np.sqrt(np.asarray(problem.data.weight))
+    sd = replicates.std(axis=0) * np.sqrt(np.asarray(problem.likelihood.weight))
     assert np.sqrt((sd**2).mean()) == pytest.approx(1, abs=4 / np.sqrt(2000 * len(sd) / 20))
-    scale = np.average(problem.data.log_intensity - expected, weights=problem.data.weight)
+    scale = np.average(problem.likelihood.log_intensity - expected, weights=problem.likelihood.weight)
     misfit = replicates.mean(axis=0) - expected - scale
-    assert np.abs(misfit * np.sqrt(np.asarray(problem.data.weight) * 1000)).max() < 5
+    assert np.abs(misfit * np.sqrt(np.asarray(problem.likelihood.weight) * 1000)).max() < 5
 
 
 def test_log_likelihood_by_star(case, problem, target, expected, stars):
     """The scale is drawn for each draw: its spread is part of the oracle's range."""
-    weight = np.asarray(problem.data.weight)
-    misfit = np.asarray(problem.data.log_intensity) - expected
+    weight = np.asarray(problem.likelihood.weight)
+    misfit = np.asarray(problem.likelihood.log_intensity) - expected
     centre, spread = np.average(misfit, weights=weight), weight.sum() ** -0.5
     found = star_log_likelihood(target, same(case, 400), stars, seed=1)
     scales = np.random.default_rng(2).normal(centre, spread, 4000)
@@ -95,11 +97,11 @@ def test_log_likelihood_by_star(case, problem, target, expected, stars):
 
 
 def test_student_t_log_likelihood(case, problem, target, expected, stars):
-    target = replace(target, noise=Noise(degrees_of_freedom=3.0))
+    target = replace(target, likelihood=StudentT(target.likelihood, jnp.asarray(3.0)))
     sites = same(case, 2) | {"scale_offset": np.array([0.0, 0.1])}
     found = star_log_likelihood(target, sites, stars, seed=0)
-    weight = np.asarray(problem.data.weight)
-    misfit = np.asarray(problem.data.log_intensity) - expected
+    weight = np.asarray(problem.likelihood.weight)
+    misfit = np.asarray(problem.likelihood.log_intensity) - expected
     best = np.average(misfit, weights=weight)
     for row, offset in zip(found, (0.0, 0.1), strict=True):
         by_point = stats.t.logpdf(misfit, 3, best + offset, weight**-0.5)
@@ -107,8 +109,8 @@ def test_student_t_log_likelihood(case, problem, target, expected, stars):
 
 
 def test_learned_level_widens_the_replicates(case, problem, target):
-    learned = replace(problem.data, weight=jnp.asarray(problem.grid.multiplicity * 1.0), learned=True)
-    target = replace(target, data=learned)
+    learned = learned_log_normal(problem.likelihood.observed, problem.grid.multiplicity * 1.0)
+    target = replace(target, likelihood=learned)
     sites = same(case, 400) | {"log_relative_noise": np.full(400, np.log(0.3))}
     sd = replicated_data(target, sites, seed=3).std(axis=0)
     ratio = (sd**2 * problem.grid.multiplicity).mean() / 0.3**2
@@ -116,7 +118,7 @@ def test_learned_level_widens_the_replicates(case, problem, target):
 
 
 def test_prior_sites(target):
-    sites = prior_sites(replace(target, noise=Noise(floor=True)), 50, seed=0)
+    sites = prior_sites(replace(target, likelihood=Floor(target.likelihood, jnp.asarray(0.1))), 50, seed=0)
     assert sites["irreducible"].shape == (50, 5)
     assert set(sites) == {"irreducible"}
     level = {"log_relative_noise": (jnp.zeros(()), jnp.ones(()))}
@@ -135,7 +137,7 @@ def test_selection_of_draws(case, target, stars):
     assert found.log_likelihood.shape == (2, 60, stars.max() + 1)
     assert found.likelihood_draws.tolist() == list(range(60))
     assert (found.replicated_draws[0], found.replicated_draws[-1]) == (0, 59)
-    weight = np.asarray(target.data.weight)
+    weight = np.asarray(target.likelihood.weight)
     chain, place = 1, 7
     drawn = jnp.asarray(phi[chain, found.replicated_draws[place]])
     misfit = found.replicated[chain, place] - np.asarray(log_intensity(target.forward, drawn))

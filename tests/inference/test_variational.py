@@ -24,7 +24,7 @@ def fitted():
 @pytest.fixture(scope="module")
 def target(fitted):
     problem, fit = fitted
-    return make_target(problem, fit, make_prior(problem.prior_scales, problem.irreducible.shells))
+    return make_target(fit, make_prior(problem.prior_scales, problem.irreducible.shells))
 
 
 def test_laplace_has_the_moments_of_the_point_fit(fitted, target):
@@ -42,9 +42,9 @@ def test_laplace_has_the_moments_of_the_point_fit(fitted, target):
 
 def test_importance_ratios_are_those_of_the_densities(fitted, target):
     """Where the likelihood is made normal by hand, both densities are equal up to a constant."""
-    narrow = replace(target.data, weight=target.data.weight * 1e4)
-    problem = replace(fitted[0], data=narrow)
-    sharp = make_target(problem, point_fit(problem, fitted[1].irreducible), target.prior)
+    narrow = replace(target.likelihood, weight=target.likelihood.weight * 1e4)
+    problem = replace(fitted[0], likelihood=narrow)
+    sharp = make_target(point_fit(problem, fitted[1].irreducible), target.prior)
     ratios = approximate_posterior(sharp, "laplace", Sampling(draws=50)).log_ratios
     assert ratios.std() < 0.05
     wrong = {"irreducible": (sharp.coordinates["irreducible"][0], 1.5 * sharp.coordinates["irreducible"][1])}

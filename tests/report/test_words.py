@@ -53,14 +53,18 @@ def test_warnings_of_the_fit_are_repeated():
     assert said(tree)["Warning: the volume states no temperature."] == BAD
 
 
-def test_chi_square_of_known_noise():
+def test_chi_square_and_what_it_is_measured_by():
     tree = point_fit_result("fcc", n_shells=2)
     tree.attrs |= {"noise": "given", "reduced_chi_square": 1.1}
     assert like(said(tree), "Chi-square")[1] == GOOD
     tree.attrs["reduced_chi_square"] = 7.0
     assert like(said(tree), "Chi-square")[1] == BAD
-    # Noise that is learned makes it 1, whatever the fit is worth.
+    # Noise that is learned is compared with the scatter of equivalent voxels, where there are any.
     tree.attrs["noise"] = "learned"
+    assert like(said(tree), "Chi-square")[1] == BAD
+    tree.attrs["reduced_chi_square"] = math.nan
+    assert like(said(tree), "Chi-square is not known")[1] == NOTE
+    tree.attrs["noise"] = "assumed"
     assert not any(text.startswith("Chi-square") for text in said(tree))
 
 

@@ -26,16 +26,20 @@ def main() -> None:
     problem, phi = case.problem(), 1.01 * case.truth
     mesh = mesh_of_devices()
     value_and_gradient = jax.jit(
-        jax.value_and_grad(lambda phi, forward, data: constrained_log_likelihood(forward, data, phi))
+        jax.value_and_grad(
+            lambda phi, forward, likelihood: constrained_log_likelihood(forward, likelihood, phi)
+        )
     )
     found = []
     # Memory for all points at once, and for some of them.
     for memory in (2**25, 2**16):
         engine = make_engine(case.supercell, problem.grid.q_points, n_near=9, order=3, memory=memory)
         forward = make_forward_model(case.irreducible, case.supercell, TEMPERATURE, engine)
-        one = value_and_gradient(phi, forward, problem.data)
+        one = value_and_gradient(phi, forward, problem.likelihood)
         spread = sharded(forward, mesh)
-        many = value_and_gradient(on_every_device(phi, mesh), spread, on_every_device(problem.data, mesh))
+        many = value_and_gradient(
+            on_every_device(phi, mesh), spread, on_every_device(problem.likelihood, mesh)
+        )
         # Components of the gradient are sums of many terms that cancel: the largest is the measure.
         relative = [
             np.abs(b - a).max() / np.abs(a).max() for a, b in zip(map(np.asarray, one), many, strict=True)

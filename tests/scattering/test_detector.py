@@ -9,8 +9,9 @@ from scipy.spatial.transform import Rotation
 
 from bayestds.crystal.supercell import make_supercell
 from bayestds.errors import VolumeError
-from bayestds.inference.information import fisher_information, log_intensity_and_jacobian
-from bayestds.inference.noise import FitData, precision_times, residual
+from bayestds.inference.information import log_intensity_and_jacobian
+from bayestds.inference.likelihoods.base import fisher_information
+from bayestds.inference.likelihoods.log_normal import LogNormal
 from bayestds.scattering.detector import Detector, detector_q_points
 from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import log_intensity, make_forward_model
@@ -73,15 +74,15 @@ def test_detector_images_recover_known_constants():
     rng = np.random.default_rng(1)
     noise = 0.02 * rng.normal(size=len(q_points))
     observed = np.asarray(log_intensity(exact, jnp.asarray(truth))) + noise + 3.0
-    data = FitData(jnp.asarray(observed), jnp.full(len(q_points), 0.02**-2.0), learned=False)
+    likelihood = LogNormal(jnp.asarray(observed), jnp.full(len(q_points), 0.02**-2.0))
     engine = make_point_engine(irreducible, coarse, q_points)
     forward = make_forward_model(irreducible, coarse, 300.0, engine)
     values = jnp.asarray(0.9 * truth)
     for _ in range(6):
         expected, derivative = log_intensity_and_jacobian(forward, values)
-        information = fisher_information(data, derivative)
-        step = derivative.T @ precision_times(data, residual(data, expected))
-        values = values + jnp.linalg.solve(information, step)
+        here = likelihood.quadratic(expected, len(values))
+        information = fisher_information(here.precision, derivative)
+        values = values + jnp.linalg.solve(information, derivative.T @ here.score)
     pulls = (values - truth) @ jnp.linalg.cholesky(information)
     assert 0.05 < (pulls**2).sum() < 20, pulls
     relative = np.abs(values - truth)[:3] / np.abs(truth[:3])

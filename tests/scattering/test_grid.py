@@ -9,9 +9,10 @@ import xarray as xr
 from bayestds.crystal.supercell import Supercell, make_supercell
 from bayestds.errors import VolumeError
 from bayestds.scattering.averaging import average
-from bayestds.scattering.equivalents import Voxels, weighted_mean
 from bayestds.scattering.grid import Mask, nearest_bragg, reduce_grid, voxel_mask
+from bayestds.scattering.variance import variance_law
 from bayestds.scattering.volume import make_volume
+from bayestds.scattering.voxels import Voxels
 from tests.crystals import make_crystal
 
 
@@ -250,11 +251,12 @@ def test_standard_errors_weight_the_mean(cubic):
         mean = np.average(volume["intensity"].values[used][mine], weights=weights)
         point = observed.grid.point_of_voxel[used][mine][0]
         assert observed.log_intensity[point] == pytest.approx(np.log(mean), abs=1e-12)
-        assert observed.relative_sigma[point] == pytest.approx(weights.sum() ** -0.5 / mean, rel=1e-12)
+        variance = observed.errors.constant[point] + observed.errors.slope[point] * mean
+        assert variance == pytest.approx(1 / weights.sum(), rel=1e-12)
 
 
 def test_no_standard_errors_without_them(cubic):
-    assert average(random_volume(SMALL), cubic).relative_sigma is None
+    assert average(random_volume(SMALL), cubic).errors is None
 
 
 def test_voxels_without_a_standard_error_are_left_out(cubic):
@@ -264,14 +266,40 @@ def test_voxels_without_a_standard_error_are_left_out(cubic):
     assert observed.grid.point_of_voxel[0, 1, 2] == -1
 
 
-def test_negative_voxels_are_refused(cubic):
+def test_zeros_without_errors_or_counts_are_refused(cubic):
     volume = random_volume(SMALL)
-    volume["intensity"].values[11, 12, 13] = -1
-    volume["intensity"].values[11, 12, 14] = 0
+    volume["intensity"].values[11, 12, [13, 14]] = 0
     with pytest.raises(
-        VolumeError, match=r"2 of \d+ voxels have an intensity that is zero or negative.*\n.*0\.2, 0\.4, 0\.6"
+        VolumeError, match=r"2 of \d+ voxels have an intensity that is zero.*\n.*0\.2, 0\.4, 0\.6"
     ):
         average(volume, cubic)
+
+
+def test_negative_counts_are_refused(cubic):
+    volume = random_volume(SMALL, counts=np.ones((21, 21, 21)))
+    volume["intensity"].values[11, 12, 13] = -1
+    with pytest.raises(
+        VolumeError, match=r"1 of \d+ voxels have an intensity that is negative.*\n.*0\.2, 0\.4, 0\.6"
+    ):
+        average(volume, cubic)
+
+
+def test_negative_means_without_errors_are_refused(cubic):
+    """One that its equivalents outweigh is a voxel like others; one that outweighs them is not."""
+    volume = random_volume(SMALL)
+    volume["intensity"].values[11, 12, 13] = -1
+    assert (average(volume, cubic).intensity > 0).all()
+    volume["intensity"].values[11, 12, 13] = -1000
+    with pytest.raises(VolumeError, match=r"1 of \d+ means of equivalent voxels are zero or negative"):
+        average(volume, cubic)
+
+
+def test_errors_say_what_zero_and_negative_voxels_mean(cubic):
+    volume = random_volume(SMALL, sigma=np.ones((21, 21, 21)))
+    volume["intensity"].values[11, 12, [13, 14]] = 0, -1000
+    observed = average(volume, cubic)
+    assert (observed.grid.point_of_voxel[11, 12, [13, 14]] >= 0).all()
+    assert (observed.intensity < 0).sum() == np.isnan(observed.log_intensity).sum() == 1
 
 
 def test_negative_voxels_on_bragg_peaks_do_not_matter(cubic):
@@ -325,8 +353,9 @@ def test_supercell_of_lower_symmetry_than_the_crystal():
 
 def weighted_means(values: np.ndarray, sigma: np.ndarray, multiplicity: int) -> np.ndarray:
     point = np.repeat(np.arange(len(values) // multiplicity), multiplicity)
-    mean = values.reshape(-1, multiplicity).mean(axis=1)
-    return weighted_mean([Voxels(point, values, sigma)], mean)[0]
+    law = variance_law(Voxels(point, np.arange(len(point)), values, sigma))
+    weight = law.exposure(values, sigma)
+    return np.bincount(point, weight * values) / np.bincount(point, weight)
 
 
 def test_errors_from_counts_do_not_bias_the_mean():
@@ -369,9 +398,9 @@ def test_counts_are_added_up_with_voxels_that_have_none():
         total = counts[point == number].sum()
         expected = np.log(total / (5.0 * (point == number).sum()))
         np.testing.assert_allclose(found.log_intensity[number], expected)
-        assert found.counts[number] == total
-        np.testing.assert_allclose(found.exposure[number], 5.0 * (point == number).sum())
-    assert found.relative_sigma is None
+        assert found.counts.number[number] == total
+        np.testing.assert_allclose(found.counts.exposure[number], 5.0 * (point == number).sum())
+    assert found.errors is None
 
 
 def test_counts_without_a_known_exposure_are_refused():
@@ -391,9 +420,10 @@ def test_counts_without_a_known_exposure_are_refused():
     with pytest.raises(VolumeError, match="background was subtracted"):
         average(subtracted, supercell)
     rare = average(counted((rng.uniform(size=counts.shape) < 0.02) * 1.0, 5.0), supercell)
-    empty = rare.counts == 0
+    empty = rare.counts.number == 0
     assert 0 < empty.sum() < len(empty)
-    np.testing.assert_allclose(rare.log_intensity[empty], np.log(0.5 / rare.exposure[empty]))
+    assert (rare.intensity[empty] == 0).all()
+    np.testing.assert_array_equal(np.isnan(rare.log_intensity), empty)
 
 
 def test_without_friedels_law_equivalent_voxels_are_those_of_the_point_group():

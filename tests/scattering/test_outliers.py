@@ -6,11 +6,12 @@ import xarray as xr
 from scipy.stats import norm, poisson
 
 from bayestds.crystal.supercell import Supercell
-from bayestds.scattering import equivalents
+from bayestds.scattering import outliers
 from bayestds.scattering.averaging import average
-from bayestds.scattering.equivalents import Voxels, outlying
 from bayestds.scattering.grid import Mask, reduce_grid, voxel_mask
+from bayestds.scattering.outliers import outlying
 from bayestds.scattering.volume import make_volume
+from bayestds.scattering.voxels import Voxels
 from tests.scattering.test_grid import axis, supercell_of
 
 LIMIT = 6.0
@@ -40,6 +41,11 @@ def volume_of(truth: xr.DataArray, kind: str, mean: float, seed: int = 0) -> xr.
     counts = np.maximum(counts, 1)
     sigma = np.sqrt(counts) / EXPOSURE if kind == "sigma" else None
     return make_volume(*axes, counts / EXPOSURE, sigma=sigma)
+
+
+def voxels_of(point: np.ndarray, intensity: np.ndarray, **more: np.ndarray) -> Voxels:
+    """Voxels, one after the other."""
+    return Voxels(point, np.arange(len(point)), intensity, **more)
 
 
 def heated(volume: xr.Dataset, share: float, factor: float) -> tuple[xr.Dataset, np.ndarray]:
@@ -92,7 +98,7 @@ def test_all_hot_voxels_are_found_and_no_others(truth, cubic, kind, mean):
     observed = average(volume, cubic, Mask(outliers=LIMIT))
     rejected = used & (observed.grid.point_of_voxel < 0)
     np.testing.assert_array_equal(rejected, changed)
-    assert observed.n_rejected == changed.sum()
+    assert observed.grid.n_rejected == changed.sum()
     # The grid is that of a volume in which they were never measured.
     without = average(volume.assign(intensity=volume["intensity"].where(~changed)), cubic)
     np.testing.assert_array_equal(observed.grid.q_points, without.grid.q_points)
@@ -112,7 +118,7 @@ def test_dead_voxels_are_found(truth, cubic, kind):
 def test_nothing_is_rejected_unless_asked_for(truth, cubic):
     volume, _ = heated(volume_of(truth, "counts", 30), 1e-3, 100)
     observed = average(volume, cubic)
-    assert observed.n_rejected == 0
+    assert observed.grid.n_rejected == 0
     assert observed.grid.multiplicity.sum() == voxel_mask(volume, cubic, Mask()).sum()
 
 
@@ -122,7 +128,7 @@ def test_volumes_without_noise_lose_nothing(truth, cubic, kind):
     sigma = 1e-3 * truth.values if kind == "sigma" else None
     single = truth.values.astype(np.float32) * (1 + 1e-7 * (np.indices(truth.shape).sum(axis=0) % 2))
     volume = make_volume(*[truth[name].values for name in "hkl"], single, sigma=sigma)
-    assert average(volume, cubic, Mask(outliers=LIMIT)).n_rejected == 0
+    assert average(volume, cubic, Mask(outliers=LIMIT)).grid.n_rejected == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -132,17 +138,17 @@ def test_equivalents_that_disagree_everywhere_are_not_outliers(truth, cubic, kin
     uneven = np.exp(0.05 * np.random.default_rng(4).normal(size=truth.shape))
     keys = [key for key in ("intensity", "sigma", "counts") if key in volume]
     volume = volume.assign({key: volume[key] * uneven for key in keys})
-    assert average(volume, cubic, Mask(outliers=LIMIT)).n_rejected == 0
+    assert average(volume, cubic, Mask(outliers=LIMIT)).grid.n_rejected == 0
     volume, hot = heated(volume, 1e-3, 3)
     used = voxel_mask(volume, cubic, Mask())
-    assert average(volume, cubic, Mask(outliers=LIMIT)).n_rejected == (hot & used).sum()
+    assert average(volume, cubic, Mask(outliers=LIMIT)).grid.n_rejected == (hot & used).sum()
 
 
 def test_bounds_of_a_mean_by_its_median():
     means = np.linspace(1e-3, 50, 20_000)
     above = means - poisson.median(means)
-    assert -1 / 3 == -equivalents.MEAN_BELOW_MEDIAN < above.min() < -0.3
-    assert 0.69 < above.max() <= equivalents.MEAN_ABOVE_MEDIAN
+    assert -1 / 3 == -outliers.MEAN_BELOW_MEDIAN < above.min() < -0.3
+    assert 0.69 < above.max() <= outliers.MEAN_ABOVE_MEDIAN
 
 
 @pytest.mark.parametrize("expected", [1, 3, 30, 3000])
@@ -157,7 +163,8 @@ def test_deviations_of_counts_are_those_of_the_poisson_tail(expected, above):
         n = len(counts)
         point = np.zeros(len(others) + n, dtype=int)
         values = np.concatenate([counts, others])
-        rejected = outlying(Voxels(point, values, None, values, np.ones(len(values))), limit)[:n]
+        voxels = voxels_of(point, values, counts=values, exposure=np.ones(len(values)))
+        rejected = outlying(voxels, limit)[:n]
         # Within 4 % of the number of standard deviations.
         assert rejected[tail < norm.logcdf(-1.04 * limit)].all()
         assert not rejected[tail > norm.logcdf(-0.99 * limit)].any()
@@ -167,8 +174,9 @@ def test_two_equivalents_cannot_be_judged():
     point = np.repeat(np.arange(20), 2)
     intensity = np.ones(40)
     intensity[7] = 1000.0
-    assert not outlying(Voxels(point, intensity, np.full(40, 0.1)), LIMIT).any()
-    three = Voxels(np.repeat(np.arange(20), 3), np.append(intensity, np.ones(20)), np.full(60, 0.1))
+    assert not outlying(voxels_of(point, intensity, sigma=np.full(40, 0.1)), LIMIT).any()
+    more = np.append(intensity, np.ones(20))
+    three = voxels_of(np.repeat(np.arange(20), 3), more, sigma=np.full(60, 0.1))
     np.testing.assert_array_equal(np.flatnonzero(outlying(three, LIMIT)), [7])
 
 
@@ -177,7 +185,7 @@ def test_an_orbit_torn_in_two_is_left_alone():
     point = np.repeat(np.arange(20), 4)
     intensity = np.ones(80)
     intensity[4:6] = 1000.0
-    assert not outlying(Voxels(point, intensity, np.full(80, 0.1)), LIMIT).any()
+    assert not outlying(voxels_of(point, intensity, sigma=np.full(80, 0.1)), LIMIT).any()
 
 
 def test_different_exposures_are_allowed_for():
@@ -186,12 +194,12 @@ def test_different_exposures_are_allowed_for():
     point = np.repeat(np.arange(5000), 8)
     exposure = rng.choice([0.03, 0.3, 3.0, 30.0], len(point))
     counts = rng.poisson(exposure).astype(float)
-    voxels = Voxels(point, counts / exposure, None, counts, exposure)
+    voxels = voxels_of(point, counts / exposure, counts=counts, exposure=exposure)
     assert not outlying(voxels, LIMIT).any()
     hot = rng.uniform(size=len(point)) < 1e-3
     counts = counts + hot * (40 + 20 * exposure)
-    found = outlying(Voxels(point, counts / exposure, None, counts, exposure), LIMIT)
-    np.testing.assert_array_equal(found, hot)
+    voxels = voxels_of(point, counts / exposure, counts=counts, exposure=exposure)
+    np.testing.assert_array_equal(outlying(voxels, LIMIT), hot)
 
 
 def test_scatter_is_that_of_the_noise_in_orbits_of_any_size():
@@ -200,7 +208,7 @@ def test_scatter_is_that_of_the_noise_in_orbits_of_any_size():
     for size in (2, 3, 4, 5, 48):
         point = np.repeat(np.arange(48_000 // size), size)
         noise = rng.normal(1.0, 0.1, len(point))
-        found = equivalents._scatter(Voxels(point, noise), np.full(len(point), 1.0))
+        found = outliers._scatter(voxels_of(point, noise), np.full(len(point), 1.0))
         assert found == pytest.approx(0.1, rel=0.05)
 
 
@@ -217,8 +225,8 @@ def test_transmission_is_divided_out(truth, cubic, kind):
         if kind == "counts":
             counts = attenuated["counts"].values[mine]
             expected = counts.sum() / (EXPOSURE * transmission[mine].sum())
-            assert found.counts[number] == counts.sum()
-            np.testing.assert_allclose(found.exposure[number], EXPOSURE * transmission[mine].sum())
+            assert found.counts.number[number] == counts.sum()
+            np.testing.assert_allclose(found.counts.exposure[number], EXPOSURE * transmission[mine].sum())
         elif kind == "neither":
             expected = intensity[mine].mean()
         else:
@@ -233,7 +241,8 @@ def test_transmission_is_divided_out(truth, cubic, kind):
         )
         same = average(scaled, cubic)
         np.testing.assert_array_equal(found.log_intensity, same.log_intensity)
-        np.testing.assert_array_equal(found.relative_sigma, same.relative_sigma)
+        np.testing.assert_array_equal(found.errors.constant, same.errors.constant)
+        np.testing.assert_array_equal(found.errors.slope, same.errors.slope)
 
 
 def test_empty_voxels_keep_their_exposure_under_a_transmission(truth, cubic):
@@ -243,9 +252,9 @@ def test_empty_voxels_keep_their_exposure_under_a_transmission(truth, cubic):
     assert (attenuated["counts"] == 0).sum() > 1000
     observed = average(attenuated.assign(transmission=truth.copy(data=transmission)), cubic)
     used = observed.grid.point_of_voxel >= 0
-    rate = np.exp(observed.log_intensity) * EXPOSURE / 2
+    rate = observed.intensity * EXPOSURE / 2
     expected = np.bincount(observed.grid.point_of_voxel[used], (truth.values * transmission)[used])
     weight = np.bincount(observed.grid.point_of_voxel[used], transmission[used])
-    pull = (rate * weight / expected - 1) * np.sqrt(np.maximum(observed.counts, 1))
+    pull = (rate * weight / expected - 1) * np.sqrt(np.maximum(observed.counts.number, 1))
     assert abs(pull.mean()) < 0.15
     assert np.sqrt((pull**2).mean()) == pytest.approx(1, abs=0.1)

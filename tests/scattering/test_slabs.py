@@ -126,22 +126,29 @@ def test_averages_by_slabs_are_those_of_the_whole(tmp_path, kind, format):
     np.testing.assert_array_equal(found.grid.point_of_voxel, expected.grid.point_of_voxel)
     np.testing.assert_array_equal(found.grid.q_points, expected.grid.q_points)
     np.testing.assert_array_equal(found.grid.multiplicity, expected.grid.multiplicity)
-    assert found.n_rejected == expected.n_rejected
-    assert (found.n_rejected > 0) == (kind == "outliers")
-    for name in ("log_intensity", "relative_sigma", "counts", "exposure"):
-        one, other = getattr(found, name), getattr(expected, name)
-        assert (one is None) == (other is None) == (name not in WITH.get(kind, ["log_intensity"]))
-        if one is not None:
-            np.testing.assert_allclose(one, other, rtol=1e-13, atol=1e-13)
+    assert found.grid.n_rejected == expected.grid.n_rejected
+    assert (found.grid.n_rejected > 0) == (kind == "outliers")
+    one, other = by_point(found), by_point(expected)
+    assert list(one) == list(other) == ["intensity", "independent", *WITH.get(kind, [])]
+    for name, values in one.items():
+        np.testing.assert_allclose(values, other[name], rtol=1e-13, atol=1e-13)
     if kind == "single precision":
         assert lazy["intensity"].dtype == inside["intensity"].dtype == np.float32
 
 
 WITH = {
-    **{key: ["log_intensity", "relative_sigma"] for key in ("sigma", "everything", "outliers")},
-    **{key: ["log_intensity", "counts", "exposure"] for key in ("counts", "few counts")},
+    **{key: ["constant", "slope"] for key in ("sigma", "everything", "outliers")},
+    **{key: ["number", "exposure"] for key in ("counts", "few counts")},
 }
-"""What is known of the points."""
+"""What is known of the points beside their intensity."""
+
+
+def by_point(observed):
+    """What is known of each point, by name."""
+    known = {"intensity": observed.intensity, "independent": observed.independent}
+    for part in (observed.errors, observed.counts):
+        known |= {} if part is None else vars(part)
+    return known
 
 
 @pytest.mark.parametrize("source", FORMATS)
@@ -162,7 +169,7 @@ def test_a_subtracted_background_is_seen_through_slabs():
     volume.encoding["slab_bytes"] = 1
     with pytest.raises(VolumeError, match=r"background was subtracted(.*\n)*.*\(counts - 0\.2\) / 4"):
         averaged(volume, "counts")
-    assert len(averaged(volume.assign(intensity=volume["intensity"] + 0.05), "counts").counts) > 10
+    assert len(averaged(volume.assign(intensity=volume["intensity"] + 0.05), "counts").intensity) > 10
 
 
 def test_packed_netcdf_is_unpacked_by_slabs(tmp_path):
