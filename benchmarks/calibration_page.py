@@ -8,13 +8,16 @@ from pathlib import Path
 import jax
 import numpy as np
 from calibration import (
+    BACKGROUND,
     CONFIGURATIONS,
     FAINTEST,
     LEVELS,
+    LONGEST,
     NOISE,
     NOISE_RANGE,
     SAMPLING,
     SEED,
+    SIGNAL,
     STUDIES,
     THINNED,
     results_of,
@@ -70,8 +73,8 @@ The same replications, scored as `bayestds summary` would report them. {rule}
 
 {verdicts}
 
-*Misled* are those told from zero whose true value has the other sign, or is smaller than {nearly:g}
-posterior standard deviations; at most {one_minus:.0%} should be. The bound on the error is what the rule
+*Misled* are those significantly different from zero whose true value has the other sign, or is smaller than
+{nearly:g} posterior standard deviations; at most {one_minus:.0%} should be. The bound on the error is what the rule
 promises of each verdict. Constants of one replication are correlated, so shares are less certain than their
 numbers suggest.
 
@@ -103,6 +106,35 @@ before. (It was added when weights of 1/σ², which favour voxels that counted l
 b2 by -0.34 standard errors in the mean; weights are freed of the voxel's own noise since.)
 
 {pooled}
+
+### A background subtracted: {signal:g} counts in the mean on a background of {background:g}
+
+Each voxel is measured for a time of its own, from {shortest:g} to {longest:g}; its intensity is counts over
+time less the known background, σ = √counts over time. {negative} of the voxels are negative, and take part.
+The prior is the default, whose scale is learned.
+
+{subtracted}
+
+### The same, averaged over the Laue group before
+
+As a program writes it that symmetrises a volume: the mean of equivalent voxels at each of them, with the
+error of that mean.
+
+{symmetrised}
+
+### Log-normal noise of {noise:.0%} a voxel, whose level the fit is not told
+
+{learned}
+
+### Log-normal noise of {noise:.0%} a voxel, a prior whose scale is learned: intervals of the point fit
+
+{scale}
+
+### The same targets: intervals of NUTS
+
+{scale_mixing}
+
+{scale_sampled}
 
 ### Mean over {configurations:,} configurations, ensemble noise
 
@@ -179,7 +211,7 @@ def coverage_section(records: list[dict], kind: str) -> str:
     unfinished = sum(not record["converged"] for record in records)
     return (
         f"{len(records)} replications, {unfinished} fits not converged.\n\n"
-        f"{table([*head, 'truth / sd', 'told from zero'], rows)}\n\n"
+        f"{table([*head, 'truth / sd', 'significantly different from zero'], rows)}\n\n"
         f"{family(adjusted)} {joint(records, len(names))} {bias(names, pulls)}"
     )
 
@@ -225,7 +257,13 @@ def verdicts_section(records: list[dict]) -> str:
         bound = f"{bounds[verdict]:.2f}" if np.isfinite(bounds.get(verdict, np.nan)) else ""
         shares = [percent(share) for share in (s.told, s.misled, s.inside)]
         rows.append([verdict, str(s.claims), *shares, f"{s.error:.3f}", bound, f"{s.pull:.2f}"])
-    head = ["verdict", "constants", "told from zero", "of these misled", f"inside {INTERVAL:.0%}"]
+    head = [
+        "verdict",
+        "constants",
+        "significantly different from zero",
+        "of these misled",
+        f"inside {INTERVAL:.0%}",
+    ]
     return table([*head, "rms error / prior sd", "its bound", "rms pull"], rows)
 
 
@@ -260,6 +298,17 @@ def page(folder: Path) -> str:
         faintest=FAINTEST,
         photons=coverage_section(found["photons"], "normal"),
         pooled=coverage_section(found["pooled"], "normal"),
+        signal=SIGNAL,
+        background=BACKGROUND,
+        shortest=1 / LONGEST,
+        longest=LONGEST,
+        negative=percent(np.mean([record["negative"] for record in found["subtracted"]])),
+        subtracted=coverage_section(found["subtracted"], "normal"),
+        symmetrised=coverage_section(found["symmetrised"], "normal"),
+        learned=coverage_section(found["learned"], "normal"),
+        scale=coverage_section(found["scale"], "normal"),
+        scale_mixing=mixed(found["scale"]),
+        scale_sampled=coverage_section(found["scale"], "sampled"),
         configurations=CONFIGURATIONS,
         ensemble=coverage_section(found["ensemble"], "normal"),
     )

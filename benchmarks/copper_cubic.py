@@ -26,8 +26,9 @@ from bayestds.cli.assemble import build_study
 from bayestds.cli.comparison import comparison_record
 from bayestds.config import load_model
 from bayestds.diagnostics.cubic import anharmonicity
-from bayestds.diagnostics.dataset import POSTERIOR, read_result
+from bayestds.diagnostics.dataset import POSTERIOR
 from bayestds.diagnostics.draws import force_constant_draws
+from bayestds.diagnostics.result_file import read_result
 from bayestds.diagnostics.summary import summary_record
 from bayestds.force_constants.third_order import ThirdOrderForceConstants, third_order_force_constants
 from bayestds.inference.likelihoods.log_normal import LearnedLogNormal

@@ -7,7 +7,8 @@ import numpy as np
 import xarray as xr
 
 from bayestds.cli.output import number, print_json, print_table
-from bayestds.diagnostics.dataset import POINT_FIT, POSTERIOR, leave_one_out, read_result, shells_of
+from bayestds.diagnostics.dataset import POINT_FIT, POSTERIOR, leave_one_out, shells_of
+from bayestds.diagnostics.result_file import read_result
 from bayestds.errors import ResultError
 
 LARGEST_K = 0.7

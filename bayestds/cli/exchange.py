@@ -17,8 +17,8 @@ from bayestds.cli.output import (
 )
 from bayestds.config import load_model, parse_model
 from bayestds.diagnostics.cautions import check_converged, standing
-from bayestds.diagnostics.dataset import read_result
 from bayestds.diagnostics.draws import force_constant_draws
+from bayestds.diagnostics.result_file import read_result
 from bayestds.errors import ModelError, ResultError
 from bayestds.force_constants.exchange import AseWriter, PhonopyWriter
 from bayestds.force_constants.foreign import Projection, project_foreign

@@ -89,15 +89,13 @@ def run_fit(
     observations = study.observations(data, name)
     problem = study.problem(data, name, observations)
     digest = fingerprint(problem.grid.q_points, problem.likelihood.observed)
-    configurations = study.configurations(data)
-    harmonic = None
+    configurations, harmonic = study.configurations(data), None
     if configurations:
         result = ensemble_fit(problem, begin, configurations, tell)
     else:
         harmonic, result = _both_fits(problem, begin, tell)
-    claims_no_noise = (
-        data.attrs.get("noise") == "none" and study.model.fit.noise is None and not configurations
-    )
+    stated = configurations or study.model.fit.noise is not None
+    claims_no_noise = data.attrs.get("noise") == "none" and not stated
     exact = claims_no_noise and result.residual_rms < NOISE_FREE_SIGMA
     if claims_no_noise and not exact:
         harmonic, result = _both_fits(problem.with_learned_noise, result.irreducible, tell)
@@ -109,8 +107,8 @@ def run_fit(
     columns |= {"start": begin} | _reference(study)
 
     def report(fit: PointFit) -> ResidualReport:
-        axes, place = problem.grid.axes, problem.grid.point_of_voxel
-        return residual_report(fit.residual, place, axes, zones, study.crystal)
+        grid = problem.grid
+        return residual_report(fit.residual, grid.point_of_voxel, grid.axes, zones, study.crystal)
 
     residuals, anharmonicity = report(result), None
     if harmonic is not None:

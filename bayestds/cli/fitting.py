@@ -28,7 +28,7 @@ from bayestds.cli.output import (
     words,
 )
 from bayestds.config import load_model
-from bayestds.diagnostics.dataset import write_result
+from bayestds.diagnostics.result_file import write_result
 from bayestds.diagnostics.summary import chi_square_words, error_words
 from bayestds.errors import ModelError, ResultError
 from bayestds.report.plots import save_figure, slices_figure

@@ -38,9 +38,10 @@ from bayestds.cli.output import (
 )
 from bayestds.config import load_model
 from bayestds.diagnostics.cautions import IMPLAUSIBLE, misfit_warnings, uncertainty_record
-from bayestds.diagnostics.dataset import ERRORS, joint_tree, write_result
+from bayestds.diagnostics.dataset import ERRORS, joint_tree
 from bayestds.diagnostics.equivalents import agreement_record
 from bayestds.diagnostics.residuals import zone_labels
+from bayestds.diagnostics.result_file import write_result
 from bayestds.inference.joint import JointFit, joint_fit, make_joint_problem
 from bayestds.inference.likelihoods.base import Diagonal
 from bayestds.inference.point_fit import PointFit

@@ -8,11 +8,12 @@ import xarray as xr
 
 from bayestds.cli.output import check_output, number, print_json, print_table, print_warnings, words
 from bayestds.diagnostics.cautions import check_converged, standing
-from bayestds.diagnostics.dataset import POSTERIOR, read_result
+from bayestds.diagnostics.dataset import POSTERIOR
 from bayestds.diagnostics.draws import ForceConstantDraws, force_constant_draws
 from bayestds.diagnostics.elastic import elastic_summary
 from bayestds.diagnostics.grueneisen import grueneisen_record
 from bayestds.diagnostics.phonon_bands import INNER_INTERVAL, INTERVAL, PhononBands, levels, phonon_bands
+from bayestds.diagnostics.result_file import read_result
 from bayestds.report.phonon_plots import phonon_figure
 from bayestds.report.plots import save_figure
 

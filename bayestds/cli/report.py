@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from bayestds.cli.output import check_output, print_json, progress_bar, words
-from bayestds.diagnostics.dataset import read_result
+from bayestds.diagnostics.result_file import read_result
 from bayestds.io.atomic import atomic_path
 from bayestds.report.html import report_page
 

@@ -18,7 +18,8 @@ from bayestds.cli.fitting import refuse_trend
 from bayestds.cli.output import Tell, check_output, print_json, print_warnings, progress_bar, words
 from bayestds.cli.summary import print_summary
 from bayestds.config import load_model
-from bayestds.diagnostics.dataset import pareto_shape, posterior_tree, write_result
+from bayestds.diagnostics.dataset import pareto_shape, posterior_tree
+from bayestds.diagnostics.result_file import write_result
 from bayestds.diagnostics.summary import chain_warnings, summary_record
 from bayestds.errors import InstabilityError, ModelError, ResultError
 from bayestds.inference.compression import ACCEPTED, compress, compression_error

@@ -5,8 +5,9 @@ from typing import Any
 
 from bayestds.cli.output import number, print_background, print_json, print_table, print_warnings
 from bayestds.diagnostics.cubic import anharmonic_words
-from bayestds.diagnostics.dataset import ERRORS, POSTERIOR, read_result
+from bayestds.diagnostics.dataset import ERRORS, POSTERIOR
 from bayestds.diagnostics.per_shell import INTERVAL, RULE
+from bayestds.diagnostics.result_file import read_result
 from bayestds.diagnostics.summary import chi_square_words, summary_record
 
 SMALLEST_COMPONENT = 0.3

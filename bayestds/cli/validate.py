@@ -18,8 +18,9 @@ from bayestds.cli.output import (
 from bayestds.cli.potentials import Candidate, read_candidate
 from bayestds.cli.prediction import Predict, Prediction, make_predictor
 from bayestds.diagnostics.cautions import check_converged, standing
-from bayestds.diagnostics.dataset import POINT_FIT, read_result
+from bayestds.diagnostics.dataset import POINT_FIT
 from bayestds.diagnostics.draws import ForceConstantDraws, force_constant_draws
+from bayestds.diagnostics.result_file import read_result
 from bayestds.diagnostics.validate import NOT_INCLUDED, RULE, Score, score, verdict, widened
 from bayestds.errors import BayesTDSError, ResultError
 from bayestds.report.plots import save_figure

@@ -1,11 +1,9 @@
-"""Result files: labelled groups in one netCDF file, written whole. The one door to ArviZ."""
+"""Results as labelled groups of arrays, with the names that ArviZ knows. The one door to ArviZ."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,7 +13,6 @@ from arviz_base import dict_to_dataset
 from scipy.special import logsumexp
 
 from bayestds.diagnostics.cubic_group import cubic_group
-from bayestds.errors import ResultError
 from bayestds.inference.joint import JointFit
 from bayestds.inference.nuts import Draws
 from bayestds.inference.point_fit import PointFit
@@ -23,9 +20,6 @@ from bayestds.inference.predictive import Predictions
 from bayestds.inference.priors import PRIOR_SCALE, Prior, prior_standard_deviations
 from bayestds.inference.problem import Problem
 from bayestds.inference.uncertainty import Uncertainty
-from bayestds.io.atomic import atomic_path
-from bayestds.io.hdf5 import declared_bytes
-from bayestds.memory import too_much
 from bayestds.scattering.instrument import Instrument
 
 POINT_FIT, POSTERIOR = "point_fit", "posterior"
@@ -49,18 +43,6 @@ ERRORS = {
     "clustered_sd": "clustered_standard_error",
 }
 """Kinds of standard errors: keys of JSON records, and variables of results."""
-
-REQUIRED = (
-    "value",
-    "standard_error",
-    *ERRORS.values(),
-    "covariance",
-    "plain_covariance",
-    "prior_scale",
-    "self_coefficients",
-    "shell",
-)
-"""Variables of a point fit that its summary needs."""
 
 
 def point_fit_tree(
@@ -174,10 +156,7 @@ def posterior_tree(
     """
     fit = fitted[POINT_FIT].dataset
     labels = {"irreducible": fit["irreducible"].values, "point": np.arange(len(predictions.stars))}
-    widths = np.asarray(prior_standard_deviations(prior))
-    if PRIOR_SCALE in draws.sites:
-        widths = widths * np.sqrt(np.mean(np.exp(2 * draws.sites[PRIOR_SCALE])))
-    prior_sd = ("irreducible", widths, {"units": "eV/Å²"})
+    prior_sd = ("irreducible", _prior_widths(prior, draws), {"units": "eV/Å²"})
 
     def group(
         data: dict[str, np.ndarray], dims: dict, units: str, draw: np.ndarray | None = None
@@ -192,10 +171,9 @@ def posterior_tree(
     units = UNITS if variable == "log_intensity" else variable
     by_constant = {IFCS: ["irreducible"], "shrinkage_shell": ["shell_number"], "background": ["term"]}
     by_constant |= {CUBIC: ["third_order"]}
-    if "background" in fitted.children:
-        labels["term"] = fitted["background"]["term"].values
-    if CUBIC in fitted.children:
-        labels["third_order"] = fitted[CUBIC]["third_order"].values
+    for name, label in (("background", "term"), (CUBIC, "third_order")):
+        if name in fitted.children:
+            labels[label] = fitted[name][label].values
     prior_sites = {IFCS: predictions.prior[None]}
     if predictions.prior_cubic is not None:
         prior_sites[CUBIC] = predictions.prior_cubic[None]
@@ -221,10 +199,17 @@ def posterior_tree(
     if draws.statistics:
         depth = np.floor(np.log2(np.maximum(draws.statistics["n_steps"], 1))).astype(int) + 1
         groups["sample_stats"] = group({**draws.statistics, "tree_depth": depth}, {}, "see ArviZ")
-    kept = {name: node.dataset for name, node in fitted.children.items()}
-    tree = xr.DataTree.from_dict(kept | groups)
+    tree = xr.DataTree.from_dict({name: node.dataset for name, node in fitted.children.items()} | groups)
     tree.attrs = {**fitted.attrs, "kind": POSTERIOR, **attributes}
     return tree
+
+
+def _prior_widths(prior: Prior, draws: Draws) -> np.ndarray:
+    """Standard deviations (n_irreducible,) in the prior; a learned scale is that of the draws."""
+    widths = np.asarray(prior_standard_deviations(prior))
+    if PRIOR_SCALE not in draws.sites:
+        return widths
+    return widths * np.sqrt(np.mean(np.exp(2 * draws.sites[PRIOR_SCALE])))
 
 
 def shells_of(tree: xr.DataTree) -> int:
@@ -367,51 +352,3 @@ def _dataset(
     dataset.attrs.pop("sample_dims", None)
     # Dimensions without labels get none: a running number is no information.
     return dataset.drop_vars([name for name in dataset.coords if name not in kept])
-
-
-def write_result(tree: xr.DataTree, path: str | os.PathLike[str]) -> None:
-    """Write a result file; it appears whole or not at all."""
-    packed = {"point_of_voxel": {"zlib": True, "complevel": 1}}
-    observed = [node.path for node in tree.subtree if "point_of_voxel" in node.dataset]
-    with atomic_path(path, tree.nbytes) as temporary:
-        tree.to_netcdf(temporary, engine="h5netcdf", encoding=dict.fromkeys(observed, packed))
-
-
-def read_result(path: str | os.PathLike[str]) -> xr.DataTree:
-    """Read a result file into memory.
-
-    Raises:
-        ResultError: the file is missing, cannot be read, does not fit into memory, or is not a result of
-            bayestds.
-    """
-    if not Path(path).is_file():
-        raise ResultError(
-            f"The result file {path} does not exist.", "There is no file of this name.", "Check the path."
-        )
-    try:
-        if reason := too_much(declared_bytes(path)):
-            raise ResultError(
-                f"The result file {path} is too large.",
-                reason,
-                "It may be damaged: make it again, or use a computer with more memory.",
-            )
-        tree = xr.open_datatree(path, engine="h5netcdf").load()
-        tree.close()
-    except ResultError:
-        raise
-    except Exception as error:  # a damaged HDF5 file can raise almost anything
-        raise ResultError(
-            f"The result file {path} cannot be read.",
-            f"{type(error).__name__}: {error}",
-            "Give a file that `bayestds fit` or `sample` wrote; this one may be damaged or something else.",
-        ) from error
-    fit: Any = tree.children.get(POINT_FIT, {})
-    missing = [name for name in REQUIRED if name not in fit]
-    kind = tree.attrs.get("kind")
-    if kind not in (POINT_FIT, POSTERIOR) or missing or kind not in tree.children:
-        raise ResultError(
-            f"{path} is not a result of bayestds.",
-            f"A group '{POINT_FIT}' with {', '.join(missing) or 'its kind stated'} is missing.",
-            "Give a file that `bayestds fit` or `bayestds sample` wrote.",
-        )
-    return tree

@@ -1,7 +1,7 @@
 """How well equivalent voxels agree: the quality of a volume, seen before anything is fitted to it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -243,7 +243,7 @@ def _operations(
     voxels: Voxels, variance: np.ndarray | None, images: Sequence[Images], copying: Sequence[int]
 ) -> tuple[OperationAgreement, ...]:
     """Agreement by operation; the voxels are in the order of their places."""
-    found = []
+    found, errors, n_orbits = [], [], []
     _, orbit, n = np.unique(voxels.point, return_inverse=True, return_counts=True)
     expected = _scatter(voxels.intensity, orbit, n) if variance is None else variance
     for image in _independent(images, copying):
@@ -256,21 +256,37 @@ def _operations(
         pairs = np.bincount(orbit[here], minlength=len(n))
         by_orbit = (np.bincount(orbit[here], square, minlength=len(n)) / np.maximum(pairs, 1))[pairs > 0]
         r = float(np.abs(one - other).sum() / max(np.abs(one + other).sum() / 2, 1e-300))
-        error = by_orbit.std() / np.sqrt(len(by_orbit)) if len(by_orbit) >= FEWEST_ORBITS else np.inf
         n_pairs = len(here) // 2 if _is_identity(image.rotation @ image.rotation) else len(here)
-        found.append((operation_name(image.rotation), r, float(by_orbit.mean()), float(error), n_pairs))
-    if not found:
-        return ()
-    *_, best, best_error, _ = min(found, key=lambda one: one[2])
+        found.append(
+            OperationAgreement(operation_name(image.rotation), r, float(by_orbit.mean()), n_pairs, False)
+        )
+        n_orbits.append(len(by_orbit))
+        errors.append(by_orbit.std() / np.sqrt(len(by_orbit)))
+    disagrees = _disagreeing(found, np.array(errors), np.array(n_orbits))
+    return tuple(replace(one, disagrees=bool(bad)) for one, bad in zip(found, disagrees, strict=True))
 
-    def disagrees(mean: float, error: float) -> bool:
-        by_chance = BEYOND_CHANCE * np.hypot(error, best_error)
-        return bool(mean > DISAGREE * best and mean - best > by_chance)
 
-    return tuple(
-        OperationAgreement(name, r, mean, n_pairs, disagrees(mean, error))
-        for name, r, mean, error, n_pairs in found
-    )
+def _disagreeing(found: Sequence[OperationAgreement], errors: np.ndarray, n_orbits: np.ndarray) -> np.ndarray:
+    """Which operations (n_operations,) bool have a larger mean square than the best one and chance explain.
+
+    A few pairs that agree well by chance also seem to scatter little. Therefore no error is smaller than that
+    of as many normal variables, and the best operation is the one of the smallest mean that chance leaves
+    possible.
+
+    Args:
+        found: all operations.
+        errors: (n_operations,) standard errors of their mean squares, from the scatter of the orbits.
+        n_orbits: (n_operations,) how many there are.
+    """
+    mean = np.array([one.mean_square for one in found])
+    judged = n_orbits >= FEWEST_ORBITS
+    if not judged.any():
+        return judged
+    n_pairs = np.array([one.n_pairs for one in found])
+    errors = np.maximum(errors, np.sqrt(2 / n_pairs) * np.median(mean[judged]))
+    best = np.argmin(np.where(judged, mean + errors, np.inf))
+    by_chance = BEYOND_CHANCE * np.hypot(errors, errors[best])
+    return judged & (mean > DISAGREE * mean[best]) & (mean - mean[best] > by_chance)
 
 
 def _scatter(intensity: np.ndarray, orbit: np.ndarray, n: np.ndarray) -> np.ndarray:

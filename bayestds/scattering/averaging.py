@@ -31,7 +31,7 @@ from bayestds.scattering.voxels import Voxels, summed
 JUDGING = 200
 """Bytes a voxel that the search for outliers takes, which needs all voxels at once."""
 
-SAMPLED = 200_000
+SAMPLED = 40_000
 """Voxels from whose orbits the agreement of equivalents and the law of their errors are taken, about."""
 
 

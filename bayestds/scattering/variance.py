@@ -1,9 +1,9 @@
 """How the variance of a voxel follows its intensity: seen where equivalent voxels differ.
 
 Standard errors that were made from counts follow the noise of the very voxel: one that came out low has a
-    small
-error and would weigh more than it should. With a background subtracted, σ² = (I + g)/e, the background g and
-the exposure e; errors of another origin do not follow the intensity at all, g = ∞. Either way
+small error and would weigh more than it should. With a background subtracted, σ² = (I + g)/e, with the
+background g and the exposure e; errors of another origin do not follow the intensity at all, g = ∞. Either
+way
 
     σ² = [(1 - s) t + s I] / e,   0 <= s <= 1,
 
@@ -61,10 +61,8 @@ def variance_law(voxels: Voxels) -> VarianceLaw:
     """The law of measured voxels with standard errors.
 
     The weights e must not follow the noise: (y - ȳ) e adds up to zero over orbits, which tells s. Each orbit
-    counts by its mean σ². However long each voxel was measured, the solution is right.
-    Without equivalents the line itself is looked for: errors that were made from counts of one exposure lie
-        on
-    it exactly.
+    counts by its mean σ². However long each voxel was measured, the solution is right. Without equivalents
+    the line itself is looked for: errors that were made from counts of one exposure lie on it exactly.
 
     Args:
         voxels: all, or a sample of orbits.

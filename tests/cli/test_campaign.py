@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from distributed import LocalCluster
 
-from bayestds.diagnostics.dataset import read_result
+from bayestds.diagnostics.result_file import read_result
 from bayestds.io import read_volume, write_volume
 from tests.cli.tiny import MODEL, NAMES, TRUTH, Outcome, call
 

@@ -12,8 +12,8 @@ import pytest
 
 from bayestds.cli.assemble import build_study
 from bayestds.config import load_model
-from bayestds.diagnostics.dataset import read_result
 from bayestds.diagnostics.draws import force_constant_draws
+from bayestds.diagnostics.result_file import read_result
 from bayestds.diagnostics.summary import ANHARMONIC, ENSEMBLE, THIRD_ORDER, error_words
 from bayestds.inference.problem import direct_engine
 from bayestds.io import write_volume

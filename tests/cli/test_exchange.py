@@ -9,8 +9,8 @@ import pytest
 
 from bayestds.cli.exchange import export
 from bayestds.config import load_model
-from bayestds.diagnostics.dataset import read_result, write_result
 from bayestds.diagnostics.draws import force_constant_draws
+from bayestds.diagnostics.result_file import read_result, write_result
 from bayestds.lattice_dynamics.phonons import frequencies
 from tests.brute_force import random_stable
 from tests.cli.refusal import refused, says

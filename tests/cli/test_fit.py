@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from bayestds.diagnostics.dataset import read_result
+from bayestds.diagnostics.result_file import read_result
 from bayestds.io import read_volume, write_volume
 from tests.cli.tiny import MODEL, NAMES, TRUTH, call
 

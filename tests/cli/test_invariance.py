@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bayestds.diagnostics.dataset import read_result, write_result
 from bayestds.diagnostics.draws import force_constant_draws
+from bayestds.diagnostics.result_file import read_result, write_result
 from tests.cli.tiny import call
 from tests.crystals import make_irreducible
 from tests.results import point_fit_result

@@ -7,7 +7,7 @@ import pytest
 
 from bayestds.cli.assemble import build_study
 from bayestds.config import load_model
-from bayestds.diagnostics.dataset import read_result
+from bayestds.diagnostics.result_file import read_result
 from bayestds.io import read_volume, write_volume
 from bayestds.scattering.simulation import simulate_volume
 from tests.cli.tiny import MODEL, NAMES, TRUTH, call

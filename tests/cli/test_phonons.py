@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
-from bayestds.diagnostics.dataset import write_result
 from bayestds.diagnostics.draws import force_constant_draws
+from bayestds.diagnostics.result_file import write_result
 from bayestds.lattice_dynamics.phonons import frequencies
 from tests.brute_force import random_stable
 from tests.cli.tiny import TRUTH, call

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bayestds.diagnostics.dataset import read_result
+from bayestds.diagnostics.result_file import read_result
 from bayestds.report import html
 from tests.cli.tiny import call
 from tests.pages import Page

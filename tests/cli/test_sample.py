@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bayestds.diagnostics.dataset import read_result, write_result
+from bayestds.diagnostics.result_file import read_result, write_result
 from tests.cli.tiny import MODEL, NAMES, call
 
 GROUPS = {

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bayestds.diagnostics.dataset import read_result
+from bayestds.diagnostics.result_file import read_result
 from bayestds.io import read_volume, write_volume
 from tests.cli.tiny import MODEL, TRUTH, call
 

@@ -9,8 +9,8 @@ from matplotlib.image import imread
 
 from bayestds.cli.potentials import read_candidate
 from bayestds.config import load_model
-from bayestds.diagnostics.dataset import read_result, write_result
 from bayestds.diagnostics.draws import ForceConstantDraws, force_constant_draws
+from bayestds.diagnostics.result_file import read_result, write_result
 from bayestds.force_constants.invariance import constrained
 from bayestds.io import read_volume
 from tests.brute_force import random_stable

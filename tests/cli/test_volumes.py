@@ -109,6 +109,31 @@ def test_info_of_data(folder):
     assert (record["lattice"], record["temperature_K"]) == (None, None)
 
 
+def test_info_with_a_model_tells_how_well_equivalents_agree(folder):
+    noise = np.random.default_rng(0).normal(size=(POINTS,) * 3)
+    clean = tiny_volume()
+    sigma = 0.05 * clean["intensity"]
+    volume = clean.assign(intensity=clean["intensity"] + sigma * noise, sigma=sigma)
+    write_volume(volume, "v.nc")
+    found = json.loads(call("info", "v.nc", "tiny.toml", "--json").out)["equivalents"]
+    assert found["chi_square"] == pytest.approx(1, abs=0.1)
+    # Mean of |x| of a normal variable x.
+    assert found["r_meas"] == pytest.approx(0.05 * np.sqrt(2 / np.pi), rel=0.1)
+    assert len(found["by_operation"]) > 20
+    assert not any(one["disagrees"] for one in found["by_operation"])
+    words = call("info", "v.nc", "tiny.toml").out
+    for word in ("R_int", "R_meas", "chi-square", "-h, -k, -l"):
+        assert word in words
+    # One of the three axes is another: a crystal in a wrong setting.
+    h = volume["h"].values
+    write_volume(volume.assign(intensity=volume["intensity"] * (1 + 0.1 * h**2)[:, None, None]), "w.nc")
+    outcome = call("info", "w.nc", "tiny.toml", "--json")
+    found = json.loads(outcome.out)["equivalents"]
+    assert {one["operation"] for one in found["by_operation"] if one["disagrees"]} >= {"k, h, l"}
+    assert "equivalent voxels differ by more than their errors" in outcome.err
+    assert "operations relate voxels that disagree" in outcome.err
+
+
 def test_info_in_words(folder):
     write_volume(tiny_volume(), "v.nc")
     outcome = call("info", "v.nc")

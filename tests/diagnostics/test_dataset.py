@@ -18,9 +18,8 @@ from bayestds.diagnostics.dataset import (
     pareto_shape,
     point_fit_tree,
     posterior_tree,
-    read_result,
-    write_result,
 )
+from bayestds.diagnostics.result_file import read_result, write_result
 from bayestds.errors import OutputError, ResultError
 from bayestds.inference.nuts import STATISTICS, Draws
 from bayestds.inference.predictive import Predictions

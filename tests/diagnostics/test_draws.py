@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from bayestds.diagnostics.dataset import read_result, write_result
 from bayestds.diagnostics.draws import force_constant_draws
+from bayestds.diagnostics.result_file import read_result, write_result
 from bayestds.errors import ResultError
 from bayestds.lattice_dynamics.phonons import frequencies
 from tests.brute_force import random_stable

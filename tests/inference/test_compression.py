@@ -21,10 +21,13 @@ from bayestds.inference.priors import make_prior
 from tests.fit_problems import known, with_noise
 
 
-def make_case(noise: float | None, sigma: float = 0.05):
-    """Target, problem and the compressed target of a small crystal."""
+def make_case(noise: float | None, given: bool = False, sigma: float = 0.05):
+    """Target, problem and the compressed target of a small crystal; standard errors are given or not."""
     case = known("fcc", 2, steps=9)
-    problem = case.problem(with_noise(case.volume, sigma, 0), noise=noise, prior_scale=2.0)
+    volume = with_noise(case.volume, sigma, 0)
+    if given:
+        volume = volume.assign(sigma=sigma * volume["intensity"])
+    problem = case.problem(volume, noise=noise, prior_scale=2.0)
     fit = point_fit(problem, case.truth)
     prior = make_prior(problem.prior_scales, problem.irreducible.shells)
     target = make_target(fit, prior)
@@ -34,12 +37,13 @@ def make_case(noise: float | None, sigma: float = 0.05):
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(0.05, id="known noise", marks=pytest.mark.slow),
-        pytest.param(None, id="learned noise"),
+        pytest.param((0.05, False), id="known noise", marks=pytest.mark.slow),
+        pytest.param((None, True), id="standard errors"),
+        pytest.param((None, False), id="learned noise"),
     ],
 )
 def case(request):
-    return make_case(request.param)
+    return make_case(*request.param)
 
 
 def density_and_gradient(target, positions):

@@ -106,8 +106,8 @@ def test_expected_chi_square_is_the_degrees_of_freedom():
     draws = jnp.asarray(root @ np.random.default_rng(7).normal(size=(N, 400)))
 
     def reduced(draw: jax.Array) -> float:
-        one = jnp.ones(())
-        here = Quadratic(one, draw, correlation.times(draw), correlation, jnp.ones(N), one)
+        score, one = correlation.times(draw), jnp.ones(())
+        here = Quadratic(one, draw, score, correlation, jnp.ones(N), correlation.square(draw), one)
         return float(here.reduced_chi_square(-1))
 
     assert np.mean([reduced(draw) for draw in draws.T]) == pytest.approx(1, abs=0.07)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpyro.infer.util import log_density
+from scipy.special import logsumexp
 from scipy.stats import norm
 
 from bayestds.inference.information import log_intensity_and_jacobian
@@ -69,18 +70,20 @@ def test_profiled_likelihood_is_the_maximum_over_the_scale():
     assert found == pytest.approx(densities.max() - constant, abs=1e-4)
 
 
-def test_learned_noise_is_profiled_too():
+def test_scale_and_learned_noise_are_integrated_out():
+    """Both on a grid, with flat priors of their logarithms."""
     rng = np.random.default_rng(2)
-    likelihood, other = _learned(rng), jnp.asarray(rng.normal(size=30))
-    models = [jnp.zeros(30), other]
-    misfits = [np.asarray(likelihood.quadratic(model, 0).residual) for model in models]
+    likelihood, models = _learned(rng), [np.zeros(30), rng.normal(size=30)]
+    scales, levels = np.linspace(-6, 6, 301)[:, None], np.exp(np.linspace(-2, 3, 301))[:, None, None]
+    deviations = levels * np.asarray(likelihood.relative.weight) ** -0.5
 
-    def best(misfit: np.ndarray) -> float:
-        sigmas = np.linspace(0.3, 6, 20001)[:, None] / np.asarray(likelihood.relative.weight) ** 0.5
-        return norm.logpdf(misfit, 0, sigmas).sum(axis=1).max()
+    def integrated(model: np.ndarray) -> float:
+        densities = norm.logpdf(likelihood.observed, model + scales, deviations).sum(axis=-1)
+        return float(logsumexp(densities))
 
-    found = float(likelihood.log_likelihood(models[1]) - likelihood.log_likelihood(models[0]))
-    assert found == pytest.approx(best(misfits[1]) - best(misfits[0]), abs=1e-4)
+    found = [float(likelihood.log_likelihood(jnp.asarray(model))) for model in models]
+    expected = [integrated(model) for model in models]
+    assert found[1] - found[0] == pytest.approx(expected[1] - expected[0], rel=1e-9)
 
 
 def test_variance_loss_of_the_paper_is_the_case_of_equal_voxels():

@@ -8,8 +8,13 @@ from scipy import stats
 
 from bayestds.inference.priors import (
     DEGREES_OF_FREEDOM,
+    LOG_SCALE,
+    PRIOR_SCALE,
+    WIDTH,
+    learned_factor,
     make_prior,
     prior_draws,
+    prior_shift,
     prior_standard_deviations,
     sample_irreducible,
     shrinkage_shapes,
@@ -47,6 +52,33 @@ def test_shrinkage():
     assert found == pytest.approx(expected + stats.norm.logpdf(PHI, 0, sd).sum(), rel=1e-12)
     assert shrinkage_shapes(prior) == {"shrinkage_overall": (), "shrinkage_shell": (2,)}
     assert shrinkage_shapes(make_prior(SCALES, SHELLS)) == {}
+
+
+def test_learned_scale():
+    log_scale = 1.3
+    prior = make_prior(SCALES, SHELLS, learned=True)
+    found = density(prior, irreducible=PHI, **{PRIOR_SCALE: log_scale})
+    expected = stats.norm.logpdf(log_scale, *LOG_SCALE)
+    expected += stats.norm.logpdf(PHI, 0, np.exp(log_scale) * SCALES).sum()
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_learned_scale_follows_the_size_of_the_constants():
+    """Whatever the unit of energy, the prior is as wide relative to the constants."""
+    scales = SCALES * learned_factor(PHI, SCALES)
+    assert np.sqrt(np.mean((PHI / scales) ** 2)) == pytest.approx(1 / WIDTH)
+    np.testing.assert_allclose(SCALES * learned_factor(7 * PHI, SCALES), 7 * scales)
+
+
+def test_shift_by_the_prior_is_that_of_a_linear_model():
+    """Normal data of a linear model: posterior mean less least squares, in standard errors."""
+    rng = np.random.default_rng(3)
+    design, observed = rng.normal(size=(2000, 3)), rng.normal(size=2000)
+    information, pull = design.T @ design, design.T @ observed + 40 * SHELLS
+    precision = information + np.diag(SCALES**-2.0)
+    posterior, least_squares = np.linalg.solve(precision, pull), np.linalg.solve(information, pull)
+    expected = (least_squares - posterior) / np.sqrt(np.diag(np.linalg.inv(precision)))
+    np.testing.assert_allclose(prior_shift(precision, SCALES, posterior), expected, rtol=0.01)
 
 
 def test_standard_deviation_of_the_student_t():

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bayestds.crystal.structure import read_crystal
-from bayestds.diagnostics.dataset import read_result, write_result
+from bayestds.diagnostics.result_file import read_result, write_result
 from bayestds.errors import BayesTDSError
 from bayestds.io.frames import read_frames
 

@@ -106,6 +106,13 @@ def test_operations_agree_where_the_crystal_has_them(truth, cubic, given):
         assert average(noisy(truth, seed, given=given), cubic).agreement.disagreeing == ()
 
 
+@pytest.mark.parametrize("seed", [37, 52, 73, 148])
+def test_a_few_pairs_that_agree_by_chance_call_no_operation_into_question(truth, cubic, seed):
+    """In the plane l = 0 some operations have 10 pairs, which agree by chance as well as no others can."""
+    volume = noisy(truth, seed, given=False)
+    assert average(volume.where(volume["l"] == 0), cubic).agreement.disagreeing == ()
+
+
 @pytest.mark.parametrize("given", [True, False])
 def test_operations_that_a_twin_lacks_are_named(truth, cubic, given):
     """A tetragonal crystal: only the operations that keep l apart from h and k agree."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bayestds.diagnostics.dataset import read_result
+from bayestds.diagnostics.result_file import read_result
 from tests.cli.refusal import contents, says
 from tests.cli.tiny import call
 from tests.survival.faults import file_size_limit

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bayestds.diagnostics.dataset import read_result
+from bayestds.diagnostics.result_file import read_result
 from bayestds.io import read_volume
 from tests.cli.tiny import MODEL, call
 from tests.survival.faults import REPOSITORY, killed_at, start

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from bayestds.crystal.structure import build_crystal
-from bayestds.diagnostics.dataset import write_result
+from bayestds.diagnostics.result_file import write_result
 from bayestds.force_constants.exchange import PHONOPY_FILES, PhonopyWriter
 from bayestds.force_constants.irreducible import irreducible_force_constants
 from tests.cli.bad_input.case import Case, nothing

@@ -12,7 +12,7 @@ import xarray as xr
 from ase.build import bulk
 from ase.io import write
 
-from bayestds.diagnostics.dataset import write_result
+from bayestds.diagnostics.result_file import write_result
 from bayestds.io import write_volume
 from tests.cli.bad_input.case import Case, nothing
 from tests.cli.bad_input.volumes import cut
