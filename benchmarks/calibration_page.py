@@ -74,9 +74,9 @@ The same replications, scored as `bayestds summary` would report them. {rule}
 {verdicts}
 
 *Misled* are those significantly different from zero whose true value has the other sign, or is smaller than
-{nearly:g} posterior standard deviations; at most {one_minus:.0%} should be. The bound on the error is what the rule
-promises of each verdict. Constants of one replication are correlated, so shares are less certain than their
-numbers suggest.
+{nearly:g} posterior standard deviations; at most {one_minus:.0%} should be. The bound on the error is what
+the rule promises of each verdict. Constants of one replication are correlated, so shares are less certain
+than their numbers suggest.
 
 ## Coverage: one truth, many targets
 
