@@ -11,6 +11,7 @@ from bayestds.cli.options import (
     AsJson,
     Cubic,
     Engine,
+    Group,
     Method,
     ModelName,
     Program,
@@ -106,12 +107,13 @@ def info(
         str | None,
         typer.Argument(metavar="[MODEL]", help="Model whose crystal says which voxels are equivalent."),
     ] = None,
+    path: Group = None,
     json: AsJson = False,
 ) -> None:
     """Show what a data file holds; with a model, also how well equivalent voxels agree."""
     from bayestds.cli.volumes import info as run
 
-    run(volume, model, json)
+    run(volume, model, path, json)
 
 
 @app.command()
@@ -126,12 +128,13 @@ def convert(
         str | None,
         typer.Option(help='Matrix of new h, k, l from the old: "0 1 0 / 0 0 1 / 1 0 0" makes k the first.'),
     ] = None,
+    path: Group = None,
     json: AsJson = False,
 ) -> None:
     """Write a volume in another format: .nxs, .md.nxs (Mantid), .discus.h5, .h5 (Yell 1.0) or .nc."""
     from bayestds.cli.volumes import convert as run
 
-    run(volume, output, format, reindex, json)
+    run(volume, output, format, reindex, path, json)
 
 
 @app.command()
@@ -145,6 +148,7 @@ def fit(
     start: Annotated[str | None, typer.Option(help="Named IFC set to start from; `zero` for none.")] = None,
     shells: Shells = None,
     cubic: Cubic = None,
+    path: Group = None,
     json: AsJson = False,
 ) -> None:
     """Fit the irreducible force constants to a volume, or to several at once: point fit with errors.
@@ -155,11 +159,11 @@ def fit(
     if volumes and len(volumes) > 1:
         from bayestds.cli.joint import fit_several
 
-        fit_several(model, volumes, output, start, shells, cubic, json)
+        fit_several(model, volumes, output, start, shells, cubic, path, json)
         return
     from bayestds.cli.fitting import fit as run
 
-    run(model, volumes[0] if volumes else None, output, start, shells, cubic, json)
+    run(model, volumes[0] if volumes else None, output, start, shells, cubic, path, json)
 
 
 @app.command()
@@ -184,6 +188,7 @@ def sample(
     shells: Shells = None,
     cubic: Cubic = None,
     unconverged: Unconverged = False,
+    path: Group = None,
     json: AsJson = False,
 ) -> None:
     """Sample the posterior of the irreducible force constants, beginning with a point fit."""
@@ -194,7 +199,9 @@ def sample(
     from bayestds.cli.sampling import Choices, Sampling
     from bayestds.cli.sampling import sample as run
 
-    choices = Choices(Sampling(chains, draws, warmup, seed), method.value, resume, unconverged=unconverged)
+    choices = Choices(
+        Sampling(chains, draws, warmup, seed), method.value, resume, unconverged=unconverged, group=path
+    )
     run(model, volumes[0] if volumes else None, output, start, shells, cubic, choices, json)
 
 

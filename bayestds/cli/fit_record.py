@@ -13,7 +13,7 @@ from bayestds.cli.fitted import Fitted
 from bayestds.cli.output import plain
 from bayestds.diagnostics.cautions import uncertainty_record
 from bayestds.diagnostics.dataset import ERRORS
-from bayestds.diagnostics.equivalents import agreement_record, symmetrised_note
+from bayestds.diagnostics.equivalents import agreement_record
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.inference.point_fit import PointFit
 from bayestds.inference.problem import Problem
@@ -47,7 +47,7 @@ def fit_record(study: Study, fitted: Fitted) -> dict[str, Any]:
         **uncertainty_record(fitted.uncertainty),
         "prior_conflict": list(conflict_with_prior(fitted)),
         "equivalents": agreement_record(fitted.agreement),
-        "notes": symmetrised_note(fitted.agreement),
+        "notes": fitted.notes,
         "n_points": len(problem.grid.q_points),
         "n_voxels": int(problem.grid.multiplicity.sum()),
         "n_rejected": problem.grid.n_rejected,
@@ -104,7 +104,7 @@ def account(fitted: Fitted, warnings: list[str]) -> dict[str, Any]:
         "reduced_chi_square": fitted.uncertainty.chi_square,
         "warnings": json.dumps(warnings),
         "prior_conflict": json.dumps(conflict_with_prior(fitted)),
-        "notes": json.dumps(symmetrised_note(fitted.agreement)),
+        "notes": json.dumps(fitted.notes),
         "uncertainty": json.dumps(plain(uncertainty_record(fitted.uncertainty))),
         "agreement": json.dumps(plain(agreement_record(fitted.agreement))),
     }

@@ -76,6 +76,7 @@ def fit_several(
     start: str | None,
     shells: int | None,
     cubic: int | None,
+    group: str | None,
     as_json: bool,
 ) -> None:
     """Fit a model to several volumes, print the tables, write the result and a picture of each volume."""
@@ -86,7 +87,7 @@ def fit_several(
     pictures = [picture_path(target, i) for i in range(1, len(volumes) + 1)]
     check_output(target, *pictures, inputs=[*volumes, *study.inputs])
     # What is wrong with the last is said before the first is fitted.
-    data = [study.read(path) for path in volumes]
+    data = [study.read(path, group) for path in volumes]
     with progress_bar(study.model.path.stem) as tell:
         joint = _run(study, volumes, data, start, tell)
         record = _record(study, joint)
@@ -215,6 +216,7 @@ def _volume(joint: Joint, i: int) -> dict[str, Any]:
         "log_scale": float(fit.quadratic.log_scale),
         "background": background_record(problem, fit.background, errors),
         "equivalents": agreement_record(joint.own[i].agreement),
+        "notes": joint.own[i].notes,
         "chi_square": agreement.chi_square,
         "degrees_of_freedom": agreement.degrees_of_freedom,
         "p_value": agreement.p_value,
@@ -228,10 +230,10 @@ def _chi_square(own: Fitted, fit: PointFit) -> float:
 
 def _attributes(volumes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The same as a result file can hold it; a background has a group of its own."""
-    apart = ("background", "equivalents")
+    apart = ("background", "equivalents", "notes")
     return [
         {key: int(x) if isinstance(x, bool) else x for key, x in one.items() if key not in apart}
-        | {"agreement": json.dumps(plain(one["equivalents"]))}
+        | {"agreement": json.dumps(plain(one["equivalents"])), "notes": json.dumps(one["notes"])}
         for one in volumes
     ]
 
@@ -330,6 +332,8 @@ def _print(record: dict[str, Any]) -> None:
             print(
                 f"Left out of {one['name']} as outliers among their equivalents: {one['n_rejected']} voxels."
             )
+        for note in one["notes"]:
+            words.print(f"Note: {one['name']}: {note}", markup=False)
     print(f"{record['message']} {record['seconds']:.1f} s.")
     print(
         "The agreement compares the constants that a volume gives by itself with the joint ones; p is the "

@@ -17,6 +17,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout,
 Unconverged = Annotated[
     bool, typer.Option("--unconverged", help="Use the result of a fit that did not converge.")
 ]
+Group = Annotated[
+    str | None,
+    typer.Option("--path", help="Path of the volume inside a NeXus file, instead of the file's default."),
+]
 Shells = Annotated[int | None, typer.Option(min=1, help="Neighbour shells, instead of the model's.")]
 
 

@@ -1,7 +1,7 @@
 """The tables of a model file."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -110,6 +110,10 @@ class Measurement(Section):
     configurations: Annotated[Integer, Field(gt=0)] | None = Field(
         default=None,
         description="a positive number of independent configurations that the volume is a mean over",
+    )
+    path: str | None = Field(default=None, description="the path of a volume inside a NeXus file")
+    zeros: Literal["measured", "unmeasured"] | None = Field(
+        default=None, description="measured or unmeasured: what voxels of exactly zero are"
     )
     slab_memory: Positive = Field(default=256.0, description="a positive number of MiB")
 

@@ -84,6 +84,30 @@ def match_crystal(
     return min(found, key=lambda m: (round(m.strain, 6), round(m.displaced, 4), -np.trace(m.rotation)))
 
 
+def miller_matrices(crystal: Crystal, lattice: np.ndarray) -> list[np.ndarray]:
+    """Matrices (3, 3) M that take Miller indices of another cell to those of the conventional one, h' = M h.
+
+    Args: crystal: the crystal. lattice: (3, 3) Å, one vector a row, of a cell whose edges may be any lattice
+        vectors of the crystal; its
+            orientation does not matter.
+
+    Returns:
+        One matrix for each choice of the axes that the Laue group does not relate to another; none where the
+        crystal has no such lattice vectors. M may have rational entries, for a supercell.
+    """
+    hand = np.sign(np.linalg.det(crystal.conventional_matrix))
+    found: dict[tuple[float, ...], np.ndarray] = {}
+    for basis in _equal_bases(crystal, lattice):
+        if np.sign(np.linalg.det(basis)) != hand:
+            continue
+        matrix = crystal.conventional_matrix @ np.linalg.inv(basis)
+        images = [np.round((matrix.T @ rotation).T, 9) + 0.0 for rotation in crystal.laue_group]
+        # The one that turns least among those that the Laue group relates.
+        best = max(images, key=lambda one: (round(np.trace(one), 6), tuple(one.ravel())))
+        found[tuple(best.ravel())] = best
+    return sorted(found.values(), key=lambda one: -np.trace(one))
+
+
 def _equal_bases(crystal: Crystal, lattice: np.ndarray) -> list[np.ndarray]:
     """Integer matrices (3, 3): lattice vectors of the crystal with the lengths and angles of a lattice."""
     lengths = np.linalg.norm(lattice, axis=1)

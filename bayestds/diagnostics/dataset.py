@@ -316,8 +316,11 @@ def _observed(problem: Problem, fit: PointFit) -> xr.Dataset:
     }
     dims = {name: ["point"] for name in data}
     dims |= {"q_points": ["point", "index"], "point_of_voxel": ["h", "k", "l"]}
-    coordinates = {"index": list("hkl"), **dict(zip("hkl", problem.grid.axes, strict=True))}
-    return _dataset(data, coordinates, dims, UNITS)
+    axes = problem.grid.axes
+    coordinates = {"index": list("hkl"), **dict(zip("hkl", axes.coordinates, strict=True))}
+    observed = _dataset(data, coordinates, dims, UNITS)
+    # Only where the axes do not run along h, k and l, as in a volume.
+    return observed if axes.along_hkl else observed.assign_attrs(directions=axes.directions.ravel())
 
 
 def _fixed(problem: Problem) -> xr.Dataset:
