@@ -38,9 +38,10 @@ def info(path: Path, model: str | None, group: str | None, as_json: bool) -> Non
     study = None if model is None else build_study(load_model(model))
     volume = read_volume(path, group=group) if study is None else study.read(path, group)
     found: dict[str, Any] = {"format": volume.encoding["format"], "order_in_file": volume.encoding["order"]}
-    for key in ("path", "candidates", "ignored"):
-        if value := volume.encoding.get(key):
-            found["not_read" if key == "ignored" else key] = value
+    if path_inside := volume.encoding.get("path"):
+        found |= {"path": path_inside, "candidates": volume.encoding["candidates"]}
+    if ignored := volume.encoding.get("ignored"):
+        found["not_read"] = ignored
     record = found | describe(volume)
     observations = None if study is None else study.observations(volume, str(path))
     record["notes"] = volume.encoding["notes"]
@@ -50,7 +51,10 @@ def info(path: Path, model: str | None, group: str | None, as_json: bool) -> Non
     if as_json:
         print_json({"file": str(path), **record})
     else:
-        shown = {key: value for key, value in record.items() if key not in ("notes", "equivalents")}
+        # Several volumes of a file are named in a note.
+        shown = {
+            key: value for key, value in record.items() if key not in ("candidates", "notes", "equivalents")
+        }
         print_table(str(path), ("", ""), [(key.replace("_", " "), _text(v)) for key, v in shown.items()])
         if observations is not None:
             print_agreement(record["equivalents"])
