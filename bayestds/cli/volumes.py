@@ -114,9 +114,10 @@ def convert(
         volume = reindex(volume, entries, str(path))
     # Before the file is written, which may take the place of the one that the volume is read from.
     record = describe(volume)
-    print_notes(volume.encoding["notes"])
+    notes = volume.encoding["notes"]
     write_volume(volume, output, file_format)
     tell_written(record, output, as_json)
+    print_notes(notes)
 
 
 def read_matrix(text: str) -> np.ndarray:
