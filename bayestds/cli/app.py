@@ -2,6 +2,7 @@
 
 import io
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -25,13 +26,22 @@ from bayestds.cli.options import (
     positive,
 )
 
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+def _print_version(wanted: bool) -> bool:
+    if wanted:
+        typer.echo(f"bayestds {version('bayestds')}")
+        raise typer.Exit
+    return wanted
 
 
 @app.callback()
-def bayestds() -> None:
+def bayestds(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     """Interatomic force constants, with their uncertainty, from X-ray thermal diffuse scattering."""
     import jax
 
@@ -65,7 +75,7 @@ def simulate(
     configurations: Annotated[
         int, typer.Option(min=1, help="Random configurations of the sampled engine.")
     ] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the sampled engine, and of counts.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the sampled engine, and of counts.")] = 0,
     sampler: Annotated[
         Sampler, typer.Option(help="Cholesky factor of each wave vector, or of the dense Hessian.")
     ] = Sampler.block,
@@ -74,12 +84,12 @@ def simulate(
     ] = False,
     trajectory: Annotated[
         Path | None,
-        typer.Option(help="Mean over the frames of this file: anything ASE reads, or .npz.", metavar="FILE"),
+        typer.Option(help="Mean over the frames of this file: any format of ASE, or .npz.", metavar="FILE"),
     ] = None,
     scale: Annotated[float, typer.Option(help="Overall factor of the intensity.", callback=positive)] = 1.0,
     counts: Annotated[
         float | None,
-        typer.Option(help="Poisson counts, so many a voxel in the mean.", callback=positive),
+        typer.Option(help="Poisson counts with this mean number in a voxel.", callback=positive),
     ] = None,
     json: AsJson = False,
 ) -> None:
@@ -174,10 +184,10 @@ def sample(
         typer.Argument(metavar="VOLUME", help="Data; the model's own measurement by default."),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Result to write (netCDF).")] = None,
-    chains: Annotated[int, typer.Option(min=1, help="Chains, which run side by side.")] = 4,
+    chains: Annotated[int, typer.Option(min=1, help="Number of chains, which run side by side.")] = 4,
     draws: Annotated[int, typer.Option(min=4, help="Draws of each chain.")] = 1000,
-    warmup: Annotated[int, typer.Option(min=0, help="Steps before them, which adapt the step size.")] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    warmup: Annotated[int, typer.Option(min=0, help="Steps of each chain before its draws.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     method: Annotated[
         Method, typer.Option(help="No-U-turn sampler, Laplace approximation, or a normal fitted by SVI.")
     ] = Method.nuts,
@@ -222,7 +232,7 @@ def phonons(
         typer.Option(help="Special points to go through: 'G X W'. The lattice's standard path by default."),
     ] = None,
     draws: Annotated[int, typer.Option(min=20, help="Draws of the force constants for the intervals.")] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws about a point fit.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the draws around a point fit.")] = 0,
     unconverged: Unconverged = False,
     json: AsJson = False,
 ) -> None:
@@ -239,7 +249,7 @@ def report(
     draws: Annotated[
         int, typer.Option(min=2, help="Draws of the force constants, for the bands of the phonons.")
     ] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws of a point fit.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the draws around a point fit.")] = 0,
     json: AsJson = False,
 ) -> None:
     """Write a result as one self-contained page (HTML): verdict, figures, tables, how to repeat it."""
@@ -289,7 +299,7 @@ def plan(
         list[float] | None, typer.Option(help="Temperature, K.", callback=all_positive)
     ] = None,
     time: Annotated[
-        list[float] | None, typer.Option(help="Exposure, times the planned one.", callback=all_positive)
+        list[float] | None, typer.Option(help="Exposure, in units of the planned one.", callback=all_positive)
     ] = None,
     json: AsJson = False,
 ) -> None:
@@ -315,7 +325,7 @@ def export(
     draws: Annotated[
         int, typer.Option(min=0, max=9999, help="Draws to write as well, each in a folder of its own.")
     ] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws of a point fit.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the draws around a point fit.")] = 0,
     unconverged: Unconverged = False,
     json: AsJson = False,
 ) -> None:
@@ -330,7 +340,7 @@ def import_(
     model: ModelName,
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder of phonopy or TDEP.")],
     name: Annotated[
-        str | None, typer.Option(help="Of the new IFC set; that of the folder by default.")
+        str | None, typer.Option(help="Name of the new IFC set; by default that of the folder.")
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Model file to write.")] = None,
     json: AsJson = False,
@@ -379,7 +389,7 @@ def campaign(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes on this computer; by default as many as fit.")
     ] = None,
-    status: Annotated[bool, typer.Option("--status", help="Only tell which runs are finished.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Only say which runs are finished.")] = False,
     json: AsJson = False,
 ) -> None:
     """Fit or sample many volumes, such as a temperature ramp; the same command goes on where it was."""

@@ -142,8 +142,8 @@ def _centres(chosen: Candidate, shape: tuple[int, ...], notes: list[str]) -> lis
         if values.shape != (size,):
             raise VolumeError(
                 f"{data.file.filename}: the axis {label} in {data.name} has the shape {values.shape}.",
-                f"Along it there are {size} voxels: so many centres of bins are expected or, on all axes, one "
-                "edge more.",
+                f"Along it there are {size} voxels: so many centres of bins are expected or, on all axes, "
+                "one edge more.",
                 "Check the order of the dimensions in the attribute 'axes'.",
             )
     return axes

@@ -6,6 +6,9 @@ import os
 import subprocess
 import sys
 from contextlib import redirect_stdout
+from importlib.metadata import version
+
+import pytest
 
 from bayestds.cli import main
 
@@ -56,3 +59,32 @@ def test_terminal_without_unicode(folder):
         assert main(["irreducible", "tiny.toml"]) == 0
         stream.flush()
         assert b"distance (?)" in raw.getvalue()
+
+
+def test_version(tmp_path):
+    finished = run(tmp_path, "--version")
+    assert (finished.returncode, finished.stdout) == (0, f"bayestds {version('bayestds')}\n")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_shown_for_a_shell(tmp_path, shell):
+    finished = run(tmp_path, "--show-completion", shell)
+    assert finished.returncode == 0
+    assert "_BAYESTDS_COMPLETE" in finished.stdout
+
+
+def test_completing_a_command_is_quick(tmp_path):
+    """It happens at every press of a key: nothing heavy may be imported for it."""
+    script = (
+        "import sys, bayestds.cli.app; print([name for name in ('jax', 'numpyro') if name in sys.modules])"
+    )
+    finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert finished.stdout == "[]\n"
+    environment = os.environ | {
+        "_BAYESTDS_COMPLETE": "complete_bash",
+        "COMP_WORDS": "bayestds sim",
+        "COMP_CWORD": "1",
+    }
+    command = [sys.executable, "-m", "bayestds"]
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert finished.stdout.split() == ["simulate"]
