@@ -91,7 +91,7 @@ def run_fit(
         tell("reading data" if volume else "simulating the model's own measurement")
         data = study.read(volume, group) if volume else study.own_volume()
     tell("averaging equivalent voxels")
-    name = str(volume) if volume else "The model's own measurement"
+    name = str(volume or "The model's own measurement")
     observations = study.observations(data, name)
     problem = study.problem(data, name, observations)
     digest = {"data_digest": fingerprint(problem.grid.q_points, problem.likelihood.observed)}

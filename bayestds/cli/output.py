@@ -207,7 +207,6 @@ class ProgressLines:
         if share <= done:
             return f" ({share:.0%})"
         left = (now - begin) / (share - done) * (1 - share)
-        size, unit = next(
-            ((n, name) for n, name in UNITS_OF_TIME if left >= MOST_IN_UNITS * n), UNITS_OF_TIME[-1]
-        )
+        fitting = [one for one in UNITS_OF_TIME if left >= MOST_IN_UNITS * one[0]]
+        size, unit = fitting[0] if fitting else UNITS_OF_TIME[-1]
         return f" ({share:.0%}, about {left / size:.0f} {unit} left)"
