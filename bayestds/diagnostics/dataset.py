@@ -17,7 +17,7 @@ from bayestds.inference.joint import JointFit
 from bayestds.inference.nuts import Draws
 from bayestds.inference.point_fit import PointFit
 from bayestds.inference.predictive import Predictions
-from bayestds.inference.priors import PRIOR_SCALE, Prior, prior_standard_deviations
+from bayestds.inference.priors import PRIOR_SCALE, Prior, log_prior, prior_standard_deviations
 from bayestds.inference.problem import Problem
 from bayestds.inference.uncertainty import Uncertainty
 from bayestds.scattering.instrument import Instrument
@@ -184,6 +184,7 @@ def posterior_tree(
             {variable: predictions.replicated}, by_point, units, predictions.replicated_draws
         ),
         "prior_predictive": group({variable: predictions.prior_replicated[None]}, by_point, units),
+        "log_prior": group({"force_constants": log_prior(prior, draws.sites)}, {}, "nats"),
         "log_likelihood": group(
             {variable: predictions.log_likelihood}, by_star, "nats", predictions.likelihood_draws
         ),

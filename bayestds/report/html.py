@@ -223,7 +223,7 @@ def _forest_words(reference: np.ndarray | None) -> Markup:
 def _scale_words() -> Markup:
     return Markup(
         "Standard deviation {} and {} the measurement; {}. A constant whose size lies well to the right of "
-        "its standard deviation is told from zero."
+        "its standard deviation is significantly different from zero."
     ).format(_key("grey", "before"), _key("c1", "after"), _key("bar", "size of the constant"))
 
 
