@@ -96,7 +96,7 @@ def test_prior_sensitivity():
 
 @pytest.mark.slow
 def test_fifth_shell():
-    """At the bound of 100,000 configurations f0 and f3 differ significantly from zero, on the plane f0 alone."""
+    """At the bound of 100,000 configurations f0 and f3 differ from zero, on the plane f0 alone."""
     found = run("fifth_shell")
     full, wedge, plane = found["sd"].values()
     assert (full / found["bound"]).max() < 1.2

@@ -120,9 +120,8 @@ def run_fit(
     if harmonic is not None:
         anharmonicity = compare_fits(study.irreducible.names, harmonic, result, report(harmonic), residuals)
     attributes = _attributes(study, volume, problem) | digest
-    for key, one in (("residuals", residuals), ("anharmonicity", anharmonicity)):
-        if one is not None:
-            attributes[key] = json.dumps(plain(asdict(one)))
+    kept = {"residuals": residuals, "anharmonicity": anharmonicity}
+    attributes |= {key: json.dumps(plain(asdict(one))) for key, one in kept.items() if one is not None}
     tree = point_fit_tree(problem, result, found, columns, attributes, cubic_columns)
     notes = volume_notes(data, observations)
     return Fitted(

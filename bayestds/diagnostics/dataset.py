@@ -174,9 +174,8 @@ def posterior_tree(
     for name, label in (("background", "term"), (CUBIC, "third_order")):
         if name in fitted.children:
             labels[label] = fitted[name][label].values
-    prior_sites = {IFCS: predictions.prior[None]}
-    if predictions.prior_cubic is not None:
-        prior_sites[CUBIC] = predictions.prior_cubic[None]
+    prior_sites = {IFCS: predictions.prior, CUBIC: predictions.prior_cubic}
+    prior_sites = {name: values[None] for name, values in prior_sites.items() if values is not None}
     groups = {
         POSTERIOR: group(_named_sites(draws), by_constant, "eV/Å²").assign_coords(shell=fit["shell"]),
         "prior": group(prior_sites, by_constant, "eV/Å²"),
