@@ -34,6 +34,9 @@ class Crystal:
         masses: (n_atoms,) amu.
         conventional_matrix: (3, 3) int; conventional vectors = conventional_matrix @ lattice_vectors.
         space_group: its operations in the primitive cell.
+        given_matrix: (3, 3) rational; conventional vectors = given_matrix @ lattice vectors of the
+            description (file, ASE atoms, lattice parameters) that the crystal was made from. Miller indices
+            transform alike: hkl of the conventional cell = given_matrix @ hkl of the cell described.
     """
 
     lattice_vectors: np.ndarray
@@ -42,6 +45,7 @@ class Crystal:
     masses: np.ndarray
     conventional_matrix: np.ndarray
     space_group: SpaceGroup
+    given_matrix: np.ndarray
 
     @property
     def n_atoms(self) -> int:
@@ -115,7 +119,7 @@ def from_ase(atoms: Atoms, tolerance: float = 1e-3) -> Crystal:
     """
     _check_atoms(atoms)
     cell = (np.array(atoms.cell), atoms.get_scaled_positions(), atoms.numbers.tolist())
-    (lattice, positions, numbers), matrix = find_cells(cell, tolerance)
+    (lattice, positions, numbers), matrix, given_matrix = find_cells(cell, tolerance)
     group = find_space_group((lattice, positions, numbers), tolerance)
     metric = np.einsum("oji,jk,okl->il", group.rotations, lattice @ lattice.T, group.rotations)
     metric = matrix @ (metric / len(group.rotations)) @ matrix.T
@@ -132,6 +136,7 @@ def from_ase(atoms: Atoms, tolerance: float = 1e-3) -> Crystal:
         np.array([masses[number] for number in numbers]),
         matrix,
         find_space_group(exact, tolerance),
+        given_matrix,
     )
 
 
@@ -265,11 +270,20 @@ def restore_crystal(
     species: Sequence[str],
     masses: np.ndarray,
     conventional_matrix: np.ndarray,
+    given_matrix: np.ndarray,
 ) -> Crystal:
     """The very crystal that once had these attributes, its space group found again."""
     cell = (lattice_vectors, fractional_positions, [chemical_symbols.index(name) for name in species])
     group = find_space_group(cell, EXACT)
-    return Crystal(lattice_vectors, fractional_positions, tuple(species), masses, conventional_matrix, group)
+    return Crystal(
+        lattice_vectors,
+        fractional_positions,
+        tuple(species),
+        masses,
+        conventional_matrix,
+        group,
+        given_matrix,
+    )
 
 
 def pair_kinds(n_atoms: int) -> Int[np.ndarray, "n_kinds 2"]:

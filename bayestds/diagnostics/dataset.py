@@ -328,6 +328,7 @@ def _fixed(problem: Problem) -> xr.Dataset:
         "temperature": np.array(problem.temperature),
         "primitive_vectors": crystal.lattice_vectors,
         "conventional_matrix": crystal.conventional_matrix,
+        "given_matrix": crystal.given_matrix,
         "fractional_positions": crystal.fractional_positions,
         "masses": crystal.masses,
         "shell_tolerance": np.array(problem.irreducible.tolerance),
@@ -335,7 +336,10 @@ def _fixed(problem: Problem) -> xr.Dataset:
     }
     dims = {"lattice_vectors": ["vector", "axis"], "supercell_matrix": ["supercell_vector", "vector"]}
     dims |= {"primitive_vectors": ["primitive_vector", "axis"], "masses": ["atom"]}
-    dims |= {"conventional_matrix": ["vector", "primitive_vector"]}
+    dims |= {
+        "conventional_matrix": ["vector", "primitive_vector"],
+        "given_matrix": ["vector", "given_vector"],
+    }
     dims |= {"fractional_positions": ["atom", "primitive_vector"]}
     fixed = _dataset(data, {}, dims, "Å, amu, K")
     fixed = fixed.assign_attrs(invariance=problem.irreducible.invariance)
