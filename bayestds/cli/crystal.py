@@ -1,5 +1,6 @@
 """The crystal of a model file, and whether a volume was indexed in its lattice."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,20 @@ def model_crystal(model: Model) -> Crystal:
         )
     except CrystalError as error:
         raise CrystalError(f"Model file {model.path}: {error.summary}", error.reason, error.fix) from error
+
+
+def crystal_notes(crystal: Crystal) -> list[str]:
+    """Sentences on how the crystal's description was read, and on axes that are not those given."""
+    notes = [remark[:1].lower() + remark[1:] for remark in crystal.remarks]
+    matrix = crystal.given_matrix
+    if np.isfinite(matrix).all() and (matrix != np.eye(3)).any():
+        exact = [[str(Fraction(entry).limit_denominator(10**4)) for entry in row] for row in matrix]
+        a, b, c = (f"({' '.join(row)})" for row in exact)
+        notes.append(
+            f"the crystal has other conventional axes than it was given in: a, b, c are {a}, {b}, {c} in the "
+            f"given axes, and {_cell(crystal.cell_parameters)}. Miller indices and `supercell` refer to them."
+        )
+    return notes
 
 
 def check_lattice(volume: xr.Dataset, crystal: Crystal, name: str | Path) -> None:

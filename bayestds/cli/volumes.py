@@ -9,11 +9,13 @@ import numpy as np
 import xarray as xr
 
 from bayestds.cli.assemble import build_study
+from bayestds.cli.crystal import crystal_notes
 from bayestds.cli.output import (
     check_output,
     number,
     print_equivalents,
     print_json,
+    print_notes,
     print_table,
     print_warnings,
     words,
@@ -44,10 +46,9 @@ def info(path: Path, model: str | None, as_json: bool) -> None:
         print_table(str(path), ("", ""), [(key.replace("_", " "), _text(v)) for key, v in record.items()])
         if agreement is not None:
             print_agreement(agreement_record(agreement))
-    if agreement is not None:
+    if study is not None and agreement is not None:
         print_warnings(agreement_warnings(agreement))
-        for note in symmetrised_note(agreement):
-            words.print(f"Note: {note}", markup=False)
+        print_notes(crystal_notes(study.crystal) + symmetrised_note(agreement))
 
 
 def print_agreement(record: dict[str, Any]) -> None:

@@ -163,7 +163,7 @@ def _closest(
 
 
 def find_space_group(cell: Cell, tolerance: float) -> SpaceGroup:
-    """Space group of a primitive cell, with its action on atoms and cells as integers.
+    """Space group of a cell, with its action on atoms and cells as integers.
 
     Raises:
         CrystalError: no group is found, or an operation does not carry the atoms into each other.
@@ -172,19 +172,95 @@ def find_space_group(cell: Cell, tolerance: float) -> SpaceGroup:
     lattice, positions, types = cell
     rotations = np.asarray(dataset.rotations, dtype=int)
     translations = np.asarray(dataset.translations, dtype=float)
-    images = np.einsum("oij,aj->oai", rotations, positions) + translations[:, None]
-    difference = images[:, :, None] - positions[None, None]
-    cell_of = np.rint(difference).astype(int)
-    distance = np.linalg.norm((difference - cell_of) @ lattice, axis=-1)
-    distance[:, np.not_equal.outer(types, types)] = np.inf
-    permutations = distance.argmin(axis=-1)
-    if np.take_along_axis(distance, permutations[..., None], -1).max() > 10 * tolerance:
-        raise CrystalError(
-            "A symmetry operation does not map the atoms onto each other.",
-            f"The positions disagree by more than {10 * tolerance:g} Å.",
-            "Give the structure with more digits.",
-        )
-    shifts = np.take_along_axis(cell_of, permutations[..., None, None], axis=2)[:, :, 0]
+    permutations = np.empty((len(rotations), len(positions)), dtype=int)
+    shifts = np.empty((len(rotations), len(positions), 3), dtype=int)
+    rows, other = np.arange(len(positions)), np.not_equal.outer(types, types)
+    for operation, (rotation, translation) in enumerate(zip(rotations, translations, strict=True)):
+        difference = (positions @ rotation.T + translation)[:, None] - positions
+        cell_of = np.rint(difference).astype(int)
+        distance = np.linalg.norm((difference - cell_of) @ lattice, axis=-1)
+        distance[other] = np.inf
+        found = distance.argmin(axis=1)
+        if distance[rows, found].max() > 10 * tolerance:
+            raise CrystalError(
+                "A symmetry operation does not map the atoms onto each other.",
+                f"The positions disagree by more than {10 * tolerance:g} Å.",
+                "Give the structure with more digits.",
+            )
+        permutations[operation], shifts[operation] = found, cell_of[rows, found]
     return SpaceGroup(
         int(dataset.number), str(dataset.international), rotations, translations, permutations, shifts
+    )
+
+
+def group_type(rotations: np.ndarray, translations: np.ndarray) -> tuple[int, str]:
+    """Number and symbol of the type of a space group with operations (n_ops, 3, 3) and (n_ops, 3).
+
+    Raises:
+        CrystalError: there is none.
+    """
+    try:
+        found: Any = spglib.get_spacegroup_type_from_symmetry(rotations, translations)
+    except spglib.SpglibError:
+        found = None
+    if found is None:
+        raise CrystalError(
+            "The symmetry operations are those of no space group.",
+            f"spglib finds none with these {len(rotations)} operations.",
+            "Correct the operations.",
+        )
+    return int(found.number), str(found.international_short)
+
+
+def symmetrized(positions: np.ndarray, group: SpaceGroup) -> np.ndarray:
+    """Positions (n_atoms, 3) averaged over the operations of their space group."""
+    images = np.einsum("oij,aj->oai", group.rotations, positions) + group.translations[:, None]
+    averaged = np.zeros_like(positions)
+    for image, permutation, shift in zip(images, group.permutations, group.cell_shifts, strict=True):
+        averaged[permutation] += image - shift
+    return averaged / len(images)
+
+
+def settle(cell: Cell, digits: int, tolerance: float) -> tuple[Cell, tuple[str, ...]]:
+    """Positions of all atoms of a cell, averaged over symmetry that only their rounding hides.
+
+    It must be a symmetry of the lattice, within ``tolerance``, and move no coordinate by more than one unit
+    of the last decimal. With less than three decimals that may be no rounding: the positions stay, and it is
+    said what symmetry they nearly have.
+
+    Args:
+        cell: the structure as given.
+        digits: decimals of the positions.
+        tolerance: without regard to digits, Å.
+
+    Returns:
+        the structure, and what is to be said of it.
+    """
+    lattice, positions, types = cell
+    longest = np.linalg.norm(lattice, axis=1).max()
+    unit = 10.0 ** -max(digits, 2)
+    loose = 4 * unit * longest  # two atoms and the images of both may each be a unit off
+    if loose <= tolerance:
+        return cell, ()
+    try:
+        known, group = _dataset(cell, tolerance), find_space_group(cell, loose)
+    except CrystalError:  # a guess that fails is none
+        return cell, ()
+    metric = lattice @ lattice.T
+    turned = group.rotations.transpose(0, 2, 1) @ metric @ group.rotations
+    moves = symmetrized(positions, group) - positions
+    moves -= moves.mean(axis=0)  # which moves the origin only
+    new = len(group.rotations) > len(known.rotations)
+    if not new or np.abs(moves).max() > unit or np.abs(turned - metric).max() > 2 * tolerance * longest:
+        return cell, ()
+    moved = np.linalg.norm(moves @ lattice, axis=1).max()
+    name = f"{group.symbol} ({group.number})"
+    if digits < 3:
+        return cell, (
+            f"Moved by up to {moved:.2g} Å, the atoms would have the symmetry {name}, which is not assumed: "
+            "if they have it, give the positions to three decimals or more, or the space group.",
+        )
+    return (lattice, positions + moves, types), (
+        f"Atoms were moved by up to {moved:.2g} Å, which the digits of their positions leave open, so that "
+        f"they have the symmetry {name}.",
     )
