@@ -100,7 +100,8 @@ def _relative_noise(problem: Problem, result: PointFit) -> float | None:
 
 def _notes(fitted: Fitted) -> list[str]:
     """What a reader of the result should know, and need not worry about."""
-    return crystal_notes(fitted.problem.irreducible.crystal) + symmetrised_note(fitted.agreement)
+    notes = crystal_notes(fitted.problem.irreducible.crystal)
+    return notes if fitted.exact else notes + symmetrised_note(fitted.agreement)
 
 
 def account(fitted: Fitted, warnings: list[str]) -> dict[str, Any]:

@@ -49,6 +49,8 @@ def read_cif(path: str | Path) -> Sites:
     names = [name or f"{site}" for site, name in enumerate(_column(tags, "_atom_site_label", count), start=1)]
     flags = _column(tags, "_atom_site_calc_flag", count)
     used = [site for site in range(count) if flags[site].lower() != "dum"]  # the others are dummies
+    if not used:
+        raise CrystalError("It has no atoms.", "All of its sites are dummies.", "Give the sites of atoms.")
     labels = tuple(names[site] for site in used)
     numbers = [[_coordinate(tags, tag, site, names[site]) for tag in POSITIONS] for site in used]
     symbols = _column(tags, "_atom_site_type_symbol", count)
@@ -242,7 +244,7 @@ def _full(
     numbers = [_number(text or "1") for text in occupancies]
     missing = np.array([abs(1 - value) for value, _ in numbers])
     for site, (value, error) in enumerate(numbers):
-        if missing[site] <= max(ROUNDED, min(2 * error, LARGEST)):
+        if missing[site] <= max(ROUNDED, min(2.001 * error, LARGEST)):
             if value != 1:
                 remarks.append(f"Site {labels[site]} is taken as fully occupied ({occupancies[site]}).")
             continue

@@ -40,11 +40,13 @@ def read_poscar(path: str | Path) -> tuple[Atoms, list[str], list[str]]:
             f"The lines are {lines[SPECIES].strip()!r} and {lines[COUNTS].strip()!r}.",
             "Give one number of atoms for each species.",
         )
+    if not any(map(int, counts)):
+        raise CrystalError("It has no atoms.", f"Their numbers are {' '.join(counts)}.", "Give at least one.")
     left = len(lines) - COUNTS - 2
     if sum(map(int, counts)) > left:
         raise CrystalError(
             "It has fewer positions than atoms.",
-            f"The numbers of atoms are {' + '.join(counts)}, and at most {max(left, 0)} lines have positions.",
+            f"The numbers of atoms are {' + '.join(counts)}; {max(left, 0)} lines at most have positions.",
             "Give the whole file, or correct the numbers of atoms.",
         )
     species, charges = zip(*map(_species, words), strict=True)

@@ -12,6 +12,9 @@ from bayestds.errors import CrystalError
 OVERLAP = 0.3
 """Distance that no two atoms have, Å."""
 
+LARGE = 1e6
+"""Fractional coordinate that nobody means, and that leaves too few digits within the cell."""
+
 SAME = 0.02
 """Distance from an image of another site within which a site is the same, written twice, Å."""
 
@@ -61,7 +64,7 @@ def make_lattice(parameters: np.ndarray) -> np.ndarray:
         lattice = np.asarray(cellpar_to_cell(np.asarray(parameters, dtype=float)))
     except (AssertionError, ValueError, ZeroDivisionError) as error:
         raise _impossible(parameters) from error
-    if not np.isfinite(lattice).all() or not np.linalg.det(lattice) > 1e-3:
+    if not 1e-3 < np.linalg.det(lattice) < 1e12:
         raise _impossible(parameters)
     return lattice
 
@@ -94,7 +97,18 @@ def all_atoms(sites: Sites) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
 
     Returns:
         positions (n_atoms, 3), the number of the site (n_atoms,) that each atom comes from, and remarks.
+
+    Raises:
+        CrystalError: a position is not finite, or far from the cell.
     """
+    large = ~(np.abs(sites.positions) < LARGE).all(axis=1)  # NaN too
+    if large.any():
+        label, position = sites.labels[large.argmax()], sites.positions[large.argmax()].tolist()
+        raise CrystalError(
+            f"The position of {label} is not finite, or too large.",
+            f"It is {position}, in fractions of the cell.",
+            "Correct it.",
+        )
     group = sites.group
     if group is None:
         return sites.positions, np.arange(len(sites.positions)), ()

@@ -21,7 +21,7 @@ VALENCE = {"Cval": "C", "Siva": "Si"}
 
 ELEMENTS = frozenset(chemical_symbols[1:])
 
-_SYMBOL = re.compile(r"(\d{0,3})([A-Z][a-z]?)(0|\d*[+-]\d*|0[+-])?")
+_SYMBOL = re.compile(r"(\d{0,3})([A-Z][a-z]?)(0|\d*[+-]|[+-]\d+)?")
 _UNCHARGED = frozenset({"", "0", "0+", "0-", "+0", "-0"})
 
 

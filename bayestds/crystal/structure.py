@@ -135,6 +135,8 @@ def from_ase(atoms: Atoms, tolerance: float = TOLERANCE) -> Crystal:
 
 def _sites_of(atoms: Atoms, species: Sequence[str]) -> Sites:
     """ASE atoms, of which it may not know the isotopes, as sites."""
+    if not len(atoms):
+        raise CrystalError("The structure has no atoms.", "It has a cell only.", "Give at least one atom.")
     vectors = np.concatenate([np.array(atoms.cell), atoms.positions])
     if not (finite := np.isfinite(vectors).all(axis=1)).all():
         raise CrystalError(

@@ -1,5 +1,6 @@
 """Space group and Laue group as exact integers. The one door to spglib."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -62,9 +63,9 @@ class SpaceGroup:
 spglib.error.OLD_ERROR_HANDLING = False
 
 
-def _dataset(cell: Cell, tolerance: float) -> Any:
+def _ask(function: Callable[..., Any], cell: Cell, tolerance: float, **options: bool) -> Any:
     try:
-        return spglib.get_symmetry_dataset(cell, symprec=tolerance)  # type: ignore[arg-type]
+        return function(cell, symprec=tolerance, **options)
     except spglib.SpglibError as error:
         raise CrystalError(
             "No space group was found for this structure.",
@@ -73,14 +74,14 @@ def _dataset(cell: Cell, tolerance: float) -> Any:
         ) from error
 
 
+def _dataset(cell: Cell, tolerance: float) -> Any:
+    return _ask(spglib.get_symmetry_dataset, cell, tolerance)
+
+
 def _standardized(cell: Cell, tolerance: float, to_primitive: bool) -> Cell:
-    found: Any = spglib.standardize_cell(
-        cell,  # type: ignore[arg-type]
-        to_primitive=to_primitive,
-        no_idealize=True,
-        symprec=tolerance,
+    lattice, positions, types = _ask(
+        spglib.standardize_cell, cell, tolerance, to_primitive=to_primitive, no_idealize=True
     )
-    lattice, positions, types = found
     return lattice, positions, [int(number) for number in types]
 
 
