@@ -1,10 +1,12 @@
 """The crystal of a model file, and whether a volume was indexed in its lattice."""
 
+from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from ase.geometry import cellpar_to_cell
+from ase.geometry import cell_to_cellpar, cellpar_to_cell
 
 from bayestds.config import Model
 from bayestds.crystal.matching import miller_matrices
@@ -38,6 +40,20 @@ def model_crystal(model: Model) -> Crystal:
         raise CrystalError(f"Model file {model.path}: {error.summary}", error.reason, error.fix) from error
 
 
+def crystal_notes(crystal: Crystal) -> list[str]:
+    """Sentences on how the crystal's description was read, and on axes that are not those given."""
+    notes = [remark[:1].lower() + remark[1:] for remark in crystal.remarks]
+    matrix = crystal.given_matrix
+    if np.isfinite(matrix).all() and (matrix != np.eye(3)).any():
+        exact = [[str(Fraction(entry).limit_denominator(10**4)) for entry in row] for row in matrix]
+        a, b, c = (f"({' '.join(row)})" for row in exact)
+        notes.append(
+            f"the crystal has other conventional axes than it was given in: a, b, c are {a}, {b}, {c} in the "
+            f"given axes, and {_cell(crystal.cell_parameters)}. Miller indices and `supercell` refer to them."
+        )
+    return notes
+
+
 def check_lattice(volume: xr.Dataset, crystal: Crystal, name: str | Path) -> None:
     """Refuse a volume that was indexed in another lattice than the crystal's (1 %, 1 degree).
 
@@ -60,7 +76,7 @@ def in_crystal_axes(volume: xr.Dataset, crystal: Crystal, name: str | Path) -> x
     if _matches(volume, crystal):
         return volume
     lattice = np.array(volume.attrs["lattice"])
-    matrices = miller_matrices(crystal, cellpar_to_cell(lattice))
+    matrices = _given_matrix(crystal, lattice) or miller_matrices(crystal, cellpar_to_cell(lattice))
     if not matrices:
         raise _another_crystal(volume, crystal, name)
     if len(matrices) > 1:
@@ -80,12 +96,24 @@ def in_crystal_axes(volume: xr.Dataset, crystal: Crystal, name: str | Path) -> x
     return turned
 
 
+def _given_matrix(crystal: Crystal, lattice: np.ndarray) -> list[np.ndarray]:
+    """The matrix from the axes that the crystal was given in, if a lattice (6,) is that of these."""
+    matrix = crystal.given_matrix
+    if not np.isfinite(matrix).all():
+        return []
+    given = np.linalg.solve(matrix, crystal.conventional_lattice)
+    return [matrix] if _same(lattice, cell_to_cellpar(given)) else []
+
+
 def _matches(volume: xr.Dataset, crystal: Crystal) -> bool:
-    """Whether a volume states the conventional lattice of the crystal, or none (1 %, 1 degree)."""
-    if "lattice" not in volume.attrs:
-        return True
-    found, expected = np.array(volume.attrs["lattice"]), crystal.cell_parameters
-    return bool((np.abs(found - expected) <= np.append(0.01 * expected[:3], [1.0] * 3)).all())
+    """Whether a volume states the conventional lattice of the crystal, or none."""
+    return "lattice" not in volume.attrs or _same(volume.attrs["lattice"], crystal.cell_parameters)
+
+
+def _same(found: Sequence[float] | np.ndarray, expected: np.ndarray) -> bool:
+    """Whether two lattices (6,) are the same within 1 % and 1 degree."""
+    allowed = np.append(0.01 * expected[:3], [1.0] * 3)
+    return bool((np.abs(np.asarray(found) - expected) <= allowed).all())
 
 
 def _another_crystal(volume: xr.Dataset, crystal: Crystal, name: str | Path) -> VolumeError:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from bayestds.cli.assemble import Study
+from bayestds.cli.crystal import crystal_notes
 from bayestds.cli.cubic import cubic_values
 from bayestds.cli.fit_warnings import conflict_with_prior
 from bayestds.cli.fitted import Fitted
@@ -47,7 +48,7 @@ def fit_record(study: Study, fitted: Fitted) -> dict[str, Any]:
         **uncertainty_record(fitted.uncertainty),
         "prior_conflict": list(conflict_with_prior(fitted)),
         "equivalents": agreement_record(fitted.agreement),
-        "notes": fitted.notes,
+        "notes": _notes(fitted),
         "n_points": len(problem.grid.q_points),
         "n_voxels": int(problem.grid.multiplicity.sum()),
         "n_rejected": problem.grid.n_rejected,
@@ -97,6 +98,11 @@ def _relative_noise(problem: Problem, result: PointFit) -> float | None:
     return float(np.sqrt(per_voxel[0])) if np.ptp(per_voxel) < 1e-9 * per_voxel[0] else None
 
 
+def _notes(fitted: Fitted) -> list[str]:
+    """What a reader of the result should know, and need not worry about."""
+    return crystal_notes(fitted.problem.irreducible.crystal) + fitted.notes
+
+
 def account(fitted: Fitted, warnings: list[str]) -> dict[str, Any]:
     """Attributes of a result that say how far it is to be trusted."""
     return {
@@ -104,7 +110,7 @@ def account(fitted: Fitted, warnings: list[str]) -> dict[str, Any]:
         "reduced_chi_square": fitted.uncertainty.chi_square,
         "warnings": json.dumps(warnings),
         "prior_conflict": json.dumps(conflict_with_prior(fitted)),
-        "notes": json.dumps(fitted.notes),
+        "notes": json.dumps(_notes(fitted)),
         "uncertainty": json.dumps(plain(uncertainty_record(fitted.uncertainty))),
         "agreement": json.dumps(plain(agreement_record(fitted.agreement))),
     }

@@ -148,12 +148,12 @@ def _print(record: dict[str, Any], exact: bool) -> None:
     )
     if record["n_rejected"]:
         print(f"Left out as outliers among their equivalents: {record['n_rejected']} voxels.")
+    for note in record["notes"]:
+        print(f"Note: {note}")
     if exact:
         return
     print(chi_square_words(record["reduced_chi_square"], record["noise"]))
     print_equivalents(record["equivalents"])
-    for note in record["notes"]:
-        print(f"Note: {note}")
     if record["noise"] != "ensemble":
         _print_residuals(record["residuals"])
     print(error_words(record["noise"], bool(record["cubic"])))

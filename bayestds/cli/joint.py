@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from bayestds.cli.assemble import Study, build_study
+from bayestds.cli.crystal import crystal_notes
 from bayestds.cli.cubic import refuse_cubic
 from bayestds.cli.fit_record import background_record, self_terms_record
 from bayestds.cli.fit_warnings import (
@@ -30,6 +31,7 @@ from bayestds.cli.output import (
     plain,
     print_background,
     print_json,
+    print_notes,
     print_self_terms,
     print_table,
     print_warnings,
@@ -91,9 +93,10 @@ def fit_several(
     with progress_bar(study.model.path.stem) as tell:
         joint = _run(study, volumes, data, start, tell)
         record = _record(study, joint)
-        record["warnings"] = _warnings(study, joint)
+        record |= {"warnings": _warnings(study, joint), "notes": crystal_notes(study.crystal)}
         attributes = {
             "warnings": json.dumps(record["warnings"]),
+            "notes": json.dumps(record["notes"]),
             "uncertainty": json.dumps(plain(uncertainty_record(joint.uncertainty))),
             "prior_conflict": json.dumps(_conflict(joint)),
             "model": study.model.path.stem,
@@ -114,6 +117,7 @@ def fit_several(
     else:
         _print(record)
     print_warnings(record["warnings"])
+    print_notes(record["notes"])
     words.print(f"Wrote {target} and {', '.join(record['pictures'])}.", markup=False)
 
 

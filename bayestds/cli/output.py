@@ -105,6 +105,12 @@ def print_warnings(warnings: Sequence[str]) -> None:
         words.print(f"Warning: {warning}", markup=False)
 
 
+def print_notes(notes: Sequence[str]) -> None:
+    """Print notes on stderr."""
+    for note in notes:
+        words.print(f"Note: {note}", markup=False)
+
+
 def print_equivalents(record: dict[str, Any]) -> None:
     """Print how well equivalent voxels agree, where there are any."""
     if record["n_orbits"]:

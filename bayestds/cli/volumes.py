@@ -1,7 +1,6 @@
 """Commands that read and write volumes."""
 
 import re
-from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,14 @@ import numpy as np
 import xarray as xr
 
 from bayestds.cli.assemble import build_study
+from bayestds.cli.crystal import crystal_notes
 from bayestds.cli.fitted import volume_notes
 from bayestds.cli.output import (
     check_output,
     number,
     print_equivalents,
     print_json,
+    print_notes,
     print_table,
     print_warnings,
     words,
@@ -45,8 +46,8 @@ def info(path: Path, model: str | None, group: str | None, as_json: bool) -> Non
     record = found | describe(volume)
     observations = None if study is None else study.observations(volume, str(path))
     record["notes"] = volume.encoding["notes"]
-    if observations is not None:
-        record["notes"] = volume_notes(volume, observations)
+    if study is not None and observations is not None:
+        record["notes"] = crystal_notes(study.crystal) + volume_notes(volume, observations)
         record["equivalents"] = agreement_record(observations.agreement)
     if as_json:
         print_json({"file": str(path), **record})
@@ -61,12 +62,6 @@ def info(path: Path, model: str | None, group: str | None, as_json: bool) -> Non
     if observations is not None:
         print_warnings(agreement_warnings(observations.agreement))
     print_notes(record["notes"])
-
-
-def print_notes(notes: Iterable[str]) -> None:
-    """Say what a reader of a volume should know."""
-    for note in notes:
-        words.print(f"Note: {note}", markup=False)
 
 
 def print_agreement(record: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from itertools import product
 
 import numpy as np
 
+from bayestds.crystal.species import as_species
 from bayestds.crystal.structure import Crystal
 from bayestds.errors import CrystalError
 
@@ -49,12 +50,13 @@ def match_crystal(
         crystal: the crystal.
         lattice: (3, 3) Å, one vector a row, a primitive cell or a multiple of one.
         positions: (n_atoms, 3) fractional.
-        species: (n_atoms,) element symbols.
+        species: (n_atoms,) element symbols; an element may stand for the crystal's isotope of it.
         name: of the other description, for messages.
 
     Raises:
         CrystalError: it is another crystal.
     """
+    species = tuple(as_species(species, crystal.species))
     if sorted(set(species)) != sorted(set(crystal.species)):
         raise CrystalError(
             f"{name} is not the crystal of the model.",

@@ -13,7 +13,9 @@ class Orbit:
     """Pairs of atoms that the space group, or exchanging the two ends, carries into each other.
 
     A pair (κ, κ', R) is atom κ in cell R with atom κ' in cell 0. The first pair is the
-    representative: the one with the lexicographically largest Cartesian bond R + τ_κ - τ_κ'.
+    representative: the one with the lexicographically largest Cartesian bond R + τ_κ - τ_κ'. Of
+    several with this bond, it is that of the atom whose neighbours are farther up along z, then y and
+    x, whatever the order of the atoms: constants mean the same however the crystal was written down.
 
     Attributes:
         shell: 0 for the self terms, 1 for the nearest neighbours, and so on.
@@ -54,7 +56,7 @@ def find_orbits(crystal: Crystal, n_shells: int, tolerance: float = 1e-3) -> lis
         raise CrystalError(f"{n_shells} neighbour shells were asked for.", "", "Ask for at least one.")
     pairs, shell_of = _pairs_by_shell(crystal, n_shells, tolerance)
     bonds = crystal.bond_vectors(pairs)
-    rank = _representative_order(pairs, bonds)
+    rank = _representative_order(pairs, bonds, _atom_ranks(crystal, tolerance))
     pending = {tuple(pairs[i]): int(shell_of[i]) for i in rank}
     orbits = []
     while pending:
@@ -96,10 +98,30 @@ def _pairs_by_shell(crystal: Crystal, n_shells: int, tolerance: float) -> tuple[
         radius *= 1.4
 
 
-def _representative_order(pairs: np.ndarray, bonds: np.ndarray) -> np.ndarray:
-    """Indices that put the largest Cartesian bond first; equal bonds in the order of their atoms."""
+def _atom_ranks(crystal: Crystal, tolerance: float) -> np.ndarray:
+    """Order (n_atoms,) of the atoms: by species, and within one by the neighbours of each."""
+    order_of = {species: number for number, species in enumerate(dict.fromkeys(crystal.species))}
+    kinds = np.array([order_of[species] for species in crystal.species])
+    order: list[int] = []
+    n_shells = 1
+    while len(order) < crystal.n_atoms:  # until the neighbours tell all atoms apart
+        pairs, shells = _pairs_by_shell(crystal, n_shells, tolerance)
+        x, y, z = (_grouped(component) for component in -crystal.bond_vectors(pairs).T)
+        seen = np.column_stack([shells, z, y, x, kinds[pairs[:, 0]]])
+        around = {
+            (int(kinds[atom]), tuple(sorted(map(tuple, seen[pairs[:, 1] == atom].tolist())))): atom
+            for atom in range(crystal.n_atoms)
+        }
+        order = [around[key] for key in sorted(around)]
+        n_shells *= 2
+    return np.argsort(order)
+
+
+def _representative_order(pairs: np.ndarray, bonds: np.ndarray, atom_ranks: np.ndarray) -> np.ndarray:
+    """Indices that put the largest Cartesian bond first; equal bonds by the ranks of their atoms."""
     x, y, z = (_grouped(component) for component in bonds.T)
-    return np.lexsort([pairs[:, 1], pairs[:, 0], -z, -y, -x])
+    first, second = atom_ranks[pairs[:, :2]].T
+    return np.lexsort([second, first, -z, -y, -x])
 
 
 def _grouped(values: np.ndarray, tolerance: float = 1e-4) -> np.ndarray:

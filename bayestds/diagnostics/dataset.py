@@ -174,8 +174,8 @@ def posterior_tree(
     for name, label in (("background", "term"), (CUBIC, "third_order")):
         if name in fitted.children:
             labels[label] = fitted[name][label].values
-    prior_sites = {IFCS: predictions.prior, CUBIC: predictions.prior_cubic}
-    prior_sites = {name: values[None] for name, values in prior_sites.items() if values is not None}
+    of_prior = {IFCS: predictions.prior, CUBIC: predictions.prior_cubic}
+    prior_sites = {name: values[None] for name, values in of_prior.items() if values is not None}
     groups = {
         POSTERIOR: group(_named_sites(draws), by_constant, "eV/Å²").assign_coords(shell=fit["shell"]),
         "prior": group(prior_sites, by_constant, "eV/Å²"),
@@ -331,6 +331,7 @@ def _fixed(problem: Problem) -> xr.Dataset:
         "temperature": np.array(problem.temperature),
         "primitive_vectors": crystal.lattice_vectors,
         "conventional_matrix": crystal.conventional_matrix,
+        "given_matrix": crystal.given_matrix,
         "fractional_positions": crystal.fractional_positions,
         "masses": crystal.masses,
         "shell_tolerance": np.array(problem.irreducible.tolerance),
@@ -338,7 +339,10 @@ def _fixed(problem: Problem) -> xr.Dataset:
     }
     dims = {"lattice_vectors": ["vector", "axis"], "supercell_matrix": ["supercell_vector", "vector"]}
     dims |= {"primitive_vectors": ["primitive_vector", "axis"], "masses": ["atom"]}
-    dims |= {"conventional_matrix": ["vector", "primitive_vector"]}
+    dims |= {
+        "conventional_matrix": ["vector", "primitive_vector"],
+        "given_matrix": ["vector", "given_vector"],
+    }
     dims |= {"fractional_positions": ["atom", "primitive_vector"]}
     fixed = _dataset(data, {}, dims, "Å, amu, K")
     fixed = fixed.assign_attrs(invariance=problem.irreducible.invariance)

@@ -184,6 +184,25 @@ def test_a_volume_in_another_cell_is_that_of_the_crystal(folder, ideal, noise, p
     np.testing.assert_allclose(read_volume(there)["intensity"], noise[0])
 
 
+def test_a_crystal_and_its_volume_in_the_same_other_cell(folder, ideal, noise, plain):
+    """A body-centred tetragonal listing without symmetry, as structure databases have fcc crystals."""
+    volume, _ = body_centred(ideal, noise)
+    write_volume(volume, folder / "listed.nc")
+    cell = """\
+lattice = [2.4890158698766, 2.4890158698766, 3.52, 90, 90, 90]
+sites = [{species = "Ni", position = [0, 0, 0]}, {species = "Ni", position = [0.5, 0.5, 0.5]}]
+"""
+    begin, end = MODEL.index("lattice ="), MODEL.index("[force_constants]")
+    (folder / "listed.toml").write_text(MODEL[:begin] + cell + "\n" + MODEL[end:])
+    output = folder / "listed_fit.nc"
+    result = call("fit", folder / "listed.toml", folder / "listed.nc", "-o", output, "--json")
+    assert result.code == 0, result.out + result.err
+    record = json.loads(result.out)
+    np.testing.assert_allclose(constants(record)[0], constants(plain)[0], rtol=1e-6)
+    assert any("other conventional axes than it was given in" in note for note in record["notes"])
+    assert any("was indexed with" in note for note in record["notes"])
+
+
 def test_path_chooses_a_volume(folder, ideal, noise):
     path = nexus(folder / "two.nxs", ideal, noise[0])
     with h5py.File(path, "a") as file:
