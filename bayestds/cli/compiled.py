@@ -44,7 +44,7 @@ def keep_compiled_programs() -> None:
     if n_damaged := repair(folder):
         words.print(
             f"Note: {n_damaged} compiled programs were damaged, as by a process that was killed while it "
-            "wrote them. They are compiled anew.",
+            "wrote them. They are mended, or compiled anew.",
             markup=False,
         )
     jax.config.update("jax_compilation_cache_dir", str(folder))
@@ -53,7 +53,7 @@ def keep_compiled_programs() -> None:
 
 
 def repair(folder: Path) -> int:
-    """Remove programs that were not written to their end, and say how many.
+    """Remove programs that were not written to their end, date those without a last use, and say how many.
 
     JAX would never replace a damaged program, and where the last use of any is missing it writes no other one
     (jax/_src/lru_cache.py). Programs that are older than the last check are not read again.
@@ -73,11 +73,16 @@ def _repaired(folder: Path) -> int:
         last_use = program.with_name(program.name.removesuffix(PROGRAM) + LAST_USE)
         # One more second, as some file systems round.
         recent = program.stat().st_mtime_ns > checked - 1_000_000_000
-        if not last_use.exists() or (recent and not _is_whole(program.read_bytes())):
+        dated = last_use.exists()
+        if (recent or not dated) and not _is_whole(program.read_bytes()):
             program.unlink()
             with suppress(FileNotFoundError):
                 last_use.unlink()
-            n_damaged += 1
+        elif not dated:
+            last_use.write_bytes(now.to_bytes(8, "little"))
+        else:
+            continue
+        n_damaged += 1
     stamp.touch()
     os.utime(stamp, ns=(now, now))
     return n_damaged
