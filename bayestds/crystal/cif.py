@@ -77,7 +77,7 @@ def _structure(path: Path) -> Tags:
     if len(found) != 1:
         raise CrystalError(
             f"It holds {len(found) or 'no'} structure{'s' if found else ''}.",
-            "One of its blocks must list atoms with their fractional coordinates (_atom_site_fract_x, ...).",
+            "Exactly one block must list atoms with their fractional coordinates (_atom_site_fract_x, ...).",
             "Give a CIF file with one structure.",
         )
     return found[0]

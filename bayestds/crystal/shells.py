@@ -1,11 +1,18 @@
 """Neighbour shells of the infinite crystal and the symmetry orbits of atom pairs in them."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from bayestds.crystal.structure import Crystal
 from bayestds.errors import CrystalError
+
+REACHES = (2.03, 4.07, 8.17)
+"""Radii in which neighbours tell atoms apart, tried in turn: times the cube root of the volume per atom.
+
+Odd numbers, so that no shell of neighbours lies on such a sphere, half of it within by rounding.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +63,7 @@ def find_orbits(crystal: Crystal, n_shells: int, tolerance: float = 1e-3) -> lis
         raise CrystalError(f"{n_shells} neighbour shells were asked for.", "", "Ask for at least one.")
     pairs, shell_of = _pairs_by_shell(crystal, n_shells, tolerance)
     bonds = crystal.bond_vectors(pairs)
-    rank = _representative_order(pairs, bonds, _atom_ranks(crystal, tolerance))
+    rank = _representative_order(pairs, bonds, _atom_ranks(crystal))
     pending = {tuple(pairs[i]): int(shell_of[i]) for i in rank}
     orbits = []
     while pending:
@@ -78,43 +85,54 @@ def find_orbits(crystal: Crystal, n_shells: int, tolerance: float = 1e-3) -> lis
 
 def _pairs_by_shell(crystal: Crystal, n_shells: int, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
     """All pairs (n_pairs, 5) up to the given shell, self terms included, and the shell of each."""
-    heights = 1 / np.linalg.norm(np.linalg.inv(crystal.lattice_vectors), axis=0)
-    radius = 2 * heights.max()
+    radius = 2 * _heights(crystal).max()
     while True:
-        # Positions may lie one cell apart, hence the extra cell each way.
-        axes = [np.arange(-n, n + 1) for n in np.ceil(radius / heights).astype(int) + 1]
-        cells = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-        atoms = np.arange(crystal.n_atoms)
-        first, second, cell = np.meshgrid(atoms, atoms, np.arange(len(cells)), indexing="ij")
-        pairs = np.column_stack([first.ravel(), second.ravel(), cells[cell.ravel()]])
-        lengths = np.linalg.norm(crystal.bond_vectors(pairs), axis=1)
-        order = np.argsort(lengths, kind="stable")
-        order = order[lengths[order] < radius]
-        shell = np.concatenate([[0], np.cumsum(np.diff(lengths[order]) > tolerance)])
+        pairs, lengths = _pairs_within(crystal, radius)
+        shell = np.concatenate([[0], np.cumsum(np.diff(lengths) > tolerance)])
         # The last shell inside the radius may continue beyond it.
         if shell[-1] > n_shells:
             keep = shell <= n_shells
-            return pairs[order][keep], shell[keep]
+            return pairs[keep], shell[keep]
         radius *= 1.4
 
 
-def _atom_ranks(crystal: Crystal, tolerance: float) -> np.ndarray:
-    """Order (n_atoms,) of the atoms: by species, and within one by the neighbours of each."""
+def _heights(crystal: Crystal) -> np.ndarray:
+    """Distances (3,) of the faces of the primitive cell, Å."""
+    return 1 / np.linalg.norm(np.linalg.inv(crystal.lattice_vectors), axis=0)
+
+
+def _pairs_within(crystal: Crystal, radius: float) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs (n_pairs, 5) closer than a radius, and their distances, Å, in the order of these."""
+    # Positions may lie one cell apart, hence the extra cell each way.
+    axes = [np.arange(-n, n + 1) for n in np.ceil(radius / _heights(crystal)).astype(int) + 1]
+    cells = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    atoms = np.arange(crystal.n_atoms)
+    first, second, cell = np.meshgrid(atoms, atoms, np.arange(len(cells)), indexing="ij")
+    pairs = np.column_stack([first.ravel(), second.ravel(), cells[cell.ravel()]])
+    lengths = np.linalg.norm(crystal.bond_vectors(pairs), axis=1)
+    order = np.argsort(lengths, kind="stable")
+    order = order[lengths[order] < radius]
+    return pairs[order], lengths[order]
+
+
+def _atom_ranks(crystal: Crystal) -> np.ndarray:
+    """Order (n_atoms,) of the atoms: by species, then by the neighbours of each, then as they are listed."""
     order_of = {species: number for number, species in enumerate(dict.fromkeys(crystal.species))}
     kinds = np.array([order_of[species] for species in crystal.species])
-    order: list[int] = []
-    n_shells = 1
-    while len(order) < crystal.n_atoms:  # until the neighbours tell all atoms apart
-        pairs, shells = _pairs_by_shell(crystal, n_shells, tolerance)
-        x, y, z = (_grouped(component) for component in -crystal.bond_vectors(pairs).T)
-        seen = np.column_stack([shells, z, y, x, kinds[pairs[:, 0]]])
-        around = {
-            (int(kinds[atom]), tuple(sorted(map(tuple, seen[pairs[:, 1] == atom].tolist())))): atom
-            for atom in range(crystal.n_atoms)
-        }
-        order = [around[key] for key in sorted(around)]
-        n_shells *= 2
-    return np.argsort(order)
+    for reach in REACHES:
+        radius = reach * np.cbrt(abs(np.linalg.det(crystal.lattice_vectors)) / crystal.n_atoms)
+        pairs = _pairs_within(crystal, radius)[0]
+        bonds = crystal.bond_vectors(pairs)
+        distance, x, y, z = map(_grouped, (np.linalg.norm(bonds, axis=1), *-bonds.T))
+        seen = np.column_stack([distance, z, y, x, kinds[pairs[:, 0]]])
+        around = [
+            (int(kind), sorted(map(tuple, seen[pairs[:, 1] == atom].tolist())))
+            for atom, kind in enumerate(kinds)
+        ]
+        ranked = sorted(range(crystal.n_atoms), key=around.__getitem__)
+        if all(around[first] != around[second] for first, second in pairwise(ranked)):
+            break
+    return np.argsort(ranked)
 
 
 def _representative_order(pairs: np.ndarray, bonds: np.ndarray, atom_ranks: np.ndarray) -> np.ndarray:

@@ -138,7 +138,7 @@ def _lacks_symmetry(found: str, stated: Stated, n_listed: int, lattice: np.ndarr
         reason = "The lattice parameters do not have that symmetry."
         fix = "Correct the lattice parameters, or the space group."
     elif n_listed < len(stated.rotations):
-        reason = f"It has {len(stated.rotations)} symmetry operations, and {n_listed} are listed."
+        reason = f"It has {len(stated.rotations)} symmetry operations; the file lists {n_listed}."
         fix = "List all of them (or none, only the symbol), or all atoms of the cell."
     else:
         reason, fix = "The sites do not have that symmetry.", "Correct the sites, or the space group."
