@@ -1,4 +1,7 @@
-"""The commands and their options. Each imports what it runs when it runs, so that --help is quick."""
+"""The commands and their options.
+
+Each imports what it runs when it runs, so that --help and the completion of words in a shell are quick.
+"""
 
 import io
 import sys
@@ -18,19 +21,19 @@ from bayestds.cli.options import (
     Sampler,
     Shells,
     Unconverged,
+    Version,
     VolumeFile,
     all_positive,
+    models,
     normals,
     positive,
 )
 
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.callback()
-def bayestds() -> None:
+def bayestds(version: Version = False) -> None:
     """Interatomic force constants, with their uncertainty, from X-ray thermal diffuse scattering."""
     import jax
 
@@ -104,7 +107,11 @@ def info(
     volume: VolumeFile,
     model: Annotated[
         str | None,
-        typer.Argument(metavar="[MODEL]", help="Model whose crystal says which voxels are equivalent."),
+        typer.Argument(
+            metavar="[MODEL]",
+            help="Model whose crystal says which voxels are equivalent.",
+            autocompletion=models,
+        ),
     ] = None,
     json: AsJson = False,
 ) -> None:

@@ -8,7 +8,33 @@ from typing import Annotated
 
 import typer
 
-ModelName = Annotated[str, typer.Argument(metavar="MODEL", help="TOML file, or the name of a shipped model.")]
+from bayestds import __version__
+
+
+def models(beginning: str) -> list[str]:
+    """What the shell offers for a MODEL: the model files of this folder, and the shipped models."""
+    from bayestds.config import available_models
+
+    files = sorted(str(path) for path in Path().glob("*.toml"))
+    return [name for name in (*files, *available_models()) if name.startswith(beginning)]
+
+
+def print_version(asked: bool) -> bool:
+    """Print the version and end, if asked to."""
+    if asked:
+        print(f"bayestds {__version__}")
+        raise typer.Exit
+    return asked
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", help="Show the version and exit.", callback=print_version, is_eager=True),
+]
+ModelName = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="TOML file, or the name of a shipped model.", autocompletion=models),
+]
 VolumeFile = Annotated[Path, typer.Argument(metavar="VOLUME", help="A scattering volume, of any format.")]
 ResultFile = Annotated[
     Path, typer.Argument(metavar="RESULT", help="A file that `bayestds fit` or `sample` wrote.")
@@ -18,8 +44,6 @@ Unconverged = Annotated[
     bool, typer.Option("--unconverged", help="Use the result of a fit that did not converge.")
 ]
 Shells = Annotated[int | None, typer.Option(min=1, help="Neighbour shells, instead of the model's.")]
-
-
 Cubic = Annotated[
     int | None,
     typer.Option(min=0, help="Neighbour shells with third-order constants, instead of the model's; 0: none."),
