@@ -9,9 +9,11 @@ import sys
 from contextlib import redirect_stdout
 
 import pytest
+import typer
 
 from bayestds import __version__
 from bayestds.cli import main
+from bayestds.cli.app import app
 from tests.survival.faults import REPOSITORY
 
 COMMANDS = ("irreducible", "simulate", "info", "convert", "fit", "sample", "summary", "compare")
@@ -36,6 +38,13 @@ def test_help_is_the_map(tmp_path):
     finished = run(tmp_path, "--help")
     assert (finished.returncode, finished.stderr) == (0, "")
     assert all(f"\n  {command} " in finished.stdout for command in COMMANDS)
+    assert "..." not in finished.stdout.split("Commands:")[1]  # whole sentences
+
+
+def test_every_option_is_explained():
+    for name, command in typer.main.get_command(app).commands.items():
+        for parameter in command.params:
+            assert (parameter.help or "").endswith("."), (name, parameter.name)
 
 
 def test_json_is_all_of_stdout(folder):
