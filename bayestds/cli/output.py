@@ -25,7 +25,6 @@ from rich.progress import (
 from rich.table import Table
 
 from bayestds.errors import BayesTDSError, OutputError
-from bayestds.io.atomic import atomic_path
 
 words = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -129,6 +128,9 @@ def check_output(*paths: Path, inputs: Sequence[Path | None] = ()) -> None:
     Raises:
         OutputError: the folder is missing or not writable, or a path is a folder or an input.
     """
+    # Not at the top: it brings xarray, and a shell that completes words is not to wait for that.
+    from bayestds.io.atomic import atomic_path
+
     taken = {path.resolve() for path in inputs if path is not None}
     for path in paths:
         if path.resolve() in taken:
