@@ -277,7 +277,7 @@ def page(folder: Path) -> str:
     text = PAGE.format(
         names=f"{problem.irreducible.n_irreducible} constants ({', '.join(problem.irreducible.names)})",
         temperature=problem.temperature,
-        voxels="x".join(str(len(axis)) for axis in problem.grid.axes),
+        voxels="x".join(str(len(axis)) for axis in problem.grid.axes.coordinates),
         points=len(problem.grid.q_points),
         priors=", ".join(f"{scale:.2g}" for scale in by_shell.values()),
         seed=SEED,

@@ -49,8 +49,7 @@ def main() -> None:
         print(f"{name}  {value:+.5f}  {errors}  {reference:+.5f}  {value - reference:+.5f}")
     for name, one in found.items():
         print(f"{one.n_clusters} {name}s: residuals cohere {one.coherence:.1f} times as much as by chance")
-    axes = tuple(volume[name].values for name in "hkl")
-    print(residual_report(fit.residual, problem.grid.point_of_voxel, axes, zones, study.crystal))
+    print(residual_report(fit.residual, problem.grid.point_of_voxel, problem.grid.axes, zones, study.crystal))
     difference = np.abs(fits["springs"].irreducible - fit.irreducible).max()
     print(f"two starts differ by at most {difference:.1e} eV/Å²; converged: "
           f"{[f.converged for f in fits.values()]}")  # fmt: skip

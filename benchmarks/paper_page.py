@@ -146,7 +146,7 @@ def plane_section(full: dict, wedge: dict, plane: dict) -> str:
 
 
 def fifth_section(records: dict[str, dict]) -> str:
-    """The constants of the fifth shell in each study, and which of them are told from zero."""
+    """The constants of the fifth shell in each study, and which of them differ significantly from zero."""
     rows, words, missed = [], [], []
     for name, record in records.items():
         fifth = [i for i, constant in enumerate(record["names"]) if constant.startswith("f")]

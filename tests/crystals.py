@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from ase import Atoms
 
 from bayestds.crystal.structure import Crystal, build_crystal
 from bayestds.crystal.supercell import Supercell, make_supercell
@@ -102,6 +103,17 @@ def make_crystal(name: str) -> Crystal:
     return build_crystal(
         np.array(sample.lattice), list(species), np.array(positions), None, sample.space_group
     )
+
+
+def conventional_atoms(name: str) -> Atoms:
+    """All atoms of the conventional cell, as somebody else would write them down."""
+    crystal, cell = make_crystal(name), make_crystal(name).conventional_lattice
+    n = np.arange(-6, 7)
+    cells = np.stack(np.meshgrid(n, n, n), axis=-1).reshape(-1, 1, 3)
+    positions = (cells + crystal.fractional_positions) @ crystal.lattice_vectors @ np.linalg.inv(cell)
+    inside = ((positions > -1e-6) & (positions < 1 - 1e-6)).all(axis=-1)
+    species = np.broadcast_to(crystal.species, inside.shape)[inside]
+    return Atoms(list(species), scaled_positions=positions[inside], cell=cell, pbc=True)
 
 
 @cache

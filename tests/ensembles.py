@@ -66,7 +66,7 @@ class Crystal:
             places = (self.atoms.positions + u) @ to_fractional
             h, k, l_ = (
                 np.exp(2j * np.pi * np.outer(axis, x))
-                for axis, x in zip(self.grid.axes, places.T, strict=True)
+                for axis, x in zip(self.grid.axes.coordinates, places.T, strict=True)
             )
             plane = ((h * factors)[:, None] * k[None]).reshape(-1, len(factors))
             total += (np.abs(plane @ l_.T) ** 2).reshape(total.shape)

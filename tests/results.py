@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayestds.crystal.axes import GridAxes
 from bayestds.crystal.supercell import Supercell
 from bayestds.diagnostics.dataset import ERRORS, POSTERIOR, point_fit_tree
 from bayestds.force_constants.invariance import Invariance, constrained
@@ -46,7 +47,7 @@ def parts_of_a_result(
             multiplicity=rng.integers(1, 9, N_POINTS),
             q_points=rng.normal(size=(N_POINTS, 3)),
             point_of_voxel=rng.integers(-1, N_POINTS, (5, 4, 3)),
-            axes=AXES,
+            axes=GridAxes(AXES),
         ),
         likelihood=learned_log_normal(rng.normal(size=N_POINTS), np.ones(N_POINTS)),
         instrument=None,

@@ -235,6 +235,17 @@ def test_ions_of_a_crystal_in_a_file(tmp_path):
     assert caught.value.reason == "scattering.ions.Na: 'Cl1-' is no ion of Na"
 
 
+def test_charges_and_isotopes_of_sites(tmp_path):
+    """Tables of [scattering] name what the crystal consists of: without charges, and D for heavy hydrogen."""
+    assert GOOD.count('species = "Ni"') == 1
+    for given, name in [('"Ni2+"', "Ni"), ('"58Ni"', "58Ni"), ('"2H"', "D"), ('"H", mass = 2.014', "D")]:
+        text = GOOD.replace('species = "Ni"', f"species = {given}")
+        assert parse_model(text.replace("{Ni = 28}", f"{{{name} = 28}}"), tmp_path / "x.toml")
+        with pytest.raises(ModelError, match="1 problem") as caught:
+            parse_model(text.replace("{Ni = 28}", "{Cu = 28}"), tmp_path / "x.toml")
+        assert f"the crystal has only `{name}`" in caught.value.reason
+
+
 def test_byte_order_mark_is_accepted(tmp_path):
     path = tmp_path / "marked.toml"
     path.write_bytes(b"\xef\xbb\xbf" + GOOD.encode())

@@ -25,6 +25,7 @@ FLOORS = {
 """Floor of each file or folder directly under the package."""
 
 DOORS = {
+    "gemmi": "bayestds.crystal",
     "spglib": "bayestds.crystal.symmetry",
     "seekpath": "bayestds.lattice_dynamics.paths",
     "sympy": "bayestds.force_constants.irreducible",

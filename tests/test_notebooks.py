@@ -96,7 +96,7 @@ def test_prior_sensitivity():
 
 @pytest.mark.slow
 def test_fifth_shell():
-    """At the bound of 100,000 configurations f0 and f3 are told from zero, on the plane f0 alone."""
+    """At the bound of 100,000 configurations f0 and f3 differ from zero, on the plane f0 alone."""
     found = run("fifth_shell")
     full, wedge, plane = found["sd"].values()
     assert (full / found["bound"]).max() < 1.2
@@ -104,9 +104,9 @@ def test_fifth_shell():
     names = found["constants"].names
     assert min((plane / full)[names.index(name)] for name in ("b2", "c1", "d2", "e1")) > 10
     words = {name: sentence.split("; ")[1] for name, sentence in found["words"].items()}
-    assert words["full grid"] == "f0 and f3 are told from zero, f1 and f2 are not"
-    assert words["plane l = 0"] == "f0 is told from zero, f1, f2 and f3 are not"
-    assert "f0, f1 and f3 are told from zero, f2 is not" in found["changed_words"]
+    assert words["full grid"] == "f0 and f3 are significantly different from zero, f1 and f2 are not"
+    assert words["plane l = 0"] == "f0 is significantly different from zero, f1, f2 and f3 are not"
+    assert "f0, f1 and f3 are significantly different from zero, f2 is not" in found["changed_words"]
     assert found["told"]["full grid"][names.index("f1")] == pytest.approx(0.05, abs=0.02)
 
 

@@ -1,36 +1,21 @@
-"""The commands and their options. Each imports what it runs when it runs, so that --help is quick."""
+"""The commands.
+
+Each imports what it runs when it runs, so that --help and the completion of words in a shell are quick.
+"""
 
 import io
 import sys
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from bayestds.cli.options import (
-    AsJson,
-    Cubic,
-    Engine,
-    Method,
-    ModelName,
-    Program,
-    ResultFile,
-    Sampler,
-    Shells,
-    Unconverged,
-    VolumeFile,
-    all_positive,
-    normals,
-    positive,
-)
+from bayestds.cli import options as o
+from bayestds.cli.choices import Engine, Method, Program, Sampler
 
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.callback()
-def bayestds() -> None:
+def bayestds(version: o.Version = False) -> None:
     """Interatomic force constants, with their uncertainty, from X-ray thermal diffuse scattering."""
     import jax
 
@@ -45,8 +30,11 @@ def bayestds() -> None:
 
 
 @app.command()
-def irreducible(model: ModelName, shells: Shells = None, json: AsJson = False) -> None:
-    """List the irreducible force constants of a crystal, their orbits and the sum rule."""
+def irreducible(model: o.ModelName, shells: o.Shells = None, json: o.AsJson = False) -> None:
+    """List the irreducible force constants of a crystal.
+
+    They are listed by orbit of equivalent pairs, with the acoustic sum rule that gives the self terms.
+    """
     from bayestds.cli.describe import irreducible as run
 
     run(model, shells, json)
@@ -54,35 +42,23 @@ def irreducible(model: ModelName, shells: Shells = None, json: AsJson = False) -
 
 @app.command()
 def simulate(
-    model: ModelName,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Volume to write.")] = None,
-    ifcs: Annotated[str | None, typer.Option(help="Named IFC set, instead of the measurement's.")] = None,
-    engine: Annotated[
-        Engine,
-        typer.Option(help="Exact to all phonon orders, mean of random configurations, or one-phonon only."),
-    ] = Engine.exact,
-    configurations: Annotated[
-        int, typer.Option(min=1, help="Random configurations of the sampled engine.")
-    ] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the sampled engine, and of counts.")] = 0,
-    sampler: Annotated[
-        Sampler, typer.Option(help="Cholesky factor of each wave vector, or of the dense Hessian.")
-    ] = Sampler.block,
-    nufft: Annotated[
-        bool, typer.Option("--nufft", help="Structure factors by nonuniform FFT (large supercells).")
-    ] = False,
-    trajectory: Annotated[
-        Path | None,
-        typer.Option(help="Mean over the frames of this file: anything ASE reads, or .npz.", metavar="FILE"),
-    ] = None,
-    scale: Annotated[float, typer.Option(help="Overall factor of the intensity.", callback=positive)] = 1.0,
-    counts: Annotated[
-        float | None,
-        typer.Option(help="Poisson counts, so many a voxel in the mean.", callback=positive),
-    ] = None,
-    json: AsJson = False,
+    model: o.ModelName,
+    output: o.VolumeOutput = None,
+    ifcs: o.SimulatedSet = None,
+    engine: o.EngineName = Engine.exact,
+    configurations: o.Configurations = 1000,
+    seed: o.Seed = 0,
+    sampler: o.SamplerName = Sampler.block,
+    nufft: o.Nufft = False,
+    trajectory: o.Trajectory = None,
+    scale: o.Scale = 1.0,
+    counts: o.Counts = None,
+    json: o.AsJson = False,
 ) -> None:
-    """Simulate the diffuse scattering volume of a model; an interrupted average goes on where it was."""
+    """Simulate the diffuse scattering volume of a model.
+
+    If an average over configurations is interrupted, the same command continues it.
+    """
     if counts is not None and (trajectory is not None or engine == Engine.sampled):
         raise typer.BadParameter("--counts is for intensities without noise: choose another --engine.")
     if trajectory is not None:
@@ -101,92 +77,83 @@ def simulate(
 
 @app.command()
 def info(
-    volume: VolumeFile,
-    model: Annotated[
-        str | None,
-        typer.Argument(metavar="[MODEL]", help="Model whose crystal says which voxels are equivalent."),
-    ] = None,
-    json: AsJson = False,
+    volume: o.VolumeFile, model: o.SymmetryModel = None, path: o.Group = None, json: o.AsJson = False
 ) -> None:
-    """Show what a data file holds; with a model, also how well equivalent voxels agree."""
+    """Show what a data file contains.
+
+    With a model, also how well voxels agree that are equivalent by the symmetry of its crystal.
+    """
     from bayestds.cli.volumes import info as run
 
-    run(volume, model, json)
+    run(volume, model, path, json)
 
 
 @app.command()
 def convert(
-    volume: VolumeFile,
-    output: Annotated[Path, typer.Argument(metavar="OUT", help="File to write; its suffix says the format.")],
-    format: Annotated[
-        str | None,
-        typer.Option("--format", help="nexus, mdhisto, discus, yell or netcdf, whatever the suffix."),
-    ] = None,
-    reindex: Annotated[
-        str | None,
-        typer.Option(help='Matrix of new h, k, l from the old: "0 1 0 / 0 0 1 / 1 0 0" makes k the first.'),
-    ] = None,
-    json: AsJson = False,
+    volume: o.VolumeFile,
+    output: o.NewVolume,
+    format: o.FormatName = None,
+    reindex: o.Reindex = None,
+    path: o.Group = None,
+    json: o.AsJson = False,
 ) -> None:
-    """Write a volume in another format: .nxs, .md.nxs (Mantid), .discus.h5, .h5 (Yell 1.0) or .nc."""
+    """Write a volume in another format or on other axes.
+
+    The suffixes are .nxs (NeXus), .md.nxs (Mantid), .discus.h5 (DISCUS), .h5 (Yell 1.0) and .nc (netCDF).
+    """
     from bayestds.cli.volumes import convert as run
 
-    run(volume, output, format, reindex, json)
+    run(volume, output, format, reindex, path, json)
 
 
 @app.command()
 def fit(
-    model: ModelName,
-    volumes: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="VOLUME ...", help="Data; the model's own measurement by default."),
-    ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Result to write (netCDF).")] = None,
-    start: Annotated[str | None, typer.Option(help="Named IFC set to start from; `zero` for none.")] = None,
-    shells: Shells = None,
-    cubic: Cubic = None,
-    json: AsJson = False,
+    model: o.ModelName,
+    volumes: o.VolumeFiles = None,
+    output: o.ResultOutput = None,
+    start: o.Start = None,
+    shells: o.Shells = None,
+    cubic: o.Cubic = None,
+    path: o.Group = None,
+    json: o.AsJson = False,
 ) -> None:
-    """Fit the irreducible force constants to a volume, or to several at once: point fit with errors.
+    """Fit force constants to one volume or several.
 
-    Several volumes share their force constants, or with `trend = true` in the model constants that are
-    linear in the temperature.
+    The result is a point estimate with standard errors. Several volumes share their force constants; where
+    the model file has `trend = true`, these depend linearly on the temperature.
     """
     if volumes and len(volumes) > 1:
         from bayestds.cli.joint import fit_several
 
-        fit_several(model, volumes, output, start, shells, cubic, json)
+        fit_several(model, volumes, output, start, shells, cubic, path, json)
         return
     from bayestds.cli.fitting import fit as run
 
-    run(model, volumes[0] if volumes else None, output, start, shells, cubic, json)
+    run(model, volumes[0] if volumes else None, output, start, shells, cubic, path, json)
 
 
 @app.command()
 def sample(
-    model: ModelName,
-    volumes: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="VOLUME", help="Data; the model's own measurement by default."),
-    ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Result to write (netCDF).")] = None,
-    chains: Annotated[int, typer.Option(min=1, help="Chains, which run side by side.")] = 4,
-    draws: Annotated[int, typer.Option(min=4, help="Draws of each chain.")] = 1000,
-    warmup: Annotated[int, typer.Option(min=0, help="Steps before them, which adapt the step size.")] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
-    method: Annotated[
-        Method, typer.Option(help="No-U-turn sampler, Laplace approximation, or a normal fitted by SVI.")
-    ] = Method.nuts,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the checkpoint of a run that was cut off, if any.")
-    ] = False,
-    start: Annotated[str | None, typer.Option(help="Named IFC set to start from; `zero` for none.")] = None,
-    shells: Shells = None,
-    cubic: Cubic = None,
-    unconverged: Unconverged = False,
-    json: AsJson = False,
+    model: o.ModelName,
+    volumes: o.VolumeFiles = None,
+    output: o.ResultOutput = None,
+    chains: o.Chains = 4,
+    draws: o.KeptDraws = 1000,
+    warmup: o.Warmup = 200,
+    seed: o.Seed = 0,
+    method: o.MethodName = Method.nuts,
+    resume: o.Resume = False,
+    start: o.Start = None,
+    shells: o.Shells = None,
+    cubic: o.Cubic = None,
+    unconverged: o.Unconverged = False,
+    path: o.Group = None,
+    json: o.AsJson = False,
 ) -> None:
-    """Sample the posterior of the irreducible force constants, beginning with a point fit."""
+    """Sample the posterior of the force constants.
+
+    It begins with the point fit of `bayestds fit`, and takes one volume.
+    """
     if volumes and len(volumes) > 1:
         raise typer.BadParameter(
             "several volumes are only fitted: use `bayestds fit`, or sample_joint_posterior in Python."
@@ -194,13 +161,19 @@ def sample(
     from bayestds.cli.sampling import Choices, Sampling
     from bayestds.cli.sampling import sample as run
 
-    choices = Choices(Sampling(chains, draws, warmup, seed), method.value, resume, unconverged=unconverged)
+    choices = Choices(
+        Sampling(chains, draws, warmup, seed), method.value, resume, unconverged=unconverged, group=path
+    )
     run(model, volumes[0] if volumes else None, output, start, shells, cubic, choices, json)
 
 
 @app.command()
-def summary(result: ResultFile, json: AsJson = False) -> None:
-    """Summarise a result: value, standard error and interval of each constant, verdict on each shell."""
+def summary(result: o.ResultFile, json: o.AsJson = False) -> None:
+    """Summarise a result by force constant and by shell.
+
+    Each constant has a value, a standard error and an interval; each shell a verdict on whether the data
+    determine it.
+    """
     from bayestds.cli.summary import summary as run
 
     run(result, json)
@@ -208,18 +181,18 @@ def summary(result: ResultFile, json: AsJson = False) -> None:
 
 @app.command()
 def phonons(
-    result: ResultFile,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Picture to write (PNG).")] = None,
-    path: Annotated[
-        str | None,
-        typer.Option(help="Special points to go through: 'G X W'. The lattice's standard path by default."),
-    ] = None,
-    draws: Annotated[int, typer.Option(min=20, help="Draws of the force constants for the intervals.")] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws about a point fit.")] = 0,
-    unconverged: Unconverged = False,
-    json: AsJson = False,
+    result: o.ResultFile,
+    output: o.PictureOutput = None,
+    path: o.SpecialPoints = None,
+    draws: o.IntervalDraws = 200,
+    seed: o.Seed = 0,
+    unconverged: o.Unconverged = False,
+    json: o.AsJson = False,
 ) -> None:
-    """Show the phonons of a result with their error bars: dispersion, density of states, special points."""
+    """Compute the phonons of a result, with error bars.
+
+    Dispersion, density of states, frequencies at special points, and elastic constants.
+    """
     from bayestds.cli.phonons import phonons as run
 
     run(result, output, path, draws, seed, unconverged, json)
@@ -227,26 +200,27 @@ def phonons(
 
 @app.command()
 def report(
-    result: ResultFile,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Page to write (HTML).")] = None,
-    draws: Annotated[
-        int, typer.Option(min=2, help="Draws of the force constants, for the bands of the phonons.")
-    ] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws of a point fit.")] = 0,
-    json: AsJson = False,
+    result: o.ResultFile,
+    output: o.PageOutput = None,
+    draws: o.BandDraws = 200,
+    seed: o.Seed = 0,
+    json: o.AsJson = False,
 ) -> None:
-    """Write a result as one self-contained page (HTML): verdict, figures, tables, how to repeat it."""
+    """Write a result as one self-contained page (HTML).
+
+    It has a verdict in words, figures, tables, and what it takes to repeat the run.
+    """
     from bayestds.cli.report import report as run
 
     run(result, output, draws, seed, json)
 
 
 @app.command()
-def compare(
-    results: Annotated[list[Path], typer.Argument(metavar="RESULT ...", help="Posteriors of the same data.")],
-    json: AsJson = False,
-) -> None:
-    """Compare posteriors of the same data, such as fits with 3, 4 and 5 shells, by what they predict."""
+def compare(results: o.PosteriorFiles, json: o.AsJson = False) -> None:
+    """Compare posteriors of the same data by what they predict.
+
+    Such as those with 3, 4 and 5 shells, to see how many shells the data support.
+    """
     from bayestds.cli.comparison import compare as run
 
     if len(results) < 2:
@@ -256,40 +230,23 @@ def compare(
 
 @app.command()
 def plan(
-    model: ModelName,
-    ifcs: Annotated[
-        str | None, typer.Option(help="Named IFC set that the crystal is thought to have.")
-    ] = None,
-    shells: Shells = None,
-    counts: Annotated[
-        float, typer.Option(help="Mean counts of a voxel of the whole grid as planned.", callback=positive)
-    ] = 100.0,
-    wedge: Annotated[
-        list[float] | None,
-        typer.Option(help="Elevation above the plane, degrees.", max=90, callback=all_positive),
-    ] = None,
-    plane: Annotated[
-        list[str] | None,
-        typer.Option(help="Normal of a plane through the origin: '1 1 0'.", callback=normals),
-    ] = None,
-    q_max: Annotated[
-        list[float] | None, typer.Option(help="Largest |Q|, 1/Å.", callback=all_positive)
-    ] = None,
-    q_min: Annotated[
-        list[float] | None, typer.Option(help="Smallest |Q|, 1/Å.", callback=all_positive)
-    ] = None,
-    temperature: Annotated[
-        list[float] | None, typer.Option(help="Temperature, K.", callback=all_positive)
-    ] = None,
-    time: Annotated[
-        list[float] | None, typer.Option(help="Exposure, times the planned one.", callback=all_positive)
-    ] = None,
-    json: AsJson = False,
+    model: o.ModelName,
+    ifcs: o.AssumedSet = None,
+    shells: o.Shells = None,
+    counts: o.PlannedCounts = 100.0,
+    wedge: o.Wedges = None,
+    plane: o.Planes = None,
+    q_max: o.LargestQ = None,
+    q_min: o.SmallestQ = None,
+    temperature: o.Temperatures = None,
+    time: o.Exposures = None,
+    json: o.AsJson = False,
 ) -> None:
-    """Plan a measurement: what the model's own, and alternatives to it, would determine shell by shell.
+    """Predict what a measurement would determine, shell by shell.
 
-    Each alternative changes one thing of the model's own measurement. An option that is given, once or
-    several times, replaces the alternatives of its kind that are shown otherwise.
+    The model's own measurement is compared with alternatives, each of which changes one thing. The options
+    from --wedge to --time describe alternatives: each may be given several times, and replaces those of its
+    kind that are shown by default.
     """
     from bayestds.cli.planning import Choices
     from bayestds.cli.planning import plan as run
@@ -300,19 +257,18 @@ def plan(
 
 @app.command()
 def export(
-    result: ResultFile,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="New folder to write.")],
-    to: Annotated[
-        Program, typer.Option(help="Program that reads it: force constants, or the Hessian of a supercell.")
-    ] = Program.phonopy,
-    draws: Annotated[
-        int, typer.Option(min=0, max=9999, help="Draws to write as well, each in a folder of its own.")
-    ] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws of a point fit.")] = 0,
-    unconverged: Unconverged = False,
-    json: AsJson = False,
+    result: o.ResultFile,
+    output: o.NewFolder,
+    to: o.ProgramName = Program.phonopy,
+    draws: o.WrittenDraws = 0,
+    seed: o.Seed = 0,
+    unconverged: o.Unconverged = False,
+    json: o.AsJson = False,
 ) -> None:
-    """Export the force constants of a result for phonopy or ASE, and draws for error bars on anything."""
+    """Export the force constants of a result to phonopy or ASE.
+
+    With draws of them, whatever these programs compute gets error bars.
+    """
     from bayestds.cli.exchange import export as run
 
     run(result, output, to.value, draws, seed, unconverged, json)
@@ -320,15 +276,16 @@ def export(
 
 @app.command("import")
 def import_(
-    model: ModelName,
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder of phonopy or TDEP.")],
-    name: Annotated[
-        str | None, typer.Option(help="Of the new IFC set; that of the folder by default.")
-    ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Model file to write.")] = None,
-    json: AsJson = False,
+    model: o.ModelName,
+    source: o.Source,
+    name: o.SetName = None,
+    output: o.ModelOutput = None,
+    json: o.AsJson = False,
 ) -> None:
-    """Import force constants of phonopy or TDEP into a copy of a model, as a named IFC set."""
+    """Import the force constants of phonopy or TDEP.
+
+    The output is a copy of the model file with a new set of force constants.
+    """
     from bayestds.cli.exchange import import_constants as run
 
     run(model, source, name, output, json)
@@ -336,24 +293,19 @@ def import_(
 
 @app.command()
 def validate(
-    result: ResultFile,
-    potentials: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="POTENTIAL ...",
-            help="emt, module:function, an EAM file, a folder of phonopy or TDEP, or MODEL:SET.",
-        ),
-    ],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FIGURE", help="Picture of the residuals (PNG).")
-    ] = None,
-    unconverged: Unconverged = False,
-    json: AsJson = False,
+    result: o.ResultFile,
+    potentials: o.Potentials,
+    output: o.PictureOutput = None,
+    unconverged: o.Unconverged = False,
+    json: o.AsJson = False,
 ) -> None:
-    """Judge potentials by a result: which shells of neighbours they get wrong, and what volume they predict.
+    """Compare interatomic potentials with a result.
 
-    A potential is a calculator of ASE (emt; module:function, which returns one), a file that ASE's EAM
-    reads, force constants of phonopy or TDEP, or an IFC set of a model (ni_fcc_u3:meam).
+    It shows which shells of neighbours a potential gets wrong, and how well the volume that it predicts
+    agrees with the data.
+
+    A POTENTIAL is a calculator of ASE (emt, lj, morse, or module:function, which returns one), a file that
+    ASE's EAM reads, a folder of phonopy or TDEP, or a set of force constants in a model (ni_fcc_u3:meam).
     """
     from bayestds.cli.validate import validate as run
 
@@ -362,20 +314,17 @@ def validate(
 
 @app.command()
 def campaign(
-    file: Annotated[Path, typer.Argument(metavar="CAMPAIGN", help="TOML file that lists volumes.")],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder, instead of the file's.")
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler, instead of this computer.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes on this computer; by default as many as fit.")
-    ] = None,
-    status: Annotated[bool, typer.Option("--status", help="Only tell which runs are finished.")] = False,
-    json: AsJson = False,
+    file: o.CampaignFile,
+    output: o.ResultsFolder = None,
+    scheduler: o.Scheduler = None,
+    workers: o.Workers = None,
+    status: o.Status = False,
+    json: o.AsJson = False,
 ) -> None:
-    """Fit or sample many volumes, such as a temperature ramp; the same command goes on where it was."""
+    """Fit or sample many volumes, such as a temperature ramp.
+
+    Finished runs are kept: the same command continues a campaign that was interrupted.
+    """
     from bayestds.cli.campaign import campaign as run
 
     raise typer.Exit(run(file, output, scheduler, workers, status, json))

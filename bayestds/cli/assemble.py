@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from bayestds.cli.beam import constant_factors, make_beamline, refuse_instrument, scattering_factors
-from bayestds.cli.crystal import check_lattice, model_crystal
+from bayestds.cli.crystal import check_lattice, in_crystal_axes, model_crystal
 from bayestds.cli.cubic import check_cubic
 from bayestds.cli.sizes import check_size
 from bayestds.config import Model
@@ -239,11 +239,17 @@ class Study:
         # The data know all shells of the model, however few or many are fitted, and every constant of them.
         return build_study(self.model, invariant=False).simulated(measurement.ifcs)
 
-    def read(self, path: Path) -> xr.Dataset:
-        """The volume in a data file, in slabs as large as the model allows."""
+    def read(self, path: Path, group: str | None = None) -> xr.Dataset:
+        """The volume in a data file, in slabs as large as the model allows and in the axes of its crystal.
+
+        Args:
+            path: of the file.
+            group: path of the volume in it, by default that of the model or the file's own default.
+        """
         measurement = self.model.measurement
         slab_bytes = int(measurement.slab_memory * 2**20) if measurement else SLAB_BYTES
-        return read_volume(path, slab_bytes)
+        group = measurement.path if group is None and measurement else group
+        return in_crystal_axes(read_volume(path, slab_bytes, group), self.crystal, path)
 
     @property
     def inputs(self) -> list[Path]:
@@ -265,7 +271,8 @@ class Study:
         check_lattice(volume, self.crystal, name)
         beamline = make_beamline(self.model, self.crystal)
         try:
-            return average(volume, self.supercell(), self.mask, beamline.on_mesh, beamline.friedel)
+            zeros = self._measurement().zeros
+            return average(volume, self.supercell(), self.mask, beamline.on_mesh, beamline.friedel, zeros)
         except VolumeError as error:
             raise VolumeError(f"{name}: {error.summary}", error.reason, error.fix) from error
 

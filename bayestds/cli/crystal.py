@@ -1,13 +1,21 @@
 """The crystal of a model file, and whether a volume was indexed in its lattice."""
 
+from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from ase.geometry import cell_to_cellpar, cellpar_to_cell
 
 from bayestds.config import Model
+from bayestds.crystal.matching import miller_matrices
 from bayestds.crystal.structure import Crystal, build_crystal, read_crystal
 from bayestds.errors import CrystalError, VolumeError
+from bayestds.scattering.reindex import matrix_text, reindex
+
+MOST_MATRICES = 6
+"""Matrices that a message shows."""
 
 
 def model_crystal(model: Model) -> Crystal:
@@ -32,22 +40,89 @@ def model_crystal(model: Model) -> Crystal:
         raise CrystalError(f"Model file {model.path}: {error.summary}", error.reason, error.fix) from error
 
 
+def crystal_notes(crystal: Crystal) -> list[str]:
+    """Sentences on how the crystal's description was read, and on axes that are not those given."""
+    notes = [remark[:1].lower() + remark[1:] for remark in crystal.remarks]
+    matrix = crystal.given_matrix
+    if np.isfinite(matrix).all() and (matrix != np.eye(3)).any():
+        exact = [[str(Fraction(entry).limit_denominator(10**4)) for entry in row] for row in matrix]
+        a, b, c = (f"({' '.join(row)})" for row in exact)
+        notes.append(
+            f"the crystal has other conventional axes than it was given in: a, b, c are {a}, {b}, {c} in the "
+            f"given axes, and {_cell(crystal.cell_parameters)}. Miller indices and `supercell` refer to them."
+        )
+    return notes
+
+
 def check_lattice(volume: xr.Dataset, crystal: Crystal, name: str | Path) -> None:
     """Refuse a volume that was indexed in another lattice than the crystal's (1 %, 1 degree).
 
     Raises:
         VolumeError: the lattices differ.
     """
-    if "lattice" not in volume.attrs:
-        return
-    found, expected = np.array(volume.attrs["lattice"]), crystal.cell_parameters
-    off = np.abs(found - expected) > np.append(0.01 * expected[:3], [1.0] * 3)
-    if off.any():
+    if not _matches(volume, crystal):
+        raise _another_crystal(volume, crystal, name)
+
+
+def in_crystal_axes(volume: xr.Dataset, crystal: Crystal, name: str | Path) -> xr.Dataset:
+    """A volume in the conventional axes of its crystal, turned to them if it was indexed in another cell.
+
+    That may be the cell of a structure file, a primitive cell or a larger one: any whose edges are lattice
+    vectors of the crystal. No voxel is moved, see :func:`bayestds.scattering.reindex.reindex`.
+
+    Raises:
+        VolumeError: the cell is none of the crystal, or several choices of its axes fit that differ.
+    """
+    if _matches(volume, crystal):
+        return volume
+    lattice = np.array(volume.attrs["lattice"])
+    matrices = _given_matrix(crystal, lattice) or miller_matrices(crystal, cellpar_to_cell(lattice))
+    if not matrices:
+        raise _another_crystal(volume, crystal, name)
+    if len(matrices) > 1:
+        shown = "; ".join(f'"{matrix_text(matrix)}"' for matrix in matrices[:MOST_MATRICES])
         raise VolumeError(
-            f"{name} does not match the crystal.",
-            f"It was indexed with a, b, c, α, β, γ = {_cell(found)}, the crystal has {_cell(expected)}.",
-            "Use the model of this crystal, or index the data in its conventional cell.",
+            f"{name} was indexed in another cell than the conventional one, and {len(matrices)} choices fit.",
+            f"Several lattice vectors have its a, b, c, α, β, γ = {_cell(lattice)}, and the symmetry of the "
+            "crystal does not relate them.",
+            f"Turn it with `bayestds convert --reindex` and the matrix that is right: {shown}.",
         )
+    turned = reindex(volume, matrices[0], str(name))
+    turned.encoding["notes"] = [
+        *volume.encoding.get("notes", []),
+        f"the volume was indexed with a, b, c, α, β, γ = {_cell(lattice)}; its h, k, l become those of the "
+        f'conventional cell of the crystal by the matrix "{matrix_text(matrices[0])}".',
+    ]
+    return turned
+
+
+def _given_matrix(crystal: Crystal, lattice: np.ndarray) -> list[np.ndarray]:
+    """The matrix from the axes that the crystal was given in, if a lattice (6,) is that of these."""
+    matrix = crystal.given_matrix
+    if not np.isfinite(matrix).all():
+        return []
+    given = np.linalg.solve(matrix, crystal.conventional_lattice)
+    return [matrix] if _same(lattice, cell_to_cellpar(given)) else []
+
+
+def _matches(volume: xr.Dataset, crystal: Crystal) -> bool:
+    """Whether a volume states the conventional lattice of the crystal, or none."""
+    return "lattice" not in volume.attrs or _same(volume.attrs["lattice"], crystal.cell_parameters)
+
+
+def _same(found: Sequence[float] | np.ndarray, expected: np.ndarray) -> bool:
+    """Whether two lattices (6,) are the same within 1 % and 1 degree."""
+    allowed = np.append(0.01 * expected[:3], [1.0] * 3)
+    return bool((np.abs(np.asarray(found) - expected) <= allowed).all())
+
+
+def _another_crystal(volume: xr.Dataset, crystal: Crystal, name: str | Path) -> VolumeError:
+    found, expected = np.array(volume.attrs["lattice"]), crystal.cell_parameters
+    return VolumeError(
+        f"{name} does not match the crystal.",
+        f"It was indexed with a, b, c, α, β, γ = {_cell(found)}, the crystal has {_cell(expected)}.",
+        "Use the model of this crystal, or index the data in one of its cells.",
+    )
 
 
 def _cell(parameters: np.ndarray) -> str:

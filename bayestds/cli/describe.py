@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from bayestds.cli.assemble import build_study
-from bayestds.cli.output import print_json, print_table
+from bayestds.cli.crystal import crystal_notes
+from bayestds.cli.output import print_json, print_notes, print_table
 from bayestds.config import load_model
 
 AXES = ("xx", "xy", "xz", "yx", "yy", "yz", "zx", "zy", "zz")
@@ -36,6 +37,9 @@ def irreducible(model: str, shells: int | None, as_json: bool) -> None:
         "self_terms": list(constants.self_names),
         "invariance": constants.invariance,
         "sum_rule": "; ".join(constants.sum_rules),
+        "lattice": crystal.cell_parameters.tolist(),
+        "given_matrix": crystal.given_matrix.tolist(),
+        "notes": crystal_notes(crystal),
         "space_group": {"number": crystal.space_group.number, "symbol": crystal.space_group.symbol},
         "orbits": orbits,
     }
@@ -68,3 +72,4 @@ def _print_orbits(record: dict[str, Any]) -> None:
     print("Acoustic sum rule:")
     for rule in record["sum_rule"].split("; "):
         print(f"  {rule}")
+    print_notes(record["notes"])

@@ -94,7 +94,8 @@ def import_constants(
         )
     target = output or Path(f"{model.path.stem}_{name}.toml")
     check_output(target, inputs=[source, *study.inputs] if model.measurement else [source, model.path])
-    projection, match = project_foreign(study.irreducible, read_foreign(source))
+    foreign = read_foreign(source)
+    projection, match = project_foreign(study.irreducible, foreign)
     values = dict(zip(study.irreducible.names, projection.irreducible.tolist(), strict=True))
     text = with_set(model.text, name, origin(source, projection, study.irreducible.n_shells), values)
     parse_model(text, target)  # files that the model names are looked for beside the new one
@@ -111,6 +112,7 @@ def import_constants(
         },
         "lattice_mismatch": match.strain,
         "atoms_displaced": match.displaced,
+        "charges_left_out": foreign.has_charges,
         "output": str(target),
     }
     if as_json:
@@ -128,6 +130,7 @@ def import_constants(
             f"small: {projection_words(projection)}.",
             markup=False,
         )
+    print_warnings(foreign.cautions)
     if match.strain > 1e-4:
         words.print(
             f"Warning: the lattice of {source} differs by {match.strain:.2%} from the model's; its force "

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from bayestds.cli.assemble import Study
+from bayestds.cli.crystal import crystal_notes
 from bayestds.cli.cubic import cubic_values
 from bayestds.cli.fit_warnings import conflict_with_prior
 from bayestds.cli.fitted import Fitted
 from bayestds.cli.output import plain
 from bayestds.diagnostics.cautions import uncertainty_record
 from bayestds.diagnostics.dataset import ERRORS
-from bayestds.diagnostics.equivalents import agreement_record, symmetrised_note
+from bayestds.diagnostics.equivalents import agreement_record
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.inference.point_fit import PointFit
 from bayestds.inference.problem import Problem
@@ -47,7 +48,7 @@ def fit_record(study: Study, fitted: Fitted) -> dict[str, Any]:
         **uncertainty_record(fitted.uncertainty),
         "prior_conflict": list(conflict_with_prior(fitted)),
         "equivalents": agreement_record(fitted.agreement),
-        "notes": symmetrised_note(fitted.agreement),
+        "notes": _notes(fitted),
         "n_points": len(problem.grid.q_points),
         "n_voxels": int(problem.grid.multiplicity.sum()),
         "n_rejected": problem.grid.n_rejected,
@@ -97,6 +98,11 @@ def _relative_noise(problem: Problem, result: PointFit) -> float | None:
     return float(np.sqrt(per_voxel[0])) if np.ptp(per_voxel) < 1e-9 * per_voxel[0] else None
 
 
+def _notes(fitted: Fitted) -> list[str]:
+    """What a reader of the result should know, and need not worry about."""
+    return crystal_notes(fitted.problem.irreducible.crystal) + fitted.notes
+
+
 def account(fitted: Fitted, warnings: list[str]) -> dict[str, Any]:
     """Attributes of a result that say how far it is to be trusted."""
     return {
@@ -104,7 +110,7 @@ def account(fitted: Fitted, warnings: list[str]) -> dict[str, Any]:
         "reduced_chi_square": fitted.uncertainty.chi_square,
         "warnings": json.dumps(warnings),
         "prior_conflict": json.dumps(conflict_with_prior(fitted)),
-        "notes": json.dumps(symmetrised_note(fitted.agreement)),
+        "notes": json.dumps(_notes(fitted)),
         "uncertainty": json.dumps(plain(uncertainty_record(fitted.uncertainty))),
         "agreement": json.dumps(plain(agreement_record(fitted.agreement))),
     }

@@ -14,6 +14,7 @@ from bayestds.cli.assemble import NOISE_FREE_SIGMA, Study
 from bayestds.cli.output import plain
 from bayestds.diagnostics.cubic import Anharmonicity, compare_fits
 from bayestds.diagnostics.dataset import point_fit_tree
+from bayestds.diagnostics.equivalents import symmetrised_note
 from bayestds.diagnostics.residuals import ResidualReport, residual_report, zone_labels
 from bayestds.inference.ensemble import ensemble_fit
 from bayestds.inference.likelihoods.base import Diagonal
@@ -24,6 +25,7 @@ from bayestds.inference.uncertainty import Uncertainty, clustered
 from bayestds.io.checkpoint import fingerprint
 from bayestds.scattering.agreement import Agreement
 from bayestds.scattering.averaging import Observations
+from bayestds.scattering.zeros import zero_notes
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +38,7 @@ class Fitted:
         result: the point fit.
         uncertainty: its errors.
         agreement: of equivalent voxels.
+        notes: sentences on how the volume was read and what was made of it.
         columns: further values by irreducible constant.
         residuals: statistics of the residuals.
         tree: all of it as a result file holds it.
@@ -50,6 +53,7 @@ class Fitted:
     result: PointFit
     uncertainty: Uncertainty
     agreement: Agreement
+    notes: list[str]
     columns: dict[str, np.ndarray]
     residuals: ResidualReport
     tree: xr.DataTree
@@ -70,6 +74,7 @@ def run_fit(
     start: str | None,
     tell: Callable[[str], None],
     data: xr.Dataset | None = None,
+    group: str | None = None,
 ) -> Fitted:
     """Point fit of a study to a volume, by default to the model's own measurement.
 
@@ -79,16 +84,17 @@ def run_fit(
         start: named IFC set to start from; the model's own by default.
         tell: called with what is going on.
         data: what the file holds, where it was read before.
+        group: path of the volume inside the file.
     """
     begin = start_values(study, start)
     if data is None:
         tell("reading data" if volume else "simulating the model's own measurement")
-        data = study.read(volume) if volume else study.own_volume()
+        data = study.read(volume, group) if volume else study.own_volume()
     tell("averaging equivalent voxels")
-    name = str(volume) if volume else "The model's own measurement"
+    name = str(volume or "The model's own measurement")
     observations = study.observations(data, name)
     problem = study.problem(data, name, observations)
-    digest = fingerprint(problem.grid.q_points, problem.likelihood.observed)
+    digest = {"data_digest": fingerprint(problem.grid.q_points, problem.likelihood.observed)}
     configurations, harmonic = study.configurations(data), None
     if configurations:
         result = ensemble_fit(problem, begin, configurations, tell)
@@ -101,27 +107,25 @@ def run_fit(
         harmonic, result = _both_fits(problem.with_learned_noise, result.irreducible, tell)
     problem = result.problem
     tell("standard errors and residuals")
-    zones = zone_labels(problem.grid.q_points, study.crystal)
+    grid = problem.grid
+    zones = zone_labels(grid.q_points, study.crystal)
     found = _uncertainty(problem, result, observations, zones, exact, claims_no_noise)
     columns, cubic_columns = standard_errors(found, len(begin))
-    columns |= {"start": begin} | _reference(study)
+    columns |= {"start": begin} | _reference(study) | _harmonic_columns(harmonic)
 
     def report(fit: PointFit) -> ResidualReport:
-        grid = problem.grid
         return residual_report(fit.residual, grid.point_of_voxel, grid.axes, zones, study.crystal)
 
     residuals, anharmonicity = report(result), None
     if harmonic is not None:
-        columns["harmonic"] = harmonic.irreducible
-        columns["harmonic_standard_error"] = np.sqrt(np.diag(harmonic.covariance))
         anharmonicity = compare_fits(study.irreducible.names, harmonic, result, report(harmonic), residuals)
-    attributes = _attributes(study, volume, problem) | {"data_digest": digest}
-    for key, one in (("residuals", residuals), ("anharmonicity", anharmonicity)):
-        if one is not None:
-            attributes[key] = json.dumps(plain(asdict(one)))
+    attributes = _attributes(study, volume, problem) | digest
+    kept = {"residuals": residuals, "anharmonicity": anharmonicity}
+    attributes |= {key: json.dumps(plain(asdict(one))) for key, one in kept.items() if one is not None}
     tree = point_fit_tree(problem, result, found, columns, attributes, cubic_columns)
+    notes = volume_notes(data, observations)
     return Fitted(
-        data, problem, result, found, observations.agreement, columns, residuals, tree, exact,
+        data, problem, result, found, observations.agreement, notes, columns, residuals, tree, exact,
         claims_no_noise and not exact, cubic_columns, anharmonicity,
     )  # fmt: skip
 
@@ -135,6 +139,19 @@ def _attributes(study: Study, volume: Path | None, problem: Problem) -> dict[str
         "statistics": problem.statistics,
         "command": shlex.join(["bayestds", *sys.argv[1:]]),
     }
+
+
+def _harmonic_columns(fit: PointFit | None) -> dict[str, np.ndarray]:
+    """Constants and errors of the harmonic fit beside one with third-order constants, where there is one."""
+    if fit is None:
+        return {}
+    return {"harmonic": fit.irreducible, "harmonic_standard_error": np.sqrt(np.diag(fit.covariance))}
+
+
+def volume_notes(volume: xr.Dataset, observations: Observations) -> list[str]:
+    """Sentences on how a volume was read and what was made of it."""
+    read = list(volume.encoding.get("notes", []))
+    return [*read, *zero_notes(observations.zeros), *symmetrised_note(observations.agreement)]
 
 
 def _both_fits(

@@ -41,13 +41,14 @@ def fit(
     start: str | None,
     shells: int | None,
     cubic: int | None,
+    group: str | None,
     as_json: bool,
 ) -> None:
     """Fit a model to a volume, print the table, write the result and the picture."""
     study = build_study(load_model(model), shells, cubic=cubic)
     target = output or Path(f"{study.model.path.stem}_fit.nc")
     with progress_bar(study.model.path.stem) as tell:
-        record, exact = fit_to_file(study, volume, target, start, tell)
+        record, exact = fit_to_file(study, volume, target, start, tell, group=group)
     if as_json:
         note = error_words(record["noise"], bool(record["cubic"]))
         print_json(record | ({} if exact else {"note": note}))
@@ -65,6 +66,7 @@ def fit_to_file(
     tell: Tell,
     data: xr.Dataset | None = None,
     attributes: Mapping[str, Any] = MappingProxyType({}),
+    group: str | None = None,
 ) -> tuple[dict[str, Any], bool]:
     """Fit a study to a volume, and write the result and the picture.
 
@@ -76,6 +78,7 @@ def fit_to_file(
         tell: called with what is going on.
         data: what the file holds, where it was read before; its temperature is then one of several.
         attributes: of the result, beyond its own.
+        group: path of the volume inside its file.
 
     Returns:
         the record of the JSON output, and whether the volume is free of noise.
@@ -84,7 +87,7 @@ def fit_to_file(
     refuse_trend(study)
     picture = picture_path(target)
     check_output(target, picture, inputs=[volume, *study.inputs])
-    fitted = run_fit(study, volume, start, tell, data)
+    fitted = run_fit(study, volume, start, tell, data, group)
     warnings = fit_warnings(study, fitted, expect_temperature=data is None)
     fitted.tree.attrs |= account(fitted, warnings) | dict(attributes)
     write_result(fitted.tree, target)
@@ -145,12 +148,12 @@ def _print(record: dict[str, Any], exact: bool) -> None:
     )
     if record["n_rejected"]:
         print(f"Left out as outliers among their equivalents: {record['n_rejected']} voxels.")
+    for note in record["notes"]:
+        print(f"Note: {note}")
     if exact:
         return
     print(chi_square_words(record["reduced_chi_square"], record["noise"]))
     print_equivalents(record["equivalents"])
-    for note in record["notes"]:
-        print(f"Note: {note}")
     if record["noise"] != "ensemble":
         _print_residuals(record["residuals"])
     print(error_words(record["noise"], bool(record["cubic"])))

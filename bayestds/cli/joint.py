@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from bayestds.cli.assemble import Study, build_study
+from bayestds.cli.crystal import crystal_notes
 from bayestds.cli.cubic import refuse_cubic
 from bayestds.cli.fit_record import background_record, self_terms_record
 from bayestds.cli.fit_warnings import (
@@ -30,6 +31,7 @@ from bayestds.cli.output import (
     plain,
     print_background,
     print_json,
+    print_notes,
     print_self_terms,
     print_table,
     print_warnings,
@@ -76,6 +78,7 @@ def fit_several(
     start: str | None,
     shells: int | None,
     cubic: int | None,
+    group: str | None,
     as_json: bool,
 ) -> None:
     """Fit a model to several volumes, print the tables, write the result and a picture of each volume."""
@@ -86,13 +89,14 @@ def fit_several(
     pictures = [picture_path(target, i) for i in range(1, len(volumes) + 1)]
     check_output(target, *pictures, inputs=[*volumes, *study.inputs])
     # What is wrong with the last is said before the first is fitted.
-    data = [study.read(path) for path in volumes]
+    data = [study.read(path, group) for path in volumes]
     with progress_bar(study.model.path.stem) as tell:
         joint = _run(study, volumes, data, start, tell)
         record = _record(study, joint)
-        record["warnings"] = _warnings(study, joint)
+        record |= {"warnings": _warnings(study, joint), "notes": crystal_notes(study.crystal)}
         attributes = {
             "warnings": json.dumps(record["warnings"]),
+            "notes": json.dumps(record["notes"]),
             "uncertainty": json.dumps(plain(uncertainty_record(joint.uncertainty))),
             "prior_conflict": json.dumps(_conflict(joint)),
             "model": study.model.path.stem,
@@ -113,6 +117,7 @@ def fit_several(
     else:
         _print(record)
     print_warnings(record["warnings"])
+    print_notes(record["notes"])
     words.print(f"Wrote {target} and {', '.join(record['pictures'])}.", markup=False)
 
 
@@ -215,6 +220,7 @@ def _volume(joint: Joint, i: int) -> dict[str, Any]:
         "log_scale": float(fit.quadratic.log_scale),
         "background": background_record(problem, fit.background, errors),
         "equivalents": agreement_record(joint.own[i].agreement),
+        "notes": joint.own[i].notes,
         "chi_square": agreement.chi_square,
         "degrees_of_freedom": agreement.degrees_of_freedom,
         "p_value": agreement.p_value,
@@ -228,10 +234,10 @@ def _chi_square(own: Fitted, fit: PointFit) -> float:
 
 def _attributes(volumes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The same as a result file can hold it; a background has a group of its own."""
-    apart = ("background", "equivalents")
+    apart = ("background", "equivalents", "notes")
     return [
         {key: int(x) if isinstance(x, bool) else x for key, x in one.items() if key not in apart}
-        | {"agreement": json.dumps(plain(one["equivalents"]))}
+        | {"agreement": json.dumps(plain(one["equivalents"])), "notes": json.dumps(one["notes"])}
         for one in volumes
     ]
 
@@ -330,6 +336,8 @@ def _print(record: dict[str, Any]) -> None:
             print(
                 f"Left out of {one['name']} as outliers among their equivalents: {one['n_rejected']} voxels."
             )
+        for note in one["notes"]:
+            words.print(f"Note: {one['name']}: {note}", markup=False)
     print(f"{record['message']} {record['seconds']:.1f} s.")
     print(
         "The agreement compares the constants that a volume gives by itself with the joint ones; p is the "

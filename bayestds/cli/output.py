@@ -2,9 +2,10 @@
 
 import json
 import math
+import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -24,15 +25,20 @@ from rich.progress import (
 from rich.table import Table
 
 from bayestds.errors import BayesTDSError, OutputError
-from bayestds.io.atomic import atomic_path
 
 words = Console(stderr=True, highlight=False, soft_wrap=True)
 
 FORWARD = "the forward scattering of a primitive cell"
 """Unit of the strengths of a smooth background."""
 
-SECONDS_BETWEEN_LINES = 30.0
-"""Between two lines of progress where stderr is no terminal."""
+SECONDS_BETWEEN_LINES, SECONDS_OF_SILENCE = 10.0, 60.0
+"""Between two lines of progress where stderr is no terminal: on new steps, and on the same one."""
+
+UNITS_OF_TIME = ((3600, "h"), (60, "min"), (1, "s"))
+"""Seconds in each unit that a remaining time may be given in."""
+
+MOST_IN_UNITS = 1.7
+"""A time is given in the largest unit that it has so many of."""
 
 
 def report_error(error: BayesTDSError) -> None:
@@ -98,6 +104,12 @@ def print_warnings(warnings: Sequence[str]) -> None:
         words.print(f"Warning: {warning}", markup=False)
 
 
+def print_notes(notes: Sequence[str]) -> None:
+    """Print notes on stderr."""
+    for note in notes:
+        words.print(f"Note: {note}", markup=False)
+
+
 def print_equivalents(record: dict[str, Any]) -> None:
     """Print how well equivalent voxels agree, where there are any."""
     if record["n_orbits"]:
@@ -116,6 +128,9 @@ def check_output(*paths: Path, inputs: Sequence[Path | None] = ()) -> None:
     Raises:
         OutputError: the folder is missing or not writable, or a path is a folder or an input.
     """
+    # Not at the top: it brings xarray, and a shell that completes words is not to wait for that.
+    from bayestds.io.atomic import atomic_path
+
     taken = {path.resolve() for path in inputs if path is not None}
     for path in paths:
         if path.resolve() in taken:
@@ -142,8 +157,10 @@ class Tell(Protocol):
 def progress_bar(title: str) -> Iterator[Tell]:
     """A bar on stderr, that pulses while the share of the work is unknown; yields what moves it.
 
-    Where stderr is no terminal, a line is written from time to time instead.
+    Where stderr is no terminal, such as a log file, lines are written instead: see :class:`ProgressLines`.
     """
+    # A console also calls itself a terminal where colours are forced upon a file.
+    live = sys.stderr.isatty() and not words.is_dumb_terminal
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
@@ -151,16 +168,53 @@ def progress_bar(title: str) -> Iterator[Tell]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=words, disable=not words.is_terminal) as bar:
-        task = bar.add_task(title, total=None)
-        written = time.monotonic()
+    with Progress(*columns, console=words, disable=not live) as bar:
+        task, lines = bar.add_task(title, total=None), ProgressLines(title, time.monotonic)
 
         def tell(text: str, share: float | None = None) -> None:
-            nonlocal written
             bar.update(task, description=f"{title}: {text}", total=share and 1.0, completed=share or 0.0)
-            if not words.is_terminal and time.monotonic() > written + SECONDS_BETWEEN_LINES:
-                words.print(f"{title}: {text}", markup=False)
-                written = time.monotonic()
+            if not live and (line := lines.line(text, share)):
+                words.print(line, markup=False)
 
         yield tell
         bar.update(task, total=1, completed=1)
+
+
+class ProgressLines:
+    """Which lines of progress a log file gets: one for each step or tenth of the work, and signs of life.
+
+    Args:
+        title: begins every line.
+        clock: tells the time, in seconds.
+    """
+
+    def __init__(self, title: str, clock: Callable[[], float]):
+        self._title, self._clock = title, clock
+        self._written = clock()
+        self._step, self._tenth = "", -1
+        self._begin: tuple[float, float] | None = None
+
+    def line(self, text: str, share: float | None = None) -> str | None:
+        """What to write now that this is being done, and this share of it is done; None for nothing."""
+        now = self._clock()
+        step = re.split(r"\d", text, maxsplit=1)[0]
+        if step != self._step or share is None or self._begin is None:
+            self._begin = None if share is None else (now, share)
+        tenth = -1 if share is None else int(10 * share)
+        news = step != self._step or tenth != self._tenth
+        if now < self._written + (SECONDS_BETWEEN_LINES if news else SECONDS_OF_SILENCE):
+            return None
+        self._written, self._step, self._tenth = now, step, tenth
+        return f"{self._title}: {text}{self._left(now, share)}"
+
+    def _left(self, now: float, share: float | None) -> str:
+        """How much of the work is done and how long the rest takes, as far as that is known."""
+        if share is None or self._begin is None:
+            return ""
+        begin, done = self._begin
+        if share <= done:
+            return f" ({share:.0%})"
+        left = (now - begin) / (share - done) * (1 - share)
+        fitting = [one for one in UNITS_OF_TIME if left >= MOST_IN_UNITS * one[0]]
+        size, unit = fitting[0] if fitting else UNITS_OF_TIME[-1]
+        return f" ({share:.0%}, about {left / size:.0f} {unit} left)"

@@ -11,7 +11,8 @@ import xarray as xr
 
 from bayestds.cli.assemble import Study, build_study
 from bayestds.cli.beam import refuse_instrument, scattering_factors
-from bayestds.cli.output import number, print_json, print_table, progress_bar, words
+from bayestds.cli.crystal import crystal_notes
+from bayestds.cli.output import number, print_json, print_notes, print_table, progress_bar, words
 from bayestds.config import load_model
 from bayestds.diagnostics.design import (
     Option,
@@ -99,10 +100,12 @@ def plan(
     study = build_study(load_model(model), shells)
     with progress_bar(study.model.path.stem) as tell:
         record = _record(study, ifcs or _planned_ifcs(study), counts, choices, tell)
+    record["notes"] = crystal_notes(study.crystal)
     if as_json:
         print_json(record)
     else:
         _print(study, record)
+    print_notes(record["notes"])
     for name in record["left_out"]:
         words.print(f"Left out, with fewer than {FEWEST_POINTS} points: {name}.", markup=False)
 

@@ -58,9 +58,10 @@ def read_candidate(text: str, wanted: ForceConstantDraws) -> Candidate:
     if path.suffix in EAM_SUFFIXES and not path.is_dir():
         return _computed(text, _eam(path), wanted)
     if path.exists():
-        projection, match = project_foreign(wanted.irreducible, read_foreign(path))
-        facts = {"lattice_mismatch": match.strain}
-        return _projected(text, projection, facts, [])
+        foreign = read_foreign(path)
+        projection, match = project_foreign(wanted.irreducible, foreign)
+        facts = {"lattice_mismatch": match.strain, "charges_left_out": foreign.has_charges}
+        return _projected(text, projection, facts, foreign.cautions)
     if after:
         return _computed(text, _imported(text, before, after), wanted)
     if text in WITHOUT_ARGUMENTS:

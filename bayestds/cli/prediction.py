@@ -22,6 +22,7 @@ from bayestds.inference.problem import Problem, engine_for
 from bayestds.scattering.agreement import INVERSION
 from bayestds.scattering.forward import log_intensity, stable
 from bayestds.scattering.grid import IrreducibleGrid
+from bayestds.scattering.volume import volume_axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +89,7 @@ def _problem(tree: xr.DataTree, path: Path, found: ForceConstantDraws) -> tuple[
             error.reason,
             "Put the files that the model names beside the result.",
         ) from error
-    axes = (observed["h"].values, observed["k"].values, observed["l"].values)
+    axes = volume_axes(observed)
     q_points = observed["q_points"].values
     grid = IrreducibleGrid(q_points, observed["multiplicity"].values, observed["point_of_voxel"].values, axes)
     beamline = make_beamline(model, study.crystal)

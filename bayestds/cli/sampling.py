@@ -42,6 +42,7 @@ class Choices:
         resume: whether to go on from the checkpoint.
         insist: whether a checkpoint that is damaged or of another run is refused, rather than begun anew.
         unconverged: whether a posterior is drawn around a point fit that did not converge.
+        group: path of the volume inside its file.
     """
 
     sampling: Sampling
@@ -49,6 +50,7 @@ class Choices:
     resume: bool
     insist: bool = True
     unconverged: bool = False
+    group: str | None = None
 
 
 def sample(
@@ -115,7 +117,7 @@ def sample_to_file(
     _check_memory(choices.sampling, study.irreducible.n_irreducible)
     checkpoint = checkpoint_path(output)
     check_output(output, inputs=[volume, *study.inputs])
-    fitted = run_fit(study, volume, start, tell, data)
+    fitted = run_fit(study, volume, start, tell, data, choices.group)
     target = _target(study, fitted, choices.unconverged)
     draws, quality = _draws(target, fitted.problem, choices, checkpoint, tell)
     if fitted.uncertainty.widened_by:

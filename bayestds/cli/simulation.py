@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import xarray as xr
 
 from bayestds.cli.assemble import Study, build_study
-from bayestds.cli.output import check_output, progress_bar
+from bayestds.cli.crystal import crystal_notes
+from bayestds.cli.output import check_output, print_notes, progress_bar
 from bayestds.cli.volumes import describe, tell_written
 from bayestds.config import load_model
 from bayestds.crystal.supercell import Supercell
@@ -72,6 +73,7 @@ def simulate(
         volume = detected(study, study.simulated(name, scale, engine), counts, sampling.seed)
     write_volume(volume, target)
     checkpoint_path(target).unlink(missing_ok=True)
+    print_notes(crystal_notes(study.crystal))
     tell_written(describe(volume), target, as_json)
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from bayestds.cli.assemble import build_study
-from bayestds.cli.output import check_output, progress_bar, words
+from bayestds.cli.crystal import crystal_notes
+from bayestds.cli.output import check_output, print_notes, progress_bar, words
 from bayestds.cli.volumes import describe, tell_written
 from bayestds.config import load_model
 from bayestds.crystal.supercell import Supercell
@@ -48,6 +49,7 @@ def simulate_trajectory(
     volume = trajectory_volume(empty, engine, supercell, average, scale).assign_attrs(
         title=study.model.title, source=f"bayestds simulate, trajectory {trajectory.name}"
     )
+    print_notes(crystal_notes(study.crystal))
     for sentence in account(average, supercell):
         words.print(sentence, markup=False)
     write_volume(volume, target)

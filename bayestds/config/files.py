@@ -11,8 +11,8 @@ from pydantic import BaseModel, ValidationError
 from bayestds.config.messages import describe
 from bayestds.config.tables import Model, ModelFile
 from bayestds.config.values import listed
+from bayestds.crystal.species import element_of
 from bayestds.errors import ModelError
-from bayestds.scattering.atoms import element_of
 from bayestds.units import KILOVOLT_ANGSTROMS
 
 Checked = TypeVar("Checked", bound=BaseModel)
@@ -138,13 +138,13 @@ def _inconsistencies(model: Model) -> list[str]:
     scales, shells = model.priors.scales, model.force_constants.shells
     if scales is not None and len(scales) != shells:
         problems.append(f"priors.scales: expected {shells} numbers, one per shell, found {len(scales)}")
-    species = {site.species for site in model.crystal.sites}
+    species = {site.known_species for site in model.crystal.sites}
     for key, table in (("factors", set(model.scattering.factors)), ("ions", set(model.scattering.ions))):
         for name in sorted(table):
             if species and name not in species:
                 problems.append(f"scattering.{key}.{name}: the crystal has only {listed(species)}")
     for name, ion in sorted(model.scattering.ions.items()):
-        if element_of(ion) != name:
+        if element_of(ion) != element_of(name):
             problems.append(f"scattering.ions.{name}: {ion!r} is no ion of {name}")
     return problems + _instrument_problems(model)
 

@@ -1,7 +1,7 @@
 """The tables of a model file."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -25,9 +25,11 @@ from bayestds.config.values import (
     Species,
     Statistics,
     Supercell,
+    Symbol,
     Wedge,
     listed,
 )
+from bayestds.crystal.species import isotope_by_mass, read_species
 
 
 class Section(BaseModel):
@@ -39,9 +41,15 @@ class Section(BaseModel):
 class Site(Section):
     """One atom of the cell, or of the asymmetric unit."""
 
-    species: Species = Field(description='a chemical symbol such as "Ni"')
+    species: Symbol = Field(description='a chemical symbol such as "Ni", "D" or "58Ni"')
     position: tuple[Number, Number, Number] = Field(description="three fractional coordinates")
     mass: Positive | None = Field(default=None, description="a positive mass in amu")
+
+    @property
+    def known_species(self) -> str:
+        """What the crystal calls it: without charge, and hydrogen with the mass of an isotope as that."""
+        name, _ = read_species(self.species)
+        return name if self.mass is None else isotope_by_mass(name, self.mass)
 
 
 class Crystal(Section):
@@ -110,6 +118,10 @@ class Measurement(Section):
     configurations: Annotated[Integer, Field(gt=0)] | None = Field(
         default=None,
         description="a positive number of independent configurations that the volume is a mean over",
+    )
+    path: str | None = Field(default=None, description="the path of a volume inside a NeXus file")
+    zeros: Literal["measured", "unmeasured"] | None = Field(
+        default=None, description="measured or unmeasured: what voxels of exactly zero are"
     )
     slab_memory: Positive = Field(default=256.0, description="a positive number of MiB")
 

@@ -6,6 +6,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, PlainValidator
 
+from bayestds.crystal.species import read_species
+from bayestds.errors import CrystalError
+
 Matrix = tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]
 
 
@@ -67,6 +70,14 @@ def _range(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
+def _symbol(value: str) -> str:
+    try:
+        read_species(value)
+    except CrystalError as error:
+        raise ValueError(error.summary) from None
+    return value
+
+
 def _background(value: int) -> int:
     if value not in (0, 1) and value < 4:
         raise ValueError("neither 0, 1 nor at least 4")
@@ -80,7 +91,8 @@ Integer = Annotated[int, Field(strict=True)]
 Share = Annotated[Number, Field(ge=0, lt=1)]
 Wedge = Annotated[Number, Field(gt=0, le=90)]
 Miller = tuple[Integer, Integer, Integer]
-Species = Annotated[str, Field(pattern=r"^[A-Z][a-z]?$")]
+Species = Annotated[str, Field(pattern=r"^\d{0,3}[A-Z][a-z]?$")]
+Symbol = Annotated[str, AfterValidator(_symbol)]
 # A self term a0, a1_Na ... is not accepted: it follows from the acoustic sum rule.
 IFCName = Annotated[str, Field(pattern=r"^([b-z]|[a-z]{2})\d+$")]
 Angle = Annotated[Number, Field(gt=0, lt=180)]

@@ -5,6 +5,7 @@ from itertools import product
 
 import numpy as np
 
+from bayestds.crystal.species import as_species
 from bayestds.crystal.structure import Crystal
 from bayestds.errors import CrystalError
 
@@ -49,12 +50,13 @@ def match_crystal(
         crystal: the crystal.
         lattice: (3, 3) Å, one vector a row, a primitive cell or a multiple of one.
         positions: (n_atoms, 3) fractional.
-        species: (n_atoms,) element symbols.
+        species: (n_atoms,) element symbols; an element may stand for the crystal's isotope of it.
         name: of the other description, for messages.
 
     Raises:
         CrystalError: it is another crystal.
     """
+    species = tuple(as_species(species, crystal.species))
     if sorted(set(species)) != sorted(set(crystal.species)):
         raise CrystalError(
             f"{name} is not the crystal of the model.",
@@ -82,6 +84,30 @@ def match_crystal(
         )
     # Rounding, so that ways that differ by rounding errors only are told apart by how far they turn.
     return min(found, key=lambda m: (round(m.strain, 6), round(m.displaced, 4), -np.trace(m.rotation)))
+
+
+def miller_matrices(crystal: Crystal, lattice: np.ndarray) -> list[np.ndarray]:
+    """Matrices (3, 3) M that take Miller indices of another cell to those of the conventional one, h' = M h.
+
+    Args: crystal: the crystal. lattice: (3, 3) Å, one vector a row, of a cell whose edges may be any lattice
+        vectors of the crystal; its
+            orientation does not matter.
+
+    Returns:
+        One matrix for each choice of the axes that the Laue group does not relate to another; none where the
+        crystal has no such lattice vectors. M may have rational entries, for a supercell.
+    """
+    hand = np.sign(np.linalg.det(crystal.conventional_matrix))
+    found: dict[tuple[float, ...], np.ndarray] = {}
+    for basis in _equal_bases(crystal, lattice):
+        if np.sign(np.linalg.det(basis)) != hand:
+            continue
+        matrix = crystal.conventional_matrix @ np.linalg.inv(basis)
+        images = [np.round((matrix.T @ rotation).T, 9) + 0.0 for rotation in crystal.laue_group]
+        # The one that turns least among those that the Laue group relates.
+        best = max(images, key=lambda one: (round(np.trace(one), 6), tuple(one.ravel())))
+        found[tuple(best.ravel())] = best
+    return sorted(found.values(), key=lambda one: -np.trace(one))
 
 
 def _equal_bases(crystal: Crystal, lattice: np.ndarray) -> list[np.ndarray]:

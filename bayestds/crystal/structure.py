@@ -1,23 +1,34 @@
 """The crystal: a frozen primitive cell with its symmetry, from CIF, POSCAR or ASE."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
-from ase.geometry import cellpar_to_cell
 from ase.io import read
 from ase.io.formats import filetype
-from ase.spacegroup import crystal as ase_crystal
 from jaxtyping import Int
 
-from bayestds.crystal.cif import check_cif
-from bayestds.crystal.symmetry import Cell, SpaceGroup, find_cells, find_space_group
+from bayestds.crystal.cif import read_cif
+from bayestds.crystal.poscar import read_poscar
+from bayestds.crystal.sites import OVERLAP, Sites, all_atoms, distances, make_lattice, partly_occupied
+from bayestds.crystal.species import charges_left_out, isotope_by_mass, mass_of, read_species
+from bayestds.crystal.stated import compare, named_group
+from bayestds.crystal.symmetry import (
+    Cell,
+    SpaceGroup,
+    find_cells,
+    find_space_group,
+    settle,
+    symmetrized,
+)
 from bayestds.errors import CrystalError
+
+TOLERANCE = 1e-3
+"""Distance within which atoms count as symmetry-equivalent, Å."""
 
 EXACT = 1e-5
 """Tolerance for positions that were averaged over their space group before, Å."""
@@ -30,10 +41,14 @@ class Crystal:
     Attributes:
         lattice_vectors: (3, 3) Å, primitive, one vector a row.
         fractional_positions: (n_atoms, 3) in the primitive cell.
-        species: (n_atoms,) element symbols.
+        species: (n_atoms,) elements or isotopes: "Na", "D", "58Ni".
         masses: (n_atoms,) amu.
         conventional_matrix: (3, 3) int; conventional vectors = conventional_matrix @ lattice_vectors.
         space_group: its operations in the primitive cell.
+        given_matrix: (3, 3) rational; conventional vectors = given_matrix @ lattice vectors of the
+            description (file, ASE atoms, lattice parameters) that the crystal was made from. Miller indices
+            transform alike: hkl of the conventional cell = given_matrix @ hkl of the cell described.
+        remarks: what a user should know about how the description was read, one sentence each.
     """
 
     lattice_vectors: np.ndarray
@@ -42,6 +57,8 @@ class Crystal:
     masses: np.ndarray
     conventional_matrix: np.ndarray
     space_group: SpaceGroup
+    given_matrix: np.ndarray
+    remarks: tuple[str, ...] = ()
 
     @property
     def n_atoms(self) -> int:
@@ -100,10 +117,10 @@ class Crystal:
         return (pairs[:, 2:] + positions[pairs[:, 0]] - positions[pairs[:, 1]]) @ self.lattice_vectors
 
 
-def from_ase(atoms: Atoms, tolerance: float = 1e-3) -> Crystal:
+def from_ase(atoms: Atoms, tolerance: float = TOLERANCE) -> Crystal:
     """Crystal from ASE atoms: primitive cell, symmetry and standard orientation.
 
-    Lattice and positions are averaged over the space group, so that a structure rounded to four
+    Lattice and positions are averaged over the space group, so that a structure rounded to three
     digits is exactly symmetric afterwards.
 
     Args:
@@ -113,29 +130,13 @@ def from_ase(atoms: Atoms, tolerance: float = 1e-3) -> Crystal:
     Raises:
         CrystalError: not periodic, singular lattice, overlapping atoms, partial occupancy.
     """
-    _check_atoms(atoms)
-    cell = (np.array(atoms.cell), atoms.get_scaled_positions(), atoms.numbers.tolist())
-    (lattice, positions, numbers), matrix = find_cells(cell, tolerance)
-    group = find_space_group((lattice, positions, numbers), tolerance)
-    metric = np.einsum("oji,jk,okl->il", group.rotations, lattice @ lattice.T, group.rotations)
-    metric = matrix @ (metric / len(group.rotations)) @ matrix.T
-    lattice = np.linalg.solve(matrix, np.linalg.cholesky(metric))
-    positions = _symmetrized(positions, group)
-    # The group again, now that the structure is exactly symmetric: its translations become exact too.
-    exact: Cell = (lattice, positions, numbers)
-    masses = dict(zip(atoms.numbers.tolist(), atoms.get_masses().tolist(), strict=True))
-    symbols = dict(zip(atoms.numbers.tolist(), atoms.get_chemical_symbols(), strict=True))
-    return Crystal(
-        lattice,
-        positions,
-        tuple(symbols[number] for number in numbers),
-        np.array([masses[number] for number in numbers]),
-        matrix,
-        find_space_group(exact, tolerance),
-    )
+    return _make_crystal(_sites_of(atoms, atoms.get_chemical_symbols()), tolerance)
 
 
-def _check_atoms(atoms: Atoms) -> None:
+def _sites_of(atoms: Atoms, species: Sequence[str]) -> Sites:
+    """ASE atoms, of which it may not know the isotopes, as sites."""
+    if not len(atoms):
+        raise CrystalError("The structure has no atoms.", "It has a cell only.", "Give at least one atom.")
     vectors = np.concatenate([np.array(atoms.cell), atoms.positions])
     if not (finite := np.isfinite(vectors).all(axis=1)).all():
         raise CrystalError(
@@ -149,72 +150,115 @@ def _check_atoms(atoms: Atoms) -> None:
             f"Its lattice vectors span {atoms.cell.volume:g} Å³.",
             "Give three independent lattice vectors.",
         )
-    masses = {(number, float(mass)) for number, mass in zip(atoms.numbers, atoms.get_masses(), strict=True)}
-    if len(masses) > len(set(atoms.numbers)):
-        raise CrystalError(
-            "Atoms of one element have different masses.",
-            "A species has one mass here; isotopes cannot be told apart.",
-            "Give all sites of an element the same mass.",
-        )
     occupancies = atoms.info.get("occupancy", {})
     partial = {site for site, shares in occupancies.items() if set(shares.values()) != {1.0}}
     if partial:
+        raise partly_occupied(f"{int(min(partial)) + 1}")
+    labels = tuple(f"{symbol}{number}" for number, symbol in enumerate(species, start=1))
+    plain = zip(species, atoms.get_chemical_symbols(), atoms.get_masses(), strict=True)
+    masses = [float(mass) if name == symbol else mass_of(name) for name, symbol, mass in plain]
+    species = tuple(map(isotope_by_mass, species, masses))
+    positions = atoms.get_scaled_positions()
+    return Sites(np.array(atoms.cell), labels, species, np.array(masses), positions, np.zeros_like(positions))
+
+
+def _make_crystal(sites: Sites, tolerance: float) -> Crystal:
+    """The crystal that consists of these sites."""
+    positions, owners, remarks = all_atoms(sites)
+    _check_distances(sites, positions, owners)
+    species = [sites.species[owner] for owner in owners]
+    masses = {(sites.species[owner], float(sites.masses[owner])) for owner in owners}
+    if len(masses) > len(set(species)):
         raise CrystalError(
-            f"Site {min(map(int, partial)) + 1} is partially occupied.",
-            "Force constants are defined for an ordered crystal only.",
-            "Give a structure whose sites are fully occupied by one species.",
+            "Atoms of one element have different masses.",
+            "A species has one mass here.",
+            'Give all sites of an element the same mass, or name its isotopes, such as "D" or "58Ni".',
         )
-    scaled = atoms.get_scaled_positions()
-    delta = scaled[:, None] - scaled[None]
-    distance = np.linalg.norm((delta - np.rint(delta)) @ np.array(atoms.cell), axis=-1)
-    np.fill_diagonal(distance, np.inf)
-    if distance.min() < 0.3:
-        first, second = np.unravel_index(distance.argmin(), distance.shape)
+    kinds = list(dict.fromkeys(species))
+    cell: Cell = (sites.lattice, positions, [kinds.index(name) for name in species])
+    if sites.group is None or sites.group.number == 1:
+        cell, settled = settle(cell, sites.digits, tolerance)
+        remarks += settled
+    (lattice, positions, types), matrix, given_matrix = find_cells(cell, tolerance)
+    group = find_space_group((lattice, positions, types), tolerance)
+    remarks += compare(sites.stated, group, sites.lattice, lattice)
+    metric = np.einsum("oji,jk,okl->il", group.rotations, lattice @ lattice.T, group.rotations)
+    metric = matrix @ (metric / len(group.rotations)) @ matrix.T
+    lattice = np.linalg.solve(matrix, np.linalg.cholesky(metric))
+    positions = symmetrized(positions, group)
+    # The group again, now that the structure is exactly symmetric: its translations become exact too.
+    exact: Cell = (lattice, positions, types)
+    return Crystal(
+        lattice,
+        positions,
+        tuple(kinds[kind] for kind in types),
+        np.array([dict(masses)[kinds[kind]] for kind in types]),
+        matrix,
+        find_space_group(exact, tolerance),
+        given_matrix,
+        sites.remarks + remarks,
+    )
+
+
+def _check_distances(sites: Sites, positions: np.ndarray, owners: np.ndarray) -> None:
+    apart = distances(positions, positions, sites.lattice)
+    np.fill_diagonal(apart, np.inf)
+    if apart.min() >= OVERLAP:
+        return
+    first, second = (sites.labels[owners[atom]] for atom in np.unravel_index(apart.argmin(), apart.shape))
+    if first == second:
         raise CrystalError(
-            f"Atoms {first + 1} and {second + 1} are only {distance.min():.3f} Å apart.",
-            "No crystal has atoms that close.",
-            "Check positions and units (fractional coordinates, lattice in Å).",
+            f"Site {first} and its images by symmetry are only {apart.min():.3f} Å apart.",
+            "No crystal has atoms that close, and the digits of the site do not allow for one atom on a "
+            "special position.",
+            "Correct the site, or its space group and origin; put a split site onto its mean position.",
         )
+    where = f"only {apart.min():.3f} Å apart" if apart.min() > 1e-3 else "at the same place"
+    raise CrystalError(
+        f"Atoms {first} and {second} are {where}.",
+        "No crystal has atoms that close.",
+        "Check positions and units (fractional coordinates, lattice in Å), and any space group.",
+    )
 
 
-def _symmetrized(positions: np.ndarray, group: SpaceGroup) -> np.ndarray:
-    images = np.einsum("oij,aj->oai", group.rotations, positions) + group.translations[:, None]
-    averaged = np.zeros_like(positions)
-    for image, permutation, shift in zip(images, group.permutations, group.cell_shifts, strict=True):
-        averaged[permutation] += image - shift
-    return averaged / len(images)
-
-
-def read_crystal(path: str | Path, tolerance: float = 1e-3) -> Crystal:
+def read_crystal(path: str | Path, tolerance: float = TOLERANCE) -> Crystal:
     """Crystal from a CIF or POSCAR file (or anything else that ASE reads as one structure).
 
     Raises:
         CrystalError: the file is missing, cannot be read, or holds no usable crystal.
     """
     try:
-        if filetype(str(path)) == "cif":
-            check_cif(path)
-        atoms = read(path)
+        return _make_crystal(_read_sites(path), tolerance)
+    except CrystalError as error:
+        said = error.summary
+        summary = f"Crystal file {path}{said[2:] if said.startswith('It ') else f': {said}'}"
+        raise CrystalError(summary, error.reason, error.fix) from error
+
+
+def _read_sites(path: str | Path) -> Sites:
+    try:
+        kind = filetype(str(path))
+        if kind == "cif":
+            return read_cif(path)
+        if kind == "vasp":
+            atoms, species, charges = read_poscar(path)
+            return replace(_sites_of(atoms, species), remarks=charges_left_out(charges))
+        found = read(path)
+        if isinstance(found, Atoms):
+            return _sites_of(found, found.get_chemical_symbols())
     except CrystalError:
         raise
     except FileNotFoundError as error:
         raise CrystalError(
-            f"Crystal file {path} does not exist.", "There is no file of this name.", "Check the path."
+            "It does not exist.", "There is no file of this name.", "Check the path."
         ) from error
     except Exception as error:  # ASE's readers raise anything from KeyError to AssertionError
         raise CrystalError(
-            f"Crystal file {path} cannot be read.",
+            "It cannot be read.",
             f"ASE says: {type(error).__name__}: {error}".rstrip(": "),
             "Give a valid CIF or POSCAR file.",
         ) from error
-    if not isinstance(atoms, Atoms):
-        raise CrystalError(
-            f"Crystal file {path} holds no structure.", "ASE finds none in it.", "Give one structure."
-        )
-    try:
-        return from_ase(atoms, tolerance)
-    except CrystalError as error:
-        raise CrystalError(f"Crystal file {path}: {error.summary}", error.reason, error.fix) from error
+    raise CrystalError("It holds no structure.", "ASE finds none in it.", "Give one structure.")
 
 
 def build_crystal(
@@ -228,35 +272,39 @@ def build_crystal(
 
     Args:
         lattice: (6,) a, b, c in Å and alpha, beta, gamma in degrees.
-        species: element symbol of each site.
-        positions: (n_sites, 3) fractional coordinates in that cell.
-        masses: amu of each site; None takes the natural mass.
-        space_group: number or Hermann-Mauguin symbol if the sites are the asymmetric unit only.
+        species: element or isotope of each site: "Na", "Na1+" (the charge is left out), "D" or "58Ni".
+        positions: (n_sites, 3) fractional coordinates in that cell; 0.333 will do for 1/3.
+        masses: amu of each site; None takes that of the species.
+        space_group: number or Hermann-Mauguin symbol if the sites are the asymmetric unit only; see
+            :func:`bayestds.crystal.stated.named_group`.
 
     Raises:
         CrystalError: an element, the lattice or the space group does not exist, or as for `from_ase`.
     """
-    if unknown := sorted(set(species) - set(chemical_symbols[1:])):
+    places = np.array(positions, dtype=float)
+    if places.shape != (len(species), 3) or not len(species):
         raise CrystalError(
-            f"There is no element {unknown[0]!r}.",
-            "Sites have the symbols of elements.",
+            f"There are {len(species)} species and positions of shape {places.shape}.",
+            "Each site has a species and three coordinates.",
             "Correct the sites.",
         )
-    try:
-        cell = cellpar_to_cell(lattice)
-        sites = Atoms(species, scaled_positions=positions, cell=cell, pbc=True)
-        if masses is not None:
-            natural = sites.get_masses()
-            sites.set_masses([m if m is not None else n for m, n in zip(masses, natural, strict=True)])
-        if space_group is not None:
-            sites = ase_crystal(sites, spacegroup=space_group, cellpar=lattice)
-    except Exception as error:  # ASE signals bad species, groups and lattices each in its own way
-        raise CrystalError(
-            "The crystal of the model cannot be built.",
-            f"ASE says: {type(error).__name__}: {error}",
-            "Check lattice, space_group and sites.",
-        ) from error
-    return from_ase(sites)
+    vectors = make_lattice(np.asarray(lattice))
+    names, charges = zip(*map(read_species, species), strict=True)
+    group = None if space_group is None else named_group(space_group, np.asarray(lattice)[3:].tolist())
+    given = [None] * len(names) if masses is None else masses
+    weights = [mass_of(name) if mass is None else mass for name, mass in zip(names, given, strict=True)]
+    sites = Sites(
+        vectors,
+        tuple(f"{name}{number}" for number, name in enumerate(names, start=1)),
+        tuple(map(isotope_by_mass, names, weights)),
+        np.array(weights, dtype=float),
+        places,
+        np.zeros_like(places),
+        group,
+        () if group is None else (group,),
+        charges_left_out(charges),
+    )
+    return _make_crystal(sites, TOLERANCE)
 
 
 def restore_crystal(
@@ -265,11 +313,21 @@ def restore_crystal(
     species: Sequence[str],
     masses: np.ndarray,
     conventional_matrix: np.ndarray,
+    given_matrix: np.ndarray,
 ) -> Crystal:
     """The very crystal that once had these attributes, its space group found again."""
-    cell = (lattice_vectors, fractional_positions, [chemical_symbols.index(name) for name in species])
+    kinds = list(dict.fromkeys(species))
+    cell = (lattice_vectors, fractional_positions, [kinds.index(name) for name in species])
     group = find_space_group(cell, EXACT)
-    return Crystal(lattice_vectors, fractional_positions, tuple(species), masses, conventional_matrix, group)
+    return Crystal(
+        lattice_vectors,
+        fractional_positions,
+        tuple(species),
+        masses,
+        conventional_matrix,
+        group,
+        given_matrix,
+    )
 
 
 def pair_kinds(n_atoms: int) -> Int[np.ndarray, "n_kinds 2"]:

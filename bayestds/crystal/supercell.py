@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bayestds.crystal.axes import GridAxes
 from bayestds.crystal.structure import Crystal
 from bayestds.errors import CrystalError
 from bayestds.memory import too_much
@@ -54,18 +55,6 @@ def smith_normal_form(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nd
         if d[step, step] < 0:
             d[step], u[step] = -d[step], -u[step]
     return u.astype(int), d.diagonal().astype(int), v.astype(int)
-
-
-def on_grid(axes: Sequence[np.ndarray], factors: np.ndarray) -> np.ndarray:
-    """Sums of h, k, l times a factor each for a grid with these axes; of size 1 along any that do not count.
-
-    Args:
-        axes: (n_h,), (n_k,) and (n_l,).
-        factors: (3,).
-    """
-    a, b, c = (np.asarray(factor * axis if abs(factor) > 1e-12 else np.zeros(1))
-               for factor, axis in zip(factors, axes, strict=True))  # fmt: skip
-    return a[:, None, None] + b[:, None] + c
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,15 +149,15 @@ class Supercell:
             images[row] = np.ravel_multi_index(tuple(grid.T), self.grid_shape)
         return images
 
-    def k_index_of_grid(self, axes: Sequence[np.ndarray]) -> np.ndarray:
-        """The same of all points (n_h, n_k, n_l) of a grid with these axes, in fewer steps."""
-        waves = [on_grid(axes, column) for column in self._to_waves.T]
+    def k_index_of_grid(self, axes: GridAxes) -> np.ndarray:
+        """The same of all points (n_1, n_2, n_3) of a grid with these axes, in fewer steps."""
+        waves = [axes.sums(column) for column in self._to_waves.T]
         rounded = [np.rint(wave).astype(int) for wave in waves]
         index = np.zeros((1, 1, 1), dtype=int)
         for row, size in zip(self.left, self.grid_shape, strict=True):
             place = sum((int(n) * wave for n, wave in zip(row, rounded, strict=True) if n), start=0 * index)
             index = index * size + place % size
-        index = np.array(np.broadcast_to(index, [len(axis) for axis in axes]))
+        index = np.array(np.broadcast_to(index, axes.shape))
         for wave, nearest in zip(waves, rounded, strict=True):
             index[np.broadcast_to(np.abs(wave - nearest) > COMMENSURATE, index.shape)] = -1
         return index

@@ -92,8 +92,9 @@ class Claim:
 
     Attributes:
         verdict: on its shell.
-        told: whether it is told from zero.
-        misled: whether it is told from zero although the truth is nearly zero or has the other sign.
+        told: whether it is significantly different from zero.
+        misled: whether it is significantly different from zero although the truth is nearly zero or has the
+            other sign.
         inside: whether the interval holds the truth.
         error: posterior mean less truth, in prior standard deviations.
         pull: the same in posterior standard deviations.
@@ -127,7 +128,7 @@ class Score:
 
     Attributes:
         claims: their number.
-        told: the share that is told from zero.
+        told: the share that is significantly different from zero.
         misled: the share of those that is misled.
         inside: the share whose interval holds the truth.
         error, pull: root mean squares.

@@ -17,7 +17,7 @@ from bayestds.inference.joint import JointFit
 from bayestds.inference.nuts import Draws
 from bayestds.inference.point_fit import PointFit
 from bayestds.inference.predictive import Predictions
-from bayestds.inference.priors import PRIOR_SCALE, Prior, prior_standard_deviations
+from bayestds.inference.priors import PRIOR_SCALE, Prior, log_prior, prior_standard_deviations
 from bayestds.inference.problem import Problem
 from bayestds.inference.uncertainty import Uncertainty
 from bayestds.scattering.instrument import Instrument
@@ -174,9 +174,8 @@ def posterior_tree(
     for name, label in (("background", "term"), (CUBIC, "third_order")):
         if name in fitted.children:
             labels[label] = fitted[name][label].values
-    prior_sites = {IFCS: predictions.prior[None]}
-    if predictions.prior_cubic is not None:
-        prior_sites[CUBIC] = predictions.prior_cubic[None]
+    of_prior = {IFCS: predictions.prior, CUBIC: predictions.prior_cubic}
+    prior_sites = {name: values[None] for name, values in of_prior.items() if values is not None}
     groups = {
         POSTERIOR: group(_named_sites(draws), by_constant, "eV/Å²").assign_coords(shell=fit["shell"]),
         "prior": group(prior_sites, by_constant, "eV/Å²"),
@@ -184,6 +183,7 @@ def posterior_tree(
             {variable: predictions.replicated}, by_point, units, predictions.replicated_draws
         ),
         "prior_predictive": group({variable: predictions.prior_replicated[None]}, by_point, units),
+        "log_prior": group({"force_constants": log_prior(prior, draws.sites)}, {}, "nats"),
         "log_likelihood": group(
             {variable: predictions.log_likelihood}, by_star, "nats", predictions.likelihood_draws
         ),
@@ -316,8 +316,11 @@ def _observed(problem: Problem, fit: PointFit) -> xr.Dataset:
     }
     dims = {name: ["point"] for name in data}
     dims |= {"q_points": ["point", "index"], "point_of_voxel": ["h", "k", "l"]}
-    coordinates = {"index": list("hkl"), **dict(zip("hkl", problem.grid.axes, strict=True))}
-    return _dataset(data, coordinates, dims, UNITS)
+    axes = problem.grid.axes
+    coordinates = {"index": list("hkl"), **dict(zip("hkl", axes.coordinates, strict=True))}
+    observed = _dataset(data, coordinates, dims, UNITS)
+    # Only where the axes do not run along h, k and l, as in a volume.
+    return observed if axes.along_hkl else observed.assign_attrs(directions=axes.directions.ravel())
 
 
 def _fixed(problem: Problem) -> xr.Dataset:
@@ -328,6 +331,7 @@ def _fixed(problem: Problem) -> xr.Dataset:
         "temperature": np.array(problem.temperature),
         "primitive_vectors": crystal.lattice_vectors,
         "conventional_matrix": crystal.conventional_matrix,
+        "given_matrix": crystal.given_matrix,
         "fractional_positions": crystal.fractional_positions,
         "masses": crystal.masses,
         "shell_tolerance": np.array(problem.irreducible.tolerance),
@@ -335,7 +339,10 @@ def _fixed(problem: Problem) -> xr.Dataset:
     }
     dims = {"lattice_vectors": ["vector", "axis"], "supercell_matrix": ["supercell_vector", "vector"]}
     dims |= {"primitive_vectors": ["primitive_vector", "axis"], "masses": ["atom"]}
-    dims |= {"conventional_matrix": ["vector", "primitive_vector"]}
+    dims |= {
+        "conventional_matrix": ["vector", "primitive_vector"],
+        "given_matrix": ["vector", "given_vector"],
+    }
     dims |= {"fractional_positions": ["atom", "primitive_vector"]}
     fixed = _dataset(data, {}, dims, "Å, amu, K")
     fixed = fixed.assign_attrs(invariance=problem.irreducible.invariance)

@@ -24,7 +24,7 @@ LONGEST = 1e6
 
 RESOLVED = 1e-13
 """Information of a direction, relative to the largest, below which it is rounding; and the smallest variance,
-relative to the prior's, that is told from none."""
+relative to the prior's, that is distinguished from none."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -163,6 +163,8 @@ def _crystal(fixed: xr.Dataset) -> Crystal:
         [str(name) for name in fixed["species"].values],
         fixed["masses"].values,
         fixed["conventional_matrix"].values,
+        # Results of older versions do not say it; NaN is what is not known.
+        fixed["given_matrix"].values if "given_matrix" in fixed else np.full((3, 3), np.nan),
     )
 
 

@@ -19,7 +19,7 @@ RULE = (
     f"least {DETERMINED:.0%} smaller than in the prior, 'weak' at {WEAK:.0%}, else 'prior-dominated'; and at "
     f"best 'weak' while the overall stiffness, the largest self term, is uncertain by more than "
     f"{LOOSE_STIFFNESS:.0%}, the fit has not converged, or its chi-square or its prior contradicts the data. "
-    f"A constant is told from zero when its {INTERVAL:.0%} interval excludes it."
+    f"A constant is significantly different from zero when its {INTERVAL:.0%} interval excludes it."
 )
 
 
@@ -61,7 +61,7 @@ class ShellSummary:
 
     Attributes:
         verdict: 'determined', 'weak' or 'prior-dominated', by :data:`RULE`.
-        words: which constants are told from zero and which are not.
+        words: which constants are significantly different from zero and which are not.
         told_from_zero: names of the constants whose interval excludes zero.
         contraction: the smallest of any combination of its constants.
         signal_to_noise: the largest |mean| / sd of its constants.
@@ -162,10 +162,11 @@ def _verdict(contraction: float, sound: bool) -> str:
 
 
 def _words(told: tuple[str, ...], not_told: tuple[str, ...]) -> str:
-    parts = [f"{listed(told)} {'is' if len(told) == 1 else 'are'} told from zero"] if told else []
+    different = "significantly different from zero"
+    parts = [f"{listed(told)} {'is' if len(told) == 1 else 'are'} {different}"] if told else []
     if not_told:
         verb = "is not" if len(not_told) == 1 else "are not"
-        parts.append(f"{listed(not_told)} {verb}" + ("" if told else " told from zero"))
+        parts.append(f"{listed(not_told)} {verb}" + ("" if told else f" {different}"))
     return ", ".join(parts)
 
 

@@ -1,17 +1,16 @@
 """How large the residuals of a fit are, and how they hang together."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
+from bayestds.crystal.axes import GridAxes, spacing
 from bayestds.crystal.structure import Crystal
 from bayestds.scattering.grid import nearest_bragg
-from bayestds.scattering.slabs import WORKING, places
-from bayestds.scattering.volume import spacing
-
-Axes = tuple[np.ndarray, np.ndarray, np.ndarray]
+from bayestds.scattering.slabs import WORKING, Place, places
 
 FEWEST_PAIRS = 0.1
 """Share of the voxels with an image under inversion about a Bragg point below which there is no odd part."""
@@ -56,7 +55,7 @@ def zone_labels(q_points: np.ndarray, crystal: Crystal) -> np.ndarray:
 def residual_report(
     residual: np.ndarray,
     point_of_voxel: np.ndarray,
-    axes: Axes,
+    axes: GridAxes,
     zones: np.ndarray,
     crystal: Crystal,
 ) -> ResidualReport:
@@ -65,7 +64,7 @@ def residual_report(
     Args:
         residual: (n_q,) of the irreducible points.
         point_of_voxel: (n_h, n_k, n_l) int, -1 where unused.
-        axes: h, k, l of the voxels, r.l.u.
+        axes: of the voxels, r.l.u.
         zones: (n_q,) from :func:`zone_labels`.
         crystal: the crystal.
     """
@@ -74,7 +73,7 @@ def residual_report(
     every, odd, even, product, square = (_Sum() for _ in range(5))
     for place in places(point_of_voxel.shape, 0, WORKING):
         voxels = of_point[point_of_voxel[place]]
-        image = _inverted((axes[0][place[0]], *axes[1:]), axes, crystal).reshape(voxels.shape)
+        image = _inverted(place, axes, crystal).reshape(voxels.shape)
         partner = np.where(image >= 0, of_point[point_of_voxel.reshape(-1)[image]], np.nan)
         every.add(voxels**2)
         odd.add(((voxels - partner) / 2) ** 2)
@@ -118,28 +117,41 @@ class _Sum:
         return math.sqrt(self.total / self.n) if self.n else math.nan
 
 
-def _inverted(slab: Axes, axes: Axes, crystal: Crystal) -> np.ndarray:
+def _inverted(place: Place, axes: GridAxes, crystal: Crystal) -> np.ndarray:
     """Flat index (n_voxels,) in a grid of the voxel at 2G - Q, G the Bragg point nearest Q; -1 off it.
 
     Args:
-        slab: h, k, l of the voxels Q.
+        place: of the voxels Q in the grid.
         axes: of the grid.
         crystal: whose Bragg points.
     """
-    folded = [_folded(axis, period) for axis, period in zip(slab, _periods(crystal), strict=True)]
+    slab = axes.part(place)
+    exact = _folded_images(slab, axes, crystal) if axes.along_hkl else _direct_images(slab, axes, crystal)
+    flat = np.zeros(slab.shape, dtype=np.int64)
+    inside = np.ones(flat.shape, dtype=bool)
+    for index, size in zip(exact, axes.shape, strict=True):
+        nearest = np.rint(index)
+        inside &= (np.abs(index - nearest) < 1e-3) & (nearest >= 0) & (nearest < size)
+        flat = flat * size + nearest.astype(np.int64)
+    return np.where(inside, flat, -1)
+
+
+def _direct_images(slab: GridAxes, axes: GridAxes, crystal: Crystal) -> np.ndarray:
+    """Where 2G - Q is on the axes, (3, n_1, n_2, n_3), for axes in any direction."""
+    q_points = slab.points()
+    return np.moveaxis(axes.places(2 * nearest_bragg(q_points, crystal) - q_points), -1, 0)
+
+
+def _folded_images(slab: GridAxes, axes: GridAxes, crystal: Crystal) -> Iterator[np.ndarray]:
+    """The same for axes along h, k and l, whose few points between Bragg points are looked at once."""
+    folded = [_folded(axis, period) for axis, period in zip(slab.coordinates, _periods(crystal), strict=True)]
     shifts, cells, which = zip(*folded, strict=True)
     # G - shift of the few points that differ by more than a Bragg point, at the voxels that are like them.
     nearest = nearest_bragg(np.stack(np.meshgrid(*cells, indexing="ij"), axis=-1), crystal)
     bragg = np.moveaxis(nearest[np.ix_(*which)], -1, 0)
-    flat = np.zeros(bragg.shape[1:], dtype=np.int64)
-    inside = np.ones(flat.shape, dtype=bool)
-    offsets = np.ix_(*(2 * shift - values for shift, values in zip(shifts, slab, strict=True)))
-    for axis, centre, offset in zip(axes, bragg, offsets, strict=True):
-        exact = (2 * centre + offset - axis[0]) / spacing(axis)
-        place = np.rint(exact)
-        inside &= (np.abs(exact - place) < 1e-3) & (place >= 0) & (place < len(axis))
-        flat = flat * len(axis) + place.astype(np.int64)
-    return np.where(inside, flat, -1)
+    offsets = np.ix_(*(2 * shift - values for shift, values in zip(shifts, slab.coordinates, strict=True)))
+    for axis, centre, offset in zip(axes.coordinates, bragg, offsets, strict=True):
+        yield (2 * centre + offset - axis[0]) / spacing(axis)
 
 
 def _periods(crystal: Crystal) -> list[int]:

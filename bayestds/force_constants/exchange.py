@@ -7,6 +7,7 @@ import numpy as np
 from ase import Atoms
 from ase.io import write
 
+from bayestds.crystal.species import element_of
 from bayestds.crystal.structure import Crystal
 from bayestds.crystal.supercell import Supercell, make_supercell
 from bayestds.errors import CrystalError, MissingPackageError
@@ -36,7 +37,7 @@ def conventional_atoms(crystal: Crystal) -> Atoms:
     n_cells = len(cells)
     positions = (crystal.fractional_positions[:, None] + cells[None]).reshape(-1, 3) @ crystal.lattice_vectors
     return Atoms(
-        np.repeat(np.array(crystal.species), n_cells),
+        np.repeat([element_of(name) for name in crystal.species], n_cells),
         positions=positions,
         masses=np.repeat(crystal.masses, n_cells),
         cell=crystal.conventional_lattice,
@@ -170,7 +171,7 @@ def supercell_atoms(supercell: Supercell) -> Atoms:
     crystal = supercell.crystal
     positions = (supercell.cells[:, None] + crystal.fractional_positions[None]).reshape(-1, 3)
     return Atoms(
-        list(crystal.species) * supercell.n_cells,
+        [element_of(name) for name in crystal.species] * supercell.n_cells,
         positions=positions @ crystal.lattice_vectors,
         masses=np.tile(crystal.masses, supercell.n_cells),
         cell=supercell.lattice_vectors,

@@ -43,6 +43,7 @@ class ForeignConstants:
         blocks: (n_pairs, 3, 3) ∂²E/∂u_i∂u_j in the axes of that program, eV/Å².
         period: (3, 3) int, the supercell that they are periodic in, in vectors of ``lattice``; None for pairs
             of the infinite crystal.
+        has_charges: whether that program also has Born effective charges, of which nothing is in the blocks.
     """
 
     name: str
@@ -52,6 +53,17 @@ class ForeignConstants:
     pairs: np.ndarray
     blocks: np.ndarray
     period: np.ndarray | None = None
+    has_charges: bool = False
+
+    @property
+    def cautions(self) -> list[str]:
+        """What is left out of the blocks, in words."""
+        if not self.has_charges:
+            return []
+        return [
+            f"the Born effective charges of {self.name} were left out: its force constants are taken without "
+            "the long-range Coulomb forces that split longitudinal from transverse optic modes near Γ."
+        ]
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,8 @@ from bayestds.force_constants.foreign import ForeignConstants
 PHONOPY_CELLS = ("phonopy.yaml", "phonopy_params.yaml", "phonopy_disp.yaml")
 PHONOPY_CONSTANTS = ("force_constants.hdf5", "FORCE_CONSTANTS")
 PHONOPY_FORCES = "FORCE_SETS"
+PHONOPY_CHARGES = "BORN"
+TDEP_CHARGES = "infile.lotosplitting"
 TDEP_CELL = "infile.ucposcar"
 TDEP_CONSTANTS = ("outfile.forceconstant", "infile.forceconstant")
 
@@ -104,6 +106,8 @@ def read_phonopy(folder: Path, cell: Path) -> ForeignConstants:
         pairs.reshape(-1, 5),
         blocks.reshape(-1, 3, 3),
         np.rint(np.array(supercell.cell) @ np.linalg.inv(lattice)).astype(int),
+        (folder / PHONOPY_CHARGES).is_file()
+        or "born_effective_charge" in cell.read_text("utf-8", errors="replace"),
     )
 
 
@@ -144,6 +148,7 @@ def read_tdep(folder: Path, constants: Path) -> ForeignConstants:
         tuple(atoms.get_chemical_symbols()),
         pairs,
         blocks,
+        has_charges=(folder / TDEP_CHARGES).is_file(),
     )
 
 

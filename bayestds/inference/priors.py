@@ -11,6 +11,7 @@ import numpyro.distributions as dist
 from jax import Array
 from jaxtyping import Float, Int
 from numpyro.infer import Predictive
+from numpyro.infer.util import log_density
 
 from bayestds.scattering.forward import ForwardModel, stable
 
@@ -131,6 +132,30 @@ def sample_irreducible(prior: Prior) -> tuple[Float[Array, " n_irreducible"], Fl
     else:
         density = dist.Normal(0.0, scales)
     return numpyro.sample("irreducible", density.to_event(1)), factor
+
+
+def log_prior(prior: Prior, sites: dict[str, np.ndarray]) -> np.ndarray:
+    """Log density of the prior of the force constants, and of what it learns, at draws (chains, draws).
+
+    Its normalisation over the stable region is left out, which is the same for all draws. So are priors of a
+    background and of the noise.
+
+    Args:
+        prior: of the force constants.
+        sites: values by name, (chains, draws, ...).
+    """
+    names = ("irreducible", PRIOR_SCALE, *shrinkage_shapes(prior))
+    given = {name: jnp.asarray(sites[name]) for name in names if name in sites}
+
+    def density(one: dict[str, Array]) -> Array:
+        return log_density(sample_irreducible, (prior,), {}, one)[0]
+
+    total = np.asarray(jax.jit(jax.vmap(jax.vmap(density)))(given))
+    if prior.cubic_scales is not None:
+        factor = np.exp(sites[PRIOR_SCALE])[..., None] if PRIOR_SCALE in sites else 1.0
+        normal = dist.Normal(0.0, factor * np.asarray(prior.cubic_scales))
+        total = total + np.asarray(normal.log_prob(sites["cubic"]).sum(axis=-1))
+    return total
 
 
 def _shrinkage(prior: Prior) -> Float[Array, " n_shells"]:

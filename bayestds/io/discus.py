@@ -17,9 +17,10 @@ import xarray as xr
 
 from bayestds.errors import VolumeError
 from bayestds.io import hdf5
-from bayestds.scattering.reindex import onto_axes, order_of_axes
+from bayestds.io.stated import usable_lattice
+from bayestds.scattering.reindex import from_corner
 from bayestds.scattering.slabs import Stored
-from bayestds.scattering.volume import AXES, COMPANIONS, make_volume, spacing
+from bayestds.scattering.volume import COMPANIONS, make_volume, volume_axes
 
 PLACE = "entry/data"
 EXTRA_VARIABLES = (*COMPANIONS, "mask")
@@ -32,7 +33,11 @@ KIND = {
 }
 """What a volume of diffuse scattering says of itself."""
 
+UNIT = "basecell_fractional"
+"""Of coordinates in reciprocal-lattice units of the unit cell."""
+
 DESCRIPTION = {
+    "coordinate_unit": UNIT,
     "symmetry_space_group_name_H-M": "P1",
     "symmetry_space_group_abc": "abc",
     "data_type_experiment": "unknown",
@@ -64,17 +69,16 @@ def read(file: h5py.File) -> xr.Dataset:
     data = hdf5.subgroup(file, PLACE)
     for key, expected in KIND.items():
         _check_kind(data, key, expected)
+    _check_unit(data)
     values = hdf5.stored_numbers(data, "data_values")
     _check_shape(data, values)
     corner = hdf5.vector(data, "data_corner", 3)
-    order, factors = order_of_axes(_directions(data), values.shape, name)
-    axes = [corner[i] + factors[i] * np.arange(values.shape[order[i]]) for i in range(3)]
     lengths, angles = (hdf5.vector(data, f"unit_cell_{key}", 3) for key in ("lengths", "angles"))
     extras = hdf5.read_extras(file, EXTRA_VARIABLES)
     arrays = {"intensity": values} | {key: extras.pop(key) for key in EXTRA_VARIABLES if key in extras}
-    lattice = np.concatenate([lengths, angles])
-    volume = make_volume(name=name, lattice=lattice, **onto_axes(axes, arrays, order, name) | extras)
-    return hdf5.with_order(volume, [AXES[order.index(dimension)] for dimension in range(3)])
+    lattice = usable_lattice(np.concatenate([lengths, angles]))
+    placed, order = from_corner(corner, _steps(data), arrays, name)
+    return hdf5.with_order(make_volume(name=name, lattice=lattice, **placed | extras), order)
 
 
 def write(volume: xr.Dataset, path: Path) -> None:
@@ -83,8 +87,7 @@ def write(volume: xr.Dataset, path: Path) -> None:
         raise VolumeError(
             "The volume has no lattice.", "A DISCUS file needs one.", "Add it, or write NeXus or netCDF."
         )
-    axes = [volume[axis].values for axis in AXES]
-    steps = [spacing(axis) for axis in axes]
+    axes = volume_axes(volume)
     lattice = volume.attrs["lattice"]
     with h5py.File(path, "w") as file:
         data = file.create_group(PLACE)
@@ -95,12 +98,12 @@ def write(volume: xr.Dataset, path: Path) -> None:
         data["space_group_origin"] = data["space_group_symop_number"] = np.array([1], dtype=np.int32)
         data["space_group_symop_operation_mat"] = np.eye(3, 4)[:, :, None]
         data["data_rad_length"] = np.zeros(3)
-        data["data_dimension"] = np.array([axis.size for axis in axes], dtype=np.int32)
+        data["data_dimension"] = np.array(axes.shape, dtype=np.int32)
         data["data_axes"] = np.array([1, 2, 3], dtype=np.int32)
-        data["data_corner"] = [axis[0] for axis in axes]
-        data["data_increment_vector"] = np.diag(steps)
+        data["data_corner"] = axes.at((0, 0, 0))
+        data["data_increment_vector"] = axes.steps.T
         hdf5.write_array(data, "data_values", volume, "intensity")
-        hdf5.write_extras(file, volume, EXTRA_VARIABLES, known={"lattice"})
+        hdf5.write_extras(file, volume, EXTRA_VARIABLES, known={"lattice", "directions"})
 
 
 def _check_kind(data: h5py.Group, key: str, expected: str) -> None:
@@ -111,6 +114,18 @@ def _check_kind(data: h5py.Group, key: str, expected: str) -> None:
             f"{data.file.filename}: its {key} is '{found}'.",
             f"A scattering volume has '{expected}'.",
             "Give a file of intensities in reciprocal space.",
+        )
+
+
+def _check_unit(data: h5py.Group) -> None:
+    """Indices must be those of the unit cell: nothing in a file says how many cells a supercell has."""
+    unit = hdf5.text(hdf5.find(data, "coordinate_unit"))
+    if unit not in (None, "unknown", UNIT):
+        raise VolumeError(
+            f"{data.file.filename}: its coordinate_unit is '{unit}'.",
+            f"Indices h, k, l of the unit cell are expected, '{UNIT}'.",
+            "Write the file again in these units: indices of a supercell are to be divided by its number of "
+            "cells along each axis.",
         )
 
 
@@ -132,7 +147,7 @@ def _check_shape(data: h5py.Group, values: Stored) -> None:
         )
 
 
-def _directions(data: h5py.Group) -> np.ndarray:
+def _steps(data: h5py.Group) -> np.ndarray:
     """The increments, a row for each dimension."""
     columns = hdf5.numbers(data, "data_increment_vector")
     if columns.shape != (3, 3):

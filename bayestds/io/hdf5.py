@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import hdf5plugin  # noqa: F401  registers the compression filters of detectors, such as bitshuffle, with HDF5
 import numpy as np
 import xarray as xr
 
@@ -23,6 +24,9 @@ WHOLE = 24
 
 IN_SLABS = 6
 """Bytes that remain of a voxel of a volume that is read in slabs: its irreducible point, and two flags."""
+
+UNMEASURED_WHERE_ZERO = ("weight", "num_events", "contributions")
+"""Datasets that say how much was measured of each voxel of an intensity that is normalised already."""
 
 INVERSE_LENGTH = re.compile(r"(å|a|angstroms?|nm)(\^-1|\*\*-1|-1|⁻¹)|1/(å|a|angstroms?|nm)")
 """Units, lower case and without blanks, of axes that are no Miller indices."""
@@ -43,8 +47,9 @@ def open_for_reading(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     try:
         if not h5py.is_hdf5(path):
             raise VolumeError(
-                f"{path}: this is not an HDF5 file.",
-                "Every supported volume format (NeXus, Mantid, DISCUS, Yell, netCDF-4) is HDF5 underneath.",
+                f"{path}: this is neither an HDF5 file nor a list of voxels.",
+                "Supported are NeXus, Mantid, DISCUS, BINoculars, Yell, rspace3d and netCDF-4, which are "
+                "HDF5 underneath, and text with the columns h k l I [sigma].",
                 "Convert the data to one of them.",
             )
         file = h5py.File(path, "r")
@@ -118,12 +123,17 @@ def numbers(group: h5py.Group, name: str) -> np.ndarray:
         raise VolumeError(
             f"{group.file.filename}: '{name}' in {group.name} cannot be read.",
             f"HDF5 says: {error}.",
-            "The file may be damaged, or need a compression filter: rewrite it without, e.g. with h5repack.",
+            "The file may be damaged, or compressed by a filter without a plugin: rewrite it without.",
         ) from error
 
 
-def stored_numbers(group: h5py.Group, name: str) -> Stored:
+def stored_numbers(group: h5py.Group, name: str, planes: bool = False) -> Stored:
     """Dataset `name` of a volume, to be read part by part as float32 if it is that, else as float64.
+
+    Args:
+        group: it is in.
+        name: of the dataset.
+        planes: whether two dimensions are a plane, which becomes a volume of one layer.
 
     Raises:
         VolumeError: it is missing, no dataset, not real, or too large for this computer; also whenever a part
@@ -132,18 +142,33 @@ def stored_numbers(group: h5py.Group, name: str) -> Stored:
     dataset = real_dataset(group, name, IN_SLABS)
     single = dataset.dtype.kind == "f" and dataset.dtype.itemsize == 4
     kind, member = np.dtype(np.float32 if single else np.float64), dataset.name
+    plane = planes and dataset.ndim == 2
 
     def read(path: Path, place: Place) -> np.ndarray:
         with h5py.File(path, "r") as file:
+            if plane:
+                return np.asarray(file[member][place[:2]], dtype=kind)[:, :, None][:, :, place[2]]
             return np.asarray(file[member][place], dtype=kind)
 
     where = f"{group.file.filename}: '{name}' in {group.name}"
-    return Stored(reopened(dataset.file.filename, read, where), dataset.shape, kind)
+    shape = (*dataset.shape, 1) if plane else dataset.shape
+    return Stored(reopened(dataset.file.filename, read, where), shape, kind)
 
 
 def ratio(sums: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Sums over weights; NaN where there are none."""
     return np.divide(sums, weights, out=np.full_like(sums, np.nan), where=weights > 0)
+
+
+def measured(intensity: Stored, weight: Stored, what: str) -> Stored:
+    """The intensity, NaN where the weight is zero."""
+    if weight.shape != intensity.shape:
+        raise VolumeError(
+            f"{what} has the shape {weight.shape}, the intensity {intensity.shape}.",
+            "It says for every voxel how much of it was measured.",
+            "Write the file again.",
+        )
+    return intensity.combined(lambda part, share: np.where(share == 0, np.nan, part), weight)
 
 
 def reopened(
@@ -176,7 +201,7 @@ def reopened(
             raise VolumeError(
                 f"{where} cannot be read.",
                 f"HDF5 says: {error}.",
-                "The file may be damaged, or need a compression filter: rewrite it without (h5repack).",
+                "The file may be damaged, or compressed by a filter without a plugin: rewrite it without.",
             ) from error
 
     return careful

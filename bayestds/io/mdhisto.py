@@ -2,7 +2,8 @@
 
 Layout: https://github.com/mantidproject/mantid, Framework/MDAlgorithms/src/SaveMD2.cpp. In
 MDHistoWorkspace/data lie signal[D2, D1, D0], errors_squared, num_events and mask, alike, and D0, D1, D2: bin
-*edges*, whose `long_name` is the direction in hkl, such as [H,0,0] or [0,-K,0] (MDNorm.cpp, QDimensionName).
+*edges*, whose `long_name` is the direction in hkl, such as [H,0,0], [0,-K,0] or [H,H,0] (MDNorm.cpp,
+QDimensionName). Axes in other directions than h, k and l stay what they are, see `make_volume`.
 The cell is in experiment0/sample/oriented_lattice (OrientedLattice.cpp).
 
 Unmeasured are voxels without signal (NaN) and without events; voxels that Mantid masks are masked. The signal
@@ -11,7 +12,6 @@ counts: the signal may be normalised, or its bins filled by symmetry. What Manti
 (temperature, counts, transmission) goes to the group `bayestds`.
 """
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,11 +20,14 @@ import numpy as np
 import xarray as xr
 from ase.geometry import cellpar_to_cell
 
+from bayestds.crystal.axes import direction_names, spacing
 from bayestds.errors import VolumeError
 from bayestds.io import hdf5
-from bayestds.scattering.reindex import onto_axes, order_of_axes
+from bayestds.io.directions import direction_of
+from bayestds.io.stated import usable_lattice
+from bayestds.scattering.reindex import from_centres
 from bayestds.scattering.slabs import Stored
-from bayestds.scattering.volume import AXES, make_volume, spacing
+from bayestds.scattering.volume import AXES, make_volume, volume_axes
 
 ROOT = "MDHistoWorkspace"
 EVENTS = "MDEventWorkspace"
@@ -32,8 +35,6 @@ LATTICE = "experiment0/sample/oriented_lattice"
 CELL = tuple(f"unit_cell_{parameter}" for parameter in ("a", "b", "c", "alpha", "beta", "gamma"))
 DIMENSIONS = ("D0", "D1", "D2")
 EXTRA_VARIABLES = ("counts", "transmission")
-LONG_NAMES = ("[H,0,0]", "[0,K,0]", "[0,0,L]")
-COMPONENT = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)?)\*?([a-z]*)")
 HKL = 3
 """Mantid's SpecialCoordinateSystem of Miller indices."""
 
@@ -62,17 +63,20 @@ def read(file: h5py.File) -> xr.Dataset:
     dimensions = _dimensions(data)
     signal = hdf5.stored_numbers(data, "signal")
     _check_three(signal, dimensions, name)
-    order, factors = order_of_axes([_direction(data, key) for key in dimensions], signal.shape, name)
+    directions = [_direction(data, key) for key in dimensions]
     centres = [_centres(data, key, size) for key, size in zip(dimensions, signal.shape, strict=True)]
-    axes = [factors[i] * centres[order[i]] for i in range(3)]
     extras = hdf5.read_extras(file, EXTRA_VARIABLES)
     arrays = _arrays(data, signal)
     arrays |= {key: extras.pop(key).turned((2, 1, 0)) for key in EXTRA_VARIABLES if key in extras}
     if hdf5.has(workspace, LATTICE):
         lattice = hdf5.subgroup(workspace, LATTICE)
-        extras["lattice"] = np.concatenate([hdf5.vector(lattice, key, 1) for key in CELL])
-    volume = make_volume(name=name, **onto_axes(axes, arrays, order, name) | extras)
-    return hdf5.with_order(volume, [AXES[order.index(dimension)] for dimension in range(3)])
+        extras["lattice"] = usable_lattice(np.concatenate([hdf5.vector(lattice, key, 1) for key in CELL]))
+    placed, order = from_centres(centres, directions, arrays, name)
+    volume = hdf5.with_order(make_volume(name=name, **placed | extras), order)
+    if hdf5.has(data, "num_events"):
+        events = hdf5.stored_numbers(data, "num_events")
+        volume.encoding["one_event_a_bin"] = not events.count(lambda part: part > 1)
+    return volume
 
 
 def write(volume: xr.Dataset, path: Path) -> None:
@@ -84,7 +88,8 @@ def write(volume: xr.Dataset, path: Path) -> None:
         workspace["visual_normalization"] = np.array([0], dtype=np.uint32)
         data = workspace.create_group("data")
         data.attrs["NX_class"] = "NXdata"
-        for key, long_name, axis in zip(DIMENSIONS, LONG_NAMES, AXES, strict=True):
+        names = [name.upper() for name in direction_names(volume_axes(volume).directions)]
+        for key, long_name, axis in zip(DIMENSIONS, names, AXES, strict=True):
             data[key] = _edges(volume[axis].values)
             data[key].attrs.update({"units": "r.l.u.", "long_name": long_name, "frame": "HKL"})
         arrays: dict[str, str | Callable[[xr.Dataset], np.ndarray]] = {
@@ -98,7 +103,7 @@ def write(volume: xr.Dataset, path: Path) -> None:
         data["signal"].attrs.update({"signal": 1, "axes": "D2:D1:D0"})
         if "lattice" in volume.attrs:
             _write_lattice(workspace, volume.attrs["lattice"])
-        hdf5.write_extras(file, volume, EXTRA_VARIABLES, known={"lattice"})
+        hdf5.write_extras(file, volume, EXTRA_VARIABLES, known={"lattice", "directions"})
 
 
 def _variance(part: xr.Dataset) -> np.ndarray:
@@ -130,31 +135,21 @@ def _check_three(signal: Stored, dimensions: list[str], name: str) -> None:
         )
 
 
-def _direction(data: h5py.Group, key: str) -> list[float]:
-    """The hkl of an axis, read from its long_name: [0,2K,0] is 0 2 0, K is 0 1 0."""
+def _direction(data: h5py.Group, key: str) -> np.ndarray:
+    """The hkl of an axis, read from its long_name."""
     axis = hdf5.required(data, key)
     name = hdf5.text(axis.attrs.get("long_name")) or ""
     frame = hdf5.text(axis.attrs.get("frame")) or ""
     if frame != "HKL":
         hdf5.check_miller_indices(axis, data)
-    parts = re.sub(r"[\s\[\]()'\"]", "", name.lower()).split(",")
-    if parts in (["h"], ["k"], ["l"]):
-        return [float(parts == [letter]) for letter in AXES]
-    matches = [COMPONENT.fullmatch(part) for part in parts]
-    if frame in ("QSample", "QLab") or len(parts) != 3 or not all(parts) or not all(matches):
+    direction = None if frame in ("QSample", "QLab") else direction_of(name)
+    if direction is None:
         raise VolumeError(
             f"{data.file.filename}: the axis {axis.name} is called '{name}', in the frame '{frame}'.",
             "Its direction in hkl is expected, such as [H,0,0].",
             "Bin the workspace in Miller indices (MDNorm, or ConvertToMD with Q3DFrames HKL) and save that.",
         )
-    return [_coefficient(*match.groups()) for match in matches if match]
-
-
-def _coefficient(number: str, letter: str) -> float:
-    """Of h, h and k in [H,-K,0]: a letter alone counts once, a number alone is an offset along the axis."""
-    if not letter:
-        return float("nan") if number in ("", "+", "-") or float(number) else 0.0
-    return float(number + "1" if number in ("", "+", "-") else number)
+    return direction
 
 
 def _centres(data: h5py.Group, key: str, size: int) -> np.ndarray:

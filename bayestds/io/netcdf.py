@@ -10,6 +10,7 @@ import xarray as xr
 
 from bayestds.errors import VolumeError
 from bayestds.io import hdf5
+from bayestds.io.hdf5 import UNMEASURED_WHERE_ZERO
 from bayestds.scattering.slabs import AXES, COPYING, Place, Stored, slabs
 from bayestds.scattering.volume import COMPANIONS, make_volume
 
@@ -52,10 +53,18 @@ def read(file: h5py.File) -> xr.Dataset:
     # A coordinate is loaded as soon as xarray opens the file, however large, and whatever it is for.
     others = [key for key in file if key not in VARIABLES]
     with xr.open_dataset(name, engine="h5netcdf", drop_variables=others, cache=False) as opened:
-        axes = {axis: opened[axis].values for axis in AXES}
+        # A plane that xarray took out of a volume has the third index as one number.
+        axes = {axis: np.atleast_1d(opened[axis].values) for axis in AXES}
         variables = {key: opened[key].variable for key in present if key not in AXES}
         attributes = {str(key): value for key, value in opened.attrs.items() if key not in RESERVED}
     values: dict[str, Any] = {key: _stored(file, key, array, others) for key, array in variables.items()}
+    for key in UNMEASURED_WHERE_ZERO:
+        if _is_data(file, key) and file[key].shape == file["intensity"].shape:
+            weight = hdf5.stored_numbers(file, key, planes=True).turned(
+                _order(variables["intensity"], key, name)
+            )
+            values["intensity"] = hdf5.measured(values["intensity"], weight, f"{name}: {key}")
+            others.remove(key)
     volume = make_volume(name=name, **axes | values | attributes)
     volume.encoding["ignored"] = ", ".join(sorted(key for key in others if _is_data(file, key)))
     return hdf5.with_order(volume, tuple(map(str, variables["intensity"].dims)))
@@ -64,23 +73,35 @@ def read(file: h5py.File) -> xr.Dataset:
 def _stored(file: h5py.File, key: str, variable: xr.Variable, others: list[str]) -> Stored:
     """A variable over h, k, l, to be read part by part; as xarray decodes it (slower) if need be."""
     name = file.filename
-    if sorted(map(str, variable.dims)) != list(AXES):
+    order = _order(variable, key, name)
+    if CODED.isdisjoint(variable.encoding) and np.isnan(variable.encoding.get("_FillValue", np.nan)):
+        return hdf5.stored_numbers(file, key, planes=True).turned(order)
+    others = [*others, *(other for other in VARIABLES if other != key)]
+
+    def read(path: Path, place: Place) -> np.ndarray:
+        with xr.open_dataset(path, engine="h5netcdf", drop_variables=others, cache=False) as opened:
+            inside = place[: variable.ndim]
+            return np.asarray(opened[key].variable[inside].values).reshape(
+                *(len(range(size)[part]) for size, part in zip(shape, place, strict=True))
+            )
+
+    shape = (*variable.shape, 1)[:3]
+    part = hdf5.reopened(name, read, f"{name}: '{key}'")
+    return Stored(part, shape, variable.dtype).turned(order)
+
+
+def _order(variable: xr.Variable, key: str, name: str) -> list[int]:
+    """The dimensions of a variable that run along h, k, l; the last one is that of a plane's third index."""
+    dims = [str(dim) for dim in variable.dims]
+    if len(dims) == 2:
+        dims += [axis for axis in AXES if axis not in dims][:1]
+    if sorted(dims) != list(AXES):
         raise VolumeError(
             f"{name}: {key} has the dimensions {variable.dims}.",
             f"They must be {AXES}, in any order.",
             "Write the file again with these names.",
         )
-    order = [variable.dims.index(axis) for axis in AXES]
-    if CODED.isdisjoint(variable.encoding) and np.isnan(variable.encoding.get("_FillValue", np.nan)):
-        return hdf5.stored_numbers(file, key).turned(order)
-    others = [*others, *(other for other in VARIABLES if other != key)]
-
-    def read(path: Path, place: Place) -> np.ndarray:
-        with xr.open_dataset(path, engine="h5netcdf", drop_variables=others, cache=False) as opened:
-            return np.asarray(opened[key].variable[place].values)
-
-    part = hdf5.reopened(name, read, f"{name}: '{key}'")
-    return Stored(part, variable.shape, variable.dtype).turned(order)
+    return [dims.index(axis) for axis in AXES]
 
 
 def write(volume: xr.Dataset, path: Path) -> None:

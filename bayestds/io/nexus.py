@@ -1,16 +1,23 @@
-"""NeXus files as NXrefine writes them: NXdata with the axes Ql, Qk, Qh, in that order of dimensions.
+"""NeXus files: NXdata over h, k and l, in an NXentry or deeper.
 
-Layout: https://github.com/nexpy/nxrefine, src/nxrefine/nxreduce.py. The data are links into other files.
-A per-rotation transform (entries f1, f2, ...) is a sum and has a member `weights`: the intensity is
-data / weights. The combined transform (entry `entry`) is normalised and has none; the symmetrised one
-has `data_weights`, a window for Fourier transforms, which is no part of the intensity.
+- NXrefine (https://github.com/nexpy/nxrefine, src/nxrefine/nxreduce.py): NXdata with the axes Ql, Qk, Qh, in
+  that order of dimensions; the data are links into other files. A per-rotation transform (entries f1, f2,
+  ...) is a sum and has a member `weights`: the intensity is data / weights. The combined transform (entry
+  `entry`) is normalised and has none; the symmetrised one has `data_weights`, a window for Fourier
+  transforms, which is no part of the intensity. Since May 2026 results may lie in an NXsubentry.
+- nxs-analysis-tools and CHESS (https://github.com/stevenjgomez/nxs_analysis_tools, datareduction.py): NXdata
+  `data` with the axes H, K, L, and an intensity that is called `counts` although it is scaled.
+- Diamond's msmapper (https://github.com/DawnScience/scisoft-core, MillerSpaceMapper.java) and ParProcCo,
+  which adds such files up (https://github.com/DiamondLightSource/ParProcCo): processed/reciprocal_space with
+  h-axis, k-axis, l-axis, the normalised `volume` and its `weight`, zero where nothing was measured. The cell
+  is in the entry of the scan, which is linked beside it.
+- The layout "Disorder scattering 1.0" that the authors of Yell and DISCUS propose: scattering/data with
+  `unit_cell`.
+- In old files the signal and its axes are named by attributes of the dataset itself.
 
-nxs-analysis-tools and CHESS (https://github.com/stevenjgomez/nxs_analysis_tools, datareduction.py) have an
-NXdata `data` with the axes H, K, L, and an intensity that is called `counts` although it is scaled. In old
-files the signal and its axes are named by attributes of the dataset itself.
+Axes may be named by their directions, such as [H,H,0], and hold the centres of the bins or their n + 1 edges.
 """
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +25,19 @@ import h5py
 import numpy as np
 import xarray as xr
 
+from bayestds.crystal.axes import axis_names
 from bayestds.errors import VolumeError
-from bayestds.io import hdf5
+from bayestds.io import hdf5, nexus_groups
+from bayestds.io.nexus_groups import Candidate
+from bayestds.io.stated import usable_lattice
+from bayestds.scattering.reindex import from_centres
 from bayestds.scattering.slabs import AXES, Stored
-from bayestds.scattering.volume import make_volume
+from bayestds.scattering.volume import make_volume, volume_axes
 
 CELL = ("a", "b", "c", "alpha", "beta", "gamma")
 LENGTH = ("angstrom", "angstroms", "å", "a")
 ANGLE = ("degree", "degrees", "deg", "°")
 KELVIN = ("K", "kelvin")
-LABELS = {"qh": "h", "qk": "k", "ql": "l", "h": "h", "k": "k", "l": "l"}
-COMBINED = "/entry/transform"
 EXTRA_VARIABLES = ("transmission",)
 DATASETS = {"intensity": "data", "sigma": "data_errors", "counts": "counts", "mask": "mask"}
 """Names that we write; the intensity may have any other in files that we read."""
@@ -36,45 +45,49 @@ DATASETS = {"intensity": "data", "sigma": "data_errors", "counts": "counts", "ma
 
 def recognises(file: h5py.File) -> bool:
     """True for files with an NXentry in the root."""
-    return bool(_members(file, "NXentry"))
+    return bool(nexus_groups.entries_of(file))
 
 
-def read(file: h5py.File) -> xr.Dataset:
-    """The volume in the file's default NXdata, in its only one over h, k, l, or in its combined transform.
+def read(file: h5py.File, path: str | None = None) -> xr.Dataset:
+    """A volume of a file: the one at a path, its default, or its only one.
 
-    The temperature and the cell come from the NXsample of the same entry. `<signal>_errors` or `errors`
+    The temperature and the cell come from the nearest NXsample that tells them. `<signal>_errors` or `errors`
     are standard errors; weights are not.
+
+    Args:
+        file: the file.
+        path: of the NXdata, or of a group that holds one.
 
     Raises:
         VolumeError: no or several such NXdata, dangling links, missing or inconsistent datasets.
     """
-    entry, data = _choose(file)
-    name = f"{file.filename}: {data.name}"
-    labels = _labels(data)
-    signal = _signal(data)
+    chosen, paths = nexus_groups.choose(file, path)
+    data, signal = chosen.data, chosen.signal
+    name = f"{file.filename}: {chosen.path}"
     if signal is None:
         raise VolumeError(f"{name} has no attribute 'signal'.", "It names the intensity.", "Add it.")
-
-    names = {"intensity": signal, "sigma": f"{signal}_errors", "counts": "counts", "mask": "mask"}
-    if not hdf5.has(data, names["sigma"]):
-        names["sigma"] = "errors"
-    present = {
-        key: dataset
-        for key, dataset in names.items()
-        if key == "intensity" or (hdf5.has(data, dataset) and dataset != signal)
-    }
-    arrays = {key: _array(data, dataset, labels) for key, dataset in present.items()}
-    if hdf5.has(data, "weights"):
-        _normalise(arrays, _array(data, "weights", labels), name)
-
-    attributes: dict[str, Any] = _sample(entry) | {
-        "title": hdf5.text(hdf5.find(entry, "title")),
+    if hdf5.text(data.attrs.get("space")) == "direct":
+        raise VolumeError(
+            f"{name}: this is a map of direct space (its attribute 'space').",
+            "Thermal diffuse scattering is a map of reciprocal space.",
+            "Give the scattering volume that the map was computed from.",
+        )
+    arrays = _arrays(data, signal, chosen.is_plane, name)
+    notes: list[str] = []
+    centres = _centres(chosen, arrays["intensity"].shape, notes)
+    placed, order = from_centres(centres, chosen.directions, arrays, name)
+    attributes: dict[str, Any] = _sample(chosen, file, notes) | {
+        "title": _title(chosen),
         "intensity_units": hdf5.text(data[signal].attrs.get("units")),
     }
-    axes = {axis: _axis(data, labels[axis]) for axis in AXES}
-    extras = hdf5.read_extras(entry, EXTRA_VARIABLES)
-    volume = make_volume(name=name, **axes | arrays | attributes | extras)
-    return hdf5.with_order(volume, tuple(labels))
+    extras: dict[str, Any] = {}
+    for entry in reversed(chosen.entries):
+        extras |= hdf5.read_extras(entry, EXTRA_VARIABLES)
+    volume = hdf5.with_order(make_volume(name=name, **placed | attributes | extras), order)
+    if len(paths) > 1:
+        notes.insert(0, f"the file holds {len(paths)} volumes: {', '.join(paths)}. This is {chosen.path}.")
+    volume.encoding |= {"notes": notes, "path": chosen.path, "candidates": paths}
+    return volume
 
 
 def write(volume: xr.Dataset, path: Path) -> None:
@@ -94,126 +107,82 @@ def write(volume: xr.Dataset, path: Path) -> None:
             sample[f"unitcell_{parameter}"] = value
 
         data = _group(entry, "transform", "NXdata")
-        data.attrs.update({"signal": "data", "axes": [f"Q{axis}" for axis in reversed(AXES)]})
-        for axis in AXES:
-            data[f"Q{axis}"] = volume[axis].values
-            data[f"Q{axis}"].attrs.update({"long_name": f"{axis.upper()} (r.l.u.)", "units": "r.l.u."})
+        along = volume_axes(volume)
+        names = axis_names(along.directions)
+        labels = [f"Q{axis}" if along.along_hkl else name for axis, name in zip(AXES, names, strict=True)]
+        data.attrs.update({"signal": "data", "axes": labels[::-1]})
+        for axis, label, name in zip(AXES, labels, names, strict=True):
+            data[label] = volume[axis].values
+            data[label].attrs.update({"long_name": f"{name.upper()} (r.l.u.)", "units": "r.l.u."})
         for variable, key in DATASETS.items():
             if variable in volume:
                 hdf5.write_array(data, key, volume, variable, transposed=True)
         data["data"].attrs["units"] = attributes.get("intensity_units", "arbitrary")
-        known = {"title", "temperature", "lattice", "intensity_units"}
+        known = {"title", "temperature", "lattice", "intensity_units", "directions"}
         hdf5.write_extras(entry, volume, EXTRA_VARIABLES, known)
 
 
-def _choose(file: h5py.File) -> tuple[h5py.Group, h5py.Group]:
-    """The entry and the NXdata to read."""
-    found = {
-        data.name: (entry, data)
-        for entry in _members(file, "NXentry")
-        for data in _members(entry, "NXdata")
-        if _labels(data)
+def _title(chosen: Candidate) -> str | None:
+    """Title of the data, or of the nearest entry that has one."""
+    titles = (hdf5.text(hdf5.find(group, "title")) for group in (*chosen.entries, chosen.data))
+    return next((title for title in titles if title), None)
+
+
+def _centres(chosen: Candidate, shape: tuple[int, ...], notes: list[str]) -> list[np.ndarray]:
+    """Bin centres of the axes, which must not be inverse lengths; from edges where all of them are such."""
+    data, axes = chosen.data, []
+    for label in chosen.axes:
+        hdf5.check_miller_indices(hdf5.find(data, label), data)
+        values = hdf5.numbers(data, label)
+        axes.append(values.reshape(1) if values.size == 1 else values)
+    if all(values.shape == (size + 1,) for values, size in zip(axes, shape, strict=True)):
+        notes.append("the axes have one value more than there are voxels: these are taken as edges of bins.")
+        return [np.asarray((values[:-1] + values[1:]) / 2) for values in axes]
+    for label, values, size in zip(chosen.axes, axes, shape, strict=True):
+        if values.shape != (size,):
+            raise VolumeError(
+                f"{data.file.filename}: the axis {label} in {data.name} has the shape {values.shape}.",
+                f"Along it there are {size} voxels: so many centres of bins are expected or, on all axes, "
+                "one edge more.",
+                "Check the order of the dimensions in the attribute 'axes'.",
+            )
+    return axes
+
+
+def _arrays(data: h5py.Group, signal: str, is_plane: bool, name: str) -> dict[str, Stored]:
+    """Intensity and what goes with it, with the dimensions of the file."""
+
+    def array(key: str) -> Stored:
+        return _array(data, key, is_plane)
+
+    names = {"intensity": signal, "sigma": f"{signal}_errors", "counts": "counts"}
+    if not hdf5.has(data, names["sigma"]):
+        names["sigma"] = "errors"
+    arrays = {
+        key: array(dataset)
+        for key, dataset in names.items()
+        if key == "intensity" or (hdf5.has(data, dataset) and dataset != signal)
     }
-    default = _default(file)
-    for path in (default, COMBINED):
-        if path in found:
-            return found[path]
-    if len(found) == 1:
-        return next(iter(found.values()))
-    if found:
-        raise VolumeError(
-            f"{file.filename}: it holds several volumes: {', '.join(found)}.",
-            "None is the default.",
-            "Name one in the attribute 'default' of the root and of its NXentry.",
-        )
-    raise _no_volume(file)
+    if hdf5.has(data, "weights"):
+        _normalise(arrays, array("weights"), name)
+    for key in hdf5.UNMEASURED_WHERE_ZERO:
+        if hdf5.has(data, key) and key != signal:
+            arrays["intensity"] = hdf5.measured(arrays["intensity"], array(key), f"{name}: {key}")
+    if hdf5.has(data, "mask") and signal != "mask":
+        arrays["mask"] = array("mask").combined(lambda part: part != 0, dtype=bool)
+    return arrays
 
 
-def _no_volume(file: h5py.File) -> VolumeError:
-    """The reason why no NXdata qualifies, which may be a broken link."""
-    groups = []
-    for entry in _members(file, "NXentry"):
-        for key in entry:
-            hdf5.find(entry, key)
-        groups += [f"{data.name} with axes {_axis_names(data)}" for data in _members(entry, "NXdata")]
-    return VolumeError(
-        f"{file.filename}: no NXdata has the three axes h, k, l.",
-        f"Found: {'; '.join(groups) or 'no NXdata'}.",
-        "Name the axes Qh, Qk, Ql (or h, k, l) in its attribute 'axes', in order of dimensions.",
-    )
-
-
-def _default(file: h5py.File) -> str | None:
-    """Path of the NXdata that the `default` attributes of the root and of its entry lead to."""
-    group: Any = file
-    for _ in ("entry", "data"):
-        key = hdf5.text(group.attrs.get("default"))
-        group = hdf5.find(group, key) if key else None
-        if not isinstance(group, h5py.Group):
-            return None
-    return str(group.name)
-
-
-def _members(parent: h5py.Group, nx_class: str) -> list[h5py.Group]:
-    """Groups of a NeXus class in `parent`; broken links are passed over, as they may not be needed."""
-    groups = []
-    for key in parent:
-        try:
-            member = hdf5.find(parent, key)
-        except VolumeError:
-            continue
-        if isinstance(member, h5py.Group) and hdf5.text(member.attrs.get("NX_class")) == nx_class:
-            groups.append(member)
-    return groups
-
-
-def _signal(data: h5py.Group) -> str | None:
-    """Name of the intensity: the attribute `signal` or, in old files, the dataset whose `signal` is 1."""
-    if "signal" in data.attrs:
-        return hdf5.text(data.attrs["signal"])
-    for key in data:
-        member = data.get(key) if isinstance(data.get(key, getlink=True), h5py.HardLink) else None
-        if isinstance(member, h5py.Dataset) and str(member.attrs.get("signal")) in ("1", "b'1'"):
-            return str(key)
-    return None
-
-
-def _axis(data: h5py.Group, label: str) -> np.ndarray:
-    """Bin centres of an axis, which must not be an inverse length."""
-    hdf5.check_miller_indices(hdf5.find(data, label), data)
-    return hdf5.numbers(data, label)
-
-
-def _axis_names(data: h5py.Group) -> list[str]:
-    """The attribute `axes`, of the group or its signal: names or, in old files, one text with separators."""
-    axes = data.attrs.get("axes", ())
-    signal = None if "axes" in data.attrs else _signal(data)
-    if signal is not None and isinstance(data.get(signal), h5py.Dataset):
-        axes = data[signal].attrs.get("axes", ())
-    joined = hdf5.text(axes)
-    if joined is not None:
-        return re.split(r"[:,\s]+", joined.strip("[] "))
-    return [hdf5.text(name) or "" for name in np.ravel(axes)]
-
-
-def _labels(data: h5py.Group) -> dict[str, str]:
-    """Dataset name of the axes h, k, l, in order of dimensions; empty unless these are the axes."""
-    names = _axis_names(data)
-    labels = {LABELS.get(name.lower(), ""): name for name in names}
-    return labels if len(names) == 3 and set(labels) == set(AXES) else {}
-
-
-def _array(data: h5py.Group, key: str, labels: dict[str, str]) -> Stored:
-    """Dataset `key` with its dimensions in the order h, k, l."""
-    values = hdf5.stored_numbers(data, key)
+def _array(data: h5py.Group, key: str, is_plane: bool) -> Stored:
+    """A dataset of three dimensions, or of two where the volume is a plane."""
+    values = hdf5.stored_numbers(data, key, planes=is_plane)
     if values.ndim != 3:
         raise VolumeError(
             f"{data.file.filename}: '{key}' in {data.name} has {values.ndim} dimensions.",
             "A volume has three, one for every axis.",
-            "Store a single plane with an axis of length 1.",
+            "Store a volume, or a single plane.",
         )
-    dimensions = list(labels)
-    return values.turned([dimensions.index(axis) for axis in AXES])
+    return values
 
 
 def _normalise(arrays: dict[str, Stored], weights: Stored, name: str) -> None:
@@ -223,24 +192,44 @@ def _normalise(arrays: dict[str, Stored], weights: Stored, name: str) -> None:
             values = arrays[key]
             if weights.shape != values.shape:
                 raise VolumeError(
-                    f"{name}: weights have the shape {weights.shape}, {key} {values.shape}, as (h, k, l).",
+                    f"{name}: weights have the shape {weights.shape}, {key} {values.shape}.",
                     "The intensity is their ratio.",
                     "Transform the data again.",
                 )
             arrays[key] = values.combined(hdf5.ratio, weights)
 
 
-def _sample(entry: h5py.Group) -> dict[str, Any]:
-    """Lattice and temperature, as far as the entry has an NXsample that tells them."""
-    samples = _members(entry, "NXsample")
-    if not samples:
-        return {}
-    sample = samples[0]
-    attributes: dict[str, Any] = {"lattice": _lattice(sample)}
-    if hdf5.has(sample, "temperature"):
+def _sample(chosen: Candidate, file: h5py.File, notes: list[str]) -> dict[str, Any]:
+    """Lattice and temperature, each from the data or the nearest sample that tells it."""
+    found: dict[str, Any] = {}
+    if hdf5.has(chosen.data, "unit_cell"):
+        found["lattice"] = usable_lattice(hdf5.vector(chosen.data, "unit_cell", 6))
+    for sample in nexus_groups.samples(chosen, file):
+        if found.get("lattice") is None:
+            found["lattice"] = usable_lattice(_lattice(sample))
+        if "temperature" not in found and (temperature := _temperature(sample, notes)) is not None:
+            found["temperature"] = temperature
+    return found
+
+
+def _temperature(sample: h5py.Group, notes: list[str]) -> float | None:
+    """The temperature of a sample: a number, or the mean of a log."""
+    if not hdf5.has(sample, "temperature"):
+        return None
+    log = hdf5.find(sample, "temperature")
+    if not isinstance(log, h5py.Group):
         _check_units(sample, "temperature", KELVIN)
-        attributes["temperature"] = hdf5.vector(sample, "temperature", 1)[0]
-    return attributes
+        return float(hdf5.vector(sample, "temperature", 1)[0])
+    key = next((one for one in ("average_value", "value") if hdf5.has(log, one)), None)
+    if key is None:
+        return None
+    _check_units(log, key, KELVIN)
+    values = hdf5.numbers(log, key)
+    if not values.size:
+        return None
+    if np.ptp(values) > 0:
+        notes.append(f"the temperature is the mean of a log, from {values.min():g} to {values.max():g} K.")
+    return float(values.mean())
 
 
 def _lattice(sample: h5py.Group) -> np.ndarray | None:

@@ -20,9 +20,10 @@ import xarray as xr
 
 from bayestds.errors import VolumeError
 from bayestds.io import hdf5
-from bayestds.scattering.reindex import onto_axes, order_of_axes
+from bayestds.io.stated import usable_lattice
+from bayestds.scattering.reindex import from_corner
 from bayestds.scattering.slabs import Stored
-from bayestds.scattering.volume import AXES, COMPANIONS, make_volume, spacing
+from bayestds.scattering.volume import COMPANIONS, make_volume, volume_axes
 
 FORMATS = ("Yell 1.0", "Yell 0.9")
 EXTRA_VARIABLES = (*COMPANIONS, "mask")
@@ -63,14 +64,12 @@ def read(file: h5py.File) -> xr.Dataset:
     steps = np.diag(step)
     if any(hdf5.has(file, key) for key in VECTORS):
         steps = np.array([hdf5.vector(file, key, 3) for key in VECTORS])
-    order, factors = order_of_axes(steps, intensity.shape, name)
-    axes = [lower[i] + factors[i] * np.arange(intensity.shape[order[i]]) for i in range(3)]
-    lattice = hdf5.vector(file, "unit_cell", 6)
+    lattice = usable_lattice(hdf5.vector(file, "unit_cell", 6))
     extras = hdf5.read_extras(file, EXTRA_VARIABLES)
     arrays = {"intensity": intensity} | {key: extras.pop(key) for key in EXTRA_VARIABLES if key in extras}
-    volume = make_volume(lattice=lattice, name=name, **onto_axes(axes, arrays, order, name) | extras)
-    hdf5.with_order(volume, [AXES[order.index(dimension)] for dimension in range(3)])
-    if hdf5.has(file, "metric_tensor"):
+    placed, order = from_corner(lower, steps, arrays, name)
+    volume = hdf5.with_order(make_volume(lattice=lattice, name=name, **placed | extras), order)
+    if hdf5.has(file, "metric_tensor") and lattice is not None:
         _check_metric(hdf5.vector(file, "metric_tensor", 9).reshape(3, 3), volume.attrs["lattice"], name)
     return volume
 
@@ -81,16 +80,20 @@ def write(volume: xr.Dataset, path: Path) -> None:
         raise VolumeError(
             "The volume has no lattice.", "A Yell file needs one.", "Add it, or write NeXus or netCDF."
         )
-    axes = [volume[axis].values for axis in AXES]
-    steps = [spacing(axis) for axis in axes]
+    axes = volume_axes(volume)
     with h5py.File(path, "w") as file:
         file["format"] = FORMATS[0]
         hdf5.write_array(file, "data", volume, "intensity")
-        file["lower_limits"] = [axis[0] for axis in axes]
-        file["step_sizes"] = steps
+        file["lower_limits"] = axes.at((0, 0, 0))
+        if axes.along_hkl:
+            file["step_sizes"] = axes.steps.diagonal()
+        else:  # as DISCUS writes them
+            file["step_sizes"] = np.linalg.norm(axes.steps, axis=1)
+            for key, step in zip(VECTORS, axes.steps, strict=True):
+                file[key] = step
         file["unit_cell"] = volume.attrs["lattice"]
         file["is_direct"] = False
-        hdf5.write_extras(file, volume, EXTRA_VARIABLES, known={"lattice"})
+        hdf5.write_extras(file, volume, EXTRA_VARIABLES, known={"lattice", "directions"})
 
 
 def _check_kind(file: h5py.File) -> str:
@@ -104,13 +107,18 @@ def _check_kind(file: h5py.File) -> str:
             "Write the file again in one of them.",
         )
     # The oldest files lack it, and were only ever reconstructions of scattering.
-    if (hdf5.has(file, "format") or hdf5.has(file, "is_direct")) and hdf5.vector(file, "is_direct", 1)[0]:
+    if (hdf5.has(file, "format") or hdf5.has(file, "is_direct")) and _flag(file, "is_direct"):
         raise VolumeError(
             f"{file.filename}: this is a map of direct space, such as a PDF (is_direct is true).",
             "Thermal diffuse scattering is a map of reciprocal space.",
             "Give the scattering volume that the map was computed from.",
         )
     return version
+
+
+def _flag(file: h5py.File, name: str) -> bool:
+    """A flag of Yell, which writes one byte of memory as an integer of four: only the low byte counts."""
+    return bool(int(hdf5.vector(file, name, 1)[0]) & 0xFF)
 
 
 def _intensity(file: h5py.File, version: str) -> Stored:

@@ -32,6 +32,7 @@ from bayestds.report.figures import (
     scale_chart,
 )
 from bayestds.report.slices import LARGEST_BYTES, colour_tables, volume_slices
+from bayestds.scattering.volume import volume_axes
 
 SMALLEST_COMPONENT = 0.3
 """Components of a direction that are named."""
@@ -222,7 +223,7 @@ def _forest_words(reference: np.ndarray | None) -> Markup:
 def _scale_words() -> Markup:
     return Markup(
         "Standard deviation {} and {} the measurement; {}. A constant whose size lies well to the right of "
-        "its standard deviation is told from zero."
+        "its standard deviation is significantly different from zero."
     ).format(_key("grey", "before"), _key("c1", "after"), _key("bar", "size of the constant"))
 
 
@@ -251,7 +252,7 @@ def _combinations(record: dict[str, Any]) -> list[str]:
     return found
 
 
-def _volumes(nodes: dict[str, xr.DataTree]) -> tuple[list[dict[str, str]], list[dict[str, Any]]]:
+def _volumes(nodes: dict[str, xr.DataTree]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Words and numbers of the planes of each volume."""
     shown, payload = [], []
     for name, node in nodes.items():
@@ -261,7 +262,7 @@ def _volumes(nodes: dict[str, xr.DataTree]) -> tuple[list[dict[str, str]], list[
         note += "Grey: not measured, masked or not used."
         if found.stride > 1:
             note += f" To keep the page small, one plane in {found.stride} is here along each axis."
-        shown.append({"name": name, "note": note})
+        shown.append({"name": name, "note": note, "axes": found.payload["names"]})
         payload.append(found.payload)
     return shown, payload
 
@@ -300,7 +301,7 @@ def _residual_report(node: xr.DataTree, crystal: Crystal | None) -> ResidualRepo
     observed = node["observed_data"].dataset
     if stored is not None or crystal is None or not np.isfinite(observed["residual"].values).all():
         return stored
-    axes = (observed["h"].values, observed["k"].values, observed["l"].values)
+    axes = volume_axes(observed)
     zones = zone_labels(observed["q_points"].values, crystal)
     return residual_report(
         observed["residual"].values, observed["point_of_voxel"].values, axes, zones, crystal

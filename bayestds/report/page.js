@@ -2,7 +2,6 @@
 // Planes of the volumes, drawn from the numbers at the end of the page. Nothing is fetched.
 (() => {
   const NONE = 65535;
-  const AXES = ["h", "k", "l"];
   const data = JSON.parse(document.getElementById("data").textContent);
 
   function bytes(text) {
@@ -116,7 +115,7 @@
         pen.fillRect(toX(v) - 0.5, plot.top + plot.height, 1, 4);
         pen.fillText(text, toX(v), plot.top + plot.height + 6);
       }
-      pen.fillText(`${AXES[a]} (r.l.u.)`, plot.left + plot.width / 2, plot.top + plot.height + 21);
+      pen.fillText(`${volume.names[a]} (r.l.u.)`, plot.left + plot.width / 2, plot.top + plot.height + 21);
       pen.textAlign = "right"; pen.textBaseline = "middle";
       for (const [v, text] of ticks(y0, y1, Math.max(2, Math.floor(plot.height / 35)))) {
         pen.fillRect(plot.left - 4, toY(v) - 0.5, 4, 1);
@@ -125,7 +124,7 @@
       pen.save();
       pen.translate(9, plot.top + plot.height / 2); pen.rotate(-Math.PI / 2);
       pen.textAlign = "center";
-      pen.fillText(`${AXES[b]} (r.l.u.)`, 0, 0);
+      pen.fillText(`${volume.names[b]} (r.l.u.)`, 0, 0);
       pen.restore();
       bar(pen, field, plot);
       if (pointed) {
@@ -137,7 +136,7 @@
         pen.strokeStyle = "#000";
         pen.strokeRect(x - 6.5, y - 6.5, 13, 13);
       }
-      const name = `${AXES[normal]} = ${number(volume.axes[normal][plane], 2)}`;
+      const name = `${volume.names[normal]} = ${number(volume.axes[normal][plane], 2)}`;
       canvas.setAttribute("aria-label", `${field.name}: ${field.unit} on the plane ${name}`);
     }
 
@@ -159,7 +158,7 @@
 
     function show() {
       const at = volume.axes[normal][plane];
-      label.textContent = `${AXES[normal]} = ${number(at, 2)} r.l.u.`;
+      label.textContent = `${volume.names[normal]} = ${number(at, 2)} r.l.u.`;
       slider.setAttribute("aria-valuetext", label.textContent);
       canvases.forEach((canvas, i) => draw(canvas, fields[i], images[i]));
       readout.textContent = pointed ? said() : "Point at a plane to read its values.";
@@ -173,7 +172,7 @@
 
     function said() {
       const at = place(...pointed);
-      const where = AXES.map((name, i) => `${name} = ${number(volume.axes[i][at[i]], 2)}`).join(", ");
+      const where = volume.names.map((name, i) => `${name} = ${number(volume.axes[i][at[i]], 2)}`).join(", ");
       const values = fields.map((field) => [field.name, value(field, at)]);
       if (values.every((one) => one[1] === null)) return `${where}: not used`;
       return `${where}: ${values.map(([name, v]) => `${name} ${v === null ? "\u2013" : significant(v)}`).join(", ")}`;

@@ -7,7 +7,8 @@ import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from bayestds.report.plots import draw_plane, on_plane, two_planes
+from bayestds.report.plots import draw_plane, level_name, on_plane, two_planes
+from bayestds.scattering.volume import volume_axes
 
 
 def residual_planes(observed: xr.Dataset, residuals: Mapping[str, np.ndarray], title: str) -> Figure:
@@ -26,10 +27,10 @@ def residual_planes(observed: xr.Dataset, residuals: Mapping[str, np.ndarray], t
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(3.6 * columns + 1.2, 3.4 * rows + 0.6), layout="compressed")
     FigureCanvasAgg(figure)
-    figure.suptitle(f"{title}, l = {float(observed['l'][level]):.2f}", parse_math=False)
+    figure.suptitle(f"{title}, {level_name(observed, level)}", parse_math=False)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, (name, image) in zip(panels, images.items(), strict=False):
-        drawn = draw_plane(axes, observed["h"].values, observed["k"].values, image, -reach, reach, "RdBu_r")
+        drawn = draw_plane(axes, volume_axes(observed), image, -reach, reach, "RdBu_r")
         axes.set_title(name, parse_math=False, fontsize=9)
     for axes in panels[len(images) :]:
         axes.set_axis_off()

@@ -8,7 +8,8 @@ import numpy as np
 import xarray as xr
 from matplotlib import colormaps
 
-from bayestds.scattering.volume import AXES
+from bayestds.crystal.axes import axis_names
+from bayestds.scattering.volume import AXES, volume_axes
 
 LARGEST_BYTES = 5_000_000
 """Of all volumes of a page together; base 64 makes them a third longer, so that a page stays below 8 MB."""
@@ -67,6 +68,7 @@ def volume_slices(observed: xr.Dataset, largest: int = LARGEST_BYTES) -> Slices:
     kind = "<u4" if wide else "<u2"
     unused = np.iinfo(kind).max
     payload = {
+        "names": axis_names(volume_axes(observed).directions),
         "axes": [observed[axis].values[kept[axis]].tolist() for axis in AXES],
         "points": _text(np.where(place < 0, unused, place).astype(kind)),
         "wide": wide,

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from bayestds.crystal.axes import GridAxes
 from bayestds.lattice_dynamics.paths import BandPath
 from bayestds.report.plots import draw_plane
 
@@ -31,18 +32,18 @@ def comparison_figure(
         heading: which plane, for the title.
     """
     figure = _figure(12.0, 7.2)
-    panels = figure.subplots(2, 3)
+    panels, grid = figure.subplots(2, 3), GridAxes((h, k, np.zeros(1)))
     maps = [values - np.nanmean(values) for values in (target, initial, fit)]
     low, high = np.nanpercentile(maps, [0.5, 99.5])
     for axes, name, values in zip(panels[0], COLOURS, maps, strict=True):
-        image = draw_plane(axes, h, k, values, low, high, "viridis")
+        image = draw_plane(axes, grid, values, low, high, "viridis")
         axes.set_title(f"{name}, {heading}", parse_math=False)
     figure.colorbar(image, ax=panels[0], label="ln I less its mean", fraction=0.046, pad=0.02)
     panels[1, 0].set_axis_off()
     for axes, name, values in zip(panels[1, 1:], ("initial", "fit"), maps[1:], strict=True):
         error = values - maps[0]
         reach = max(float(np.nanpercentile(np.abs(error), 99.5)), 1e-12)
-        image = draw_plane(axes, h, k, error, -reach, reach, "RdBu_r")
+        image = draw_plane(axes, grid, error, -reach, reach, "RdBu_r")
         axes.set_title(f"{name} - target, rms {np.sqrt(np.nanmean(error**2)):.2g}")
         figure.colorbar(image, ax=axes, label="error of ln I", fraction=0.046, pad=0.02)
     return figure

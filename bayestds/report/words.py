@@ -94,11 +94,12 @@ def _constants(record: dict[str, Any]) -> Statement:
     rest = tuple(name for name in record["ifcs"] if name not in told)
     n = len(record["ifcs"])
     if not rest:
-        return Statement(GOOD, f"{_count(n, 'constant', every=True).capitalize()} {_is(n)} told from zero.")
+        every = _count(n, "constant", every=True).capitalize()
+        return Statement(GOOD, f"{every} {_is(n)} significantly different from zero.")
     if not told:
-        return Statement(NOTE, f"None of {_count(n, 'constant')} can be told from zero.")
+        return Statement(NOTE, f"None of {_count(n, 'constant')} is significantly different from zero.")
     named = listed(rest) if len(rest) <= MOST_NAMES else f"the other {len(rest)}"
-    text = f"{len(told)} of {_count(n, 'constant')} {_is(len(told))} told from zero; "
+    text = f"{len(told)} of {_count(n, 'constant')} {_is(len(told))} significantly different from zero; "
     return Statement(NOTE, f"{text}{named} {_is(len(rest))} not.")
 
 

@@ -2,9 +2,9 @@
 
 With waves exp(iQ·r) an X-ray form factor is f = f₀(|Q|) + f' + if''. f₀ is the sum of five Gaussians of
 Waasmaier and Kirfel (Acta Cryst. A 51 (1995) 416); f' and f'' are those of Chantler (J. Phys. Chem. Ref.
-Data 24 (1995) 71); both come from xraydb. Neutron lengths are the bound coherent ones of the natural
-elements (Rauch and Waschkowski, Neutron Data Booklet, 2003), from periodictable; their imaginary parts, which
-absorption brings, are left out, and elements refused for which these matter.
+Data 24 (1995) 71); both come from xraydb. Neutron lengths are the bound coherent ones of natural elements or
+isotopes (Rauch and Waschkowski, Neutron Data Booklet, 2003), from periodictable; their imaginary parts, which
+absorption brings, are left out, and species refused for which these matter.
 """
 
 import math
@@ -12,28 +12,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bayestds.crystal.species import element_of, isotope
 from bayestds.errors import CrystalError
 
 ENERGIES = (0.1, 400.0)
 """Photon energies, keV, for which anomalous terms are looked up."""
 
-VALENCE = {"Cval": "C", "Siva": "Si"}
-"""Atoms as they are bound in diamond and silicon, beside the ions of Waasmaier and Kirfel."""
-
 ABSORBED = 0.05
 """Imaginary part of a neutron length, as a share of the real one, that may be left out."""
-
-
-def element_of(name: str) -> str:
-    """Element of an atom or ion: "Na" of "Na1+", "C" of "Cval"."""
-    return VALENCE.get(name, name.rstrip("0123456789+-"))
 
 
 def xray_factors(species: Sequence[str], q_lengths: np.ndarray, energy: float | None = None) -> np.ndarray:
     """X-ray form factors (n_q, n_atoms) in electrons; complex where there are anomalous terms.
 
     Args:
-        species: an element or ion for each atom, such as "Ni", "Na1+" or "Cval".
+        species: an element, isotope or ion for each atom, such as "Ni", "D", "Na1+" or "Cval".
         q_lengths: |Q| (n_q,), Å⁻¹.
         energy: of the photons, keV; None leaves f' and f'' out.
 
@@ -50,14 +43,16 @@ def xray_factors(species: Sequence[str], q_lengths: np.ndarray, energy: float | 
             known = xraydb.f0_ions(element)
         except ValueError:
             known = []
-        if name not in known:
+        # The electrons of isotopes are those of their element.
+        atom = name if isotope(name) is None else element
+        if atom not in known:
             raise CrystalError(
                 f"There is no X-ray form factor of {name!r}.",
                 f"Tabulated are {', '.join(known) or 'neither it nor any ion of ' + element}.",
                 "Name one of these, or give constant factors.",
             )
         # xraydb wants sin θ / λ.
-        column = xraydb.f0(name, np.asarray(q_lengths) / (4 * math.pi))
+        column = xraydb.f0(atom, np.asarray(q_lengths) / (4 * math.pi))
         columns[name] = column if energy is None else column + _anomalous(element, energy)
     return np.stack([columns[name] for name in species], axis=1)
 
@@ -87,7 +82,7 @@ def _check_energy(energy: float | None) -> None:
 
 
 def neutron_lengths(species: Sequence[str]) -> np.ndarray:
-    """Bound coherent scattering lengths (n_atoms,), fm, of the natural elements.
+    """Bound coherent scattering lengths (n_atoms,), fm, of natural elements and of isotopes ("D", "58Ni").
 
     Raises:
         CrystalError: none is tabulated for a species, or it has an imaginary part that matters.
@@ -97,13 +92,13 @@ def neutron_lengths(species: Sequence[str]) -> np.ndarray:
     lengths = {}
     for name in dict.fromkeys(species):
         try:
-            neutron = elements.symbol(name).neutron
+            neutron = (isotope(name) or elements.symbol(name)).neutron
         except ValueError:
             neutron = None
         if neutron is None or neutron.b_c is None or neutron.b_c_complex is None:
             raise CrystalError(
                 f"There is no neutron scattering length of {name!r}.",
-                "The tables have natural elements, without those that are too radioactive.",
+                "The tables have elements and isotopes, without those that are too radioactive.",
                 "Give constant factors, in fm.",
             )
         length, imaginary = neutron.b_c, neutron.b_c_complex.imag

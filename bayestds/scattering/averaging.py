@@ -1,7 +1,8 @@
 """Laue averaging: the intensities of equivalent voxels together, slab by slab."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import xarray as xr
@@ -21,12 +22,16 @@ from bayestds.scattering.grid import (
     reduce_grid,
     voxel_mask,
 )
-from bayestds.scattering.measured import MeasuredVoxels, is_counted
+from bayestds.scattering.measured import MeasuredVoxels, error_of_one_count, is_counted
 from bayestds.scattering.outliers import outlying
 from bayestds.scattering.slabs import AXES, slabs
 from bayestds.scattering.variance import VarianceLaw, variance_law
-from bayestds.scattering.volume import Bad
+from bayestds.scattering.volume import Bad, volume_axes
 from bayestds.scattering.voxels import Voxels, summed
+from bayestds.scattering.zeros import Zeros, unmeasured_zeros
+
+ZerosAre = Literal["measured", "unmeasured"]
+"""What voxels of exactly zero are, where somebody says so."""
 
 JUDGING = 200
 """Bytes a voxel that the search for outliers takes, which needs all voxels at once."""
@@ -73,6 +78,7 @@ class Observations:
         counts: of all equivalent voxels together, where the volume has them and no standard errors.
         agreement: of equivalent voxels with one another.
         independent: (n_q,) how many independent voxels each mean is of: copies of one another count as one.
+        zeros: what voxels of exactly zero were taken for.
     """
 
     grid: IrreducibleGrid
@@ -81,6 +87,7 @@ class Observations:
     counts: Counted | None
     agreement: Agreement
     independent: np.ndarray
+    zeros: Zeros = field(default_factory=Zeros)
 
     @property
     def log_intensity(self) -> np.ndarray:
@@ -94,12 +101,14 @@ def average(
     mask: Mask | None = None,
     commensurate: bool = True,
     friedel: bool = True,
+    zeros: ZerosAre | None = None,
 ) -> Observations:
     """Average a volume over the Laue group, on the voxels that are measured and inside the mask.
 
-    For the last two arguments see :func:`reduce_grid`. Where I(Q) and I(-Q) differ, and the volume holds the
-    mean
-    of both at either, it is averaged over the Laue group all the same: the model must be, too.
+    For `commensurate` and `friedel` see :func:`reduce_grid`. Where I(Q) and I(-Q) differ, and the volume
+    holds the mean of both at either, it is averaged over the Laue group all the same: the model must be, too.
+    What voxels of exactly zero are, without counts or a standard error, is stated by `zeros`; by default the
+    volume shows it (:mod:`bayestds.scattering.zeros`).
 
     Intensities and standard errors are divided by the transmission where the volume has one; an exposure is
     multiplied by it. Voxels with standard errors are weighted by their inverse variance, freed of their own
@@ -118,14 +127,17 @@ def average(
     """
     mask = mask or Mask()
     if not friedel:
-        both = average(volume, supercell, mask, commensurate)
+        both = average(volume, supercell, mask, commensurate, zeros=zeros)
         if both.agreement.inverted:
             return both
-    used = _used(volume, supercell, mask)
-    grid = reduce_grid(volume, supercell, used, commensurate, friedel)
+    used, zero = _used(volume, supercell, mask)
+    grid, found_zeros = _grid(volume, supercell, used, zero, commensurate, friedel, zeros)
     counted = is_counted(volume)
     voxels: Iterable[Voxels] = MeasuredVoxels(
-        volume, grid, common_exposure(volume, grid) if counted else None
+        volume,
+        grid,
+        common_exposure(volume, grid) if counted else None,
+        error_of_one_count(volume, grid) if zeros == "measured" and "sigma" in volume else None,
     )
     if mask.outliers is not None:
         grid, kept = _without_outliers(volume, grid, voxels, mask.outliers)
@@ -137,39 +149,62 @@ def average(
     law = variance_law(sample) if "sigma" in volume else None
     found = agreement(sample, _variance(sample, law), images, copying, _lengths(grid, supercell))
     share = _Share(grid, [images[i] for i in copying])
-    if counted:
-        return _pooled(grid, voxels, share, found)
-    return _mean(grid, voxels, share, found, law)
+    averaged = _pooled(grid, voxels, share, found) if counted else _mean(grid, voxels, share, found, law)
+    return replace(averaged, zeros=found_zeros)
 
 
-def _used(volume: xr.Dataset, supercell: Supercell, mask: Mask) -> np.ndarray:
-    """Voxels (n_h, n_k, n_l) bool that take part; VolumeError where one means nothing."""
+def _grid(
+    volume: xr.Dataset,
+    supercell: Supercell,
+    used: np.ndarray,
+    zero: np.ndarray,
+    commensurate: bool,
+    friedel: bool,
+    stated: ZerosAre | None,
+) -> tuple[IrreducibleGrid, Zeros]:
+    """The points of the voxels that are measured, and what those of exactly zero are taken for."""
+    n_zeros = int(zero.sum())
+    if stated == "unmeasured":
+        used = used & ~zero
+    grid = reduce_grid(volume, supercell, used, commensurate, friedel)
+    if stated is not None or not n_zeros:
+        return grid, Zeros(stated=stated, n_stated=n_zeros)
+    unmeasured, found = unmeasured_zeros(volume, grid, zero)
+    return reduce_grid(volume, supercell, used & ~unmeasured, commensurate, friedel), found
+
+
+def _used(volume: xr.Dataset, supercell: Supercell, mask: Mask) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels (n_h, n_k, n_l) bool that take part, and those of them that are exactly zero, nobody knows why.
+
+    Zero is data where there are counts, or a standard error. Without an error, any other intensity of a
+    volume that has errors takes no part.
+    """
     used = np.empty([volume.sizes[name] for name in AXES], dtype=bool)
+    zero = np.zeros_like(used)
     counted, bad = is_counted(volume), Bad()
     for place, part in slabs(volume):
         intensity = part["intensity"].values
         measured = np.isfinite(intensity) & voxel_mask(part, supercell, mask)
         if "mask" in part:
             measured &= ~part["mask"].values
+        if counted:
+            bad.add(measured & (intensity < 0), intensity, place)
+        else:
+            zero[place] = measured & (intensity == 0)
         if "sigma" in part:
             sigma = part["sigma"].values
-            measured &= np.isfinite(sigma) & (sigma > 0)
-        else:
-            bad.add(measured & (intensity < 0 if counted else intensity == 0), intensity, place)
+            stated = np.isfinite(sigma) & (sigma > 0)
+            zero[place] &= ~stated
+            measured &= stated | zero[place]
         used[place] = measured
     if bad.count:
-        where = [float(volume[name].values[i]) for name, i in zip(AXES, bad.first, strict=True)]
-        kind, reason = (
-            ("negative", "counts are not.")
-            if counted
-            else ("zero", "without standard errors or counts nothing says whether it was measured.")
-        )
+        where = volume_axes(volume).at(bad.first)
         raise VolumeError(
-            f"{bad.count} of {used.sum()} voxels have an intensity that is {kind}.",
-            f"The first is at {np.round(where, 4).tolist()} r.l.u.; {reason}",
+            f"{bad.count} of {used.sum()} voxels have an intensity that is negative.",
+            f"The first is at {np.round(where, 4).tolist()} r.l.u.; counts are not.",
             "Mark them as unmeasured (NaN, or mask), or undo an excessive background subtraction.",
         )
-    return used
+    return used, zero
 
 
 def _without_outliers(

@@ -1,11 +1,11 @@
 """A beamline: which effects of an instrument a volume has, and what they are at its Q points."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
 
+from bayestds.crystal.axes import GridAxes, axis_names
 from bayestds.crystal.structure import Crystal
 from bayestds.errors import VolumeError
 from bayestds.scattering.atoms import compton_intensity
@@ -16,7 +16,6 @@ from bayestds.scattering.instrument import (
     spread_covariance,
     spread_points,
 )
-from bayestds.scattering.volume import spacing
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,14 +63,14 @@ class Beamline:
         """Whether the volume has the intensity of the crystal alone, at wave vectors of the supercell."""
         return self.on_mesh and self.wavelength is None and not self.n_terms
 
-    def points(self, q_points: np.ndarray, axes: Sequence[np.ndarray]) -> np.ndarray | None:
+    def points(self, q_points: np.ndarray, axes: GridAxes) -> np.ndarray | None:
         """Points (n_q, n_points, 3), r.l.u., over which the intensity of each voxel is averaged.
 
         None where the voxels are wave vectors of the supercell and nothing is averaged.
 
         Args:
             q_points: (n_q, 3) centres of the voxels, conventional r.l.u.
-            axes: h, k and l of the voxels.
+            axes: of the voxels.
 
         Raises:
             VolumeError: the size of the voxels matters, and an axis does not tell it.
@@ -85,13 +84,13 @@ class Beamline:
         return spread_points(self.crystal, q_points, covariance)
 
     def averaged_points(
-        self, q_points: np.ndarray, axes: Sequence[np.ndarray], inverted: bool
+        self, q_points: np.ndarray, axes: GridAxes, inverted: bool
     ) -> tuple[np.ndarray | None, bool]:
         """The points of :meth:`points`, and whether they are wave vectors of the supercell.
 
         Args:
             q_points: (n_q, 3) centres of the voxels, conventional r.l.u.
-            axes: h, k and l of the voxels.
+            axes: of the voxels.
             inverted: whether the intensities at Q and -Q were averaged before, and differ.
 
         Raises:
@@ -131,17 +130,21 @@ class Beamline:
         return Instrument(jnp.asarray(factor), jnp.asarray(terms), jnp.asarray(scales), names)
 
 
-def voxel_edges(axes: Sequence[np.ndarray]) -> np.ndarray:
-    """Edges (3,) of the voxels along h, k and l, r.l.u.
+def voxel_edges(axes: GridAxes) -> np.ndarray:
+    """Edges (3, 3) of the voxels, one a row, r.l.u.
 
     Raises:
         VolumeError: an axis has a single point, and so no step.
     """
-    single = [name for name, axis in zip("hkl", axes, strict=True) if len(axis) < 2]
+    single = [
+        name
+        for name, axis in zip(axis_names(axes.directions), axes.coordinates, strict=True)
+        if len(axis) < 2
+    ]
     if single:
         raise VolumeError(
             f"The voxels have no size along {' and '.join(single)}.",
             "An axis of a single point does not tell how thick the voxels are.",
             "Give a `resolution` in [instrument] instead of `voxel_size`, or a volume of several planes.",
         )
-    return np.array([spacing(axis) for axis in axes])
+    return axes.steps

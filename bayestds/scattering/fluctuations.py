@@ -19,7 +19,6 @@ from jaxtyping import Complex, Float, Int
 from bayestds.crystal.structure import Crystal
 from bayestds.crystal.supercell import Supercell
 from bayestds.scattering.grid import IrreducibleGrid
-from bayestds.scattering.volume import spacing
 
 NEAR = 0.2
 """Pairs whose covariance is above this share of the largest get the exponential, others a power series."""
@@ -51,8 +50,6 @@ def orbit_shares(grid: IrreducibleGrid, rotations: Int[np.ndarray, "n_ops 3 3"])
     Friedel pairs are one: what is counted at one of them is shared between both. Complete orbits have
     equal shares.
     """
-    origin = np.array([axis[0] for axis in grid.axes])
-    steps = np.array([spacing(axis) for axis in grid.axes])
     shape = np.array(grid.point_of_voxel.shape)
     points = np.arange(len(grid.q_points))
     found = np.empty((len(points), len(rotations)))
@@ -60,7 +57,7 @@ def orbit_shares(grid: IrreducibleGrid, rotations: Int[np.ndarray, "n_ops 3 3"])
         images = grid.q_points @ rotation
         found[:, column] = 0
         for sign in (1, -1):
-            place = (sign * images - origin) / steps
+            place = grid.axes.places(sign * images)
             index = np.rint(place).astype(int)
             inside = ((np.abs(place - index) < 1e-2) & (index >= 0) & (index < shape)).all(axis=1)
             voxel = grid.point_of_voxel[tuple(np.where(inside[:, None], index, 0).T)]

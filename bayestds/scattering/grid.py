@@ -1,18 +1,18 @@
 """From the voxels of a volume to symmetry-irreducible Q points: masks and orbits."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 import xarray as xr
 
+from bayestds.crystal.axes import GridAxes, on_grid, spacing
 from bayestds.crystal.structure import Crystal
-from bayestds.crystal.supercell import Supercell, on_grid
+from bayestds.crystal.supercell import Supercell
 from bayestds.errors import VolumeError
 from bayestds.scattering.slabs import AXES, COPYING, WORKING, places, slab_bytes, slabs
-from bayestds.scattering.volume import Bad, spacing
+from bayestds.scattering.volume import Bad, volume_axes
 
 FEWEST_POINTS = 10
 """Fewer irreducible points than this are refused as a measurement."""
@@ -53,14 +53,14 @@ class IrreducibleGrid:
             smallest index of k, so that few distinct k occur.
         multiplicity: (n_q,) int, the number of voxels used for each.
         point_of_voxel: (n_h, n_k, n_l) int, the point that each voxel belongs to, -1 where unused.
-        axes: h, k and l of the voxels, conventional r.l.u.
+        axes: where the voxels are, conventional r.l.u.
         n_rejected: voxels that were left out as outliers.
     """
 
     q_points: np.ndarray
     multiplicity: np.ndarray
     point_of_voxel: np.ndarray
-    axes: tuple[np.ndarray, np.ndarray, np.ndarray]
+    axes: GridAxes
     n_rejected: int = 0
 
 
@@ -68,16 +68,16 @@ def voxel_mask(volume: xr.Dataset, supercell: Supercell, mask: Mask) -> np.ndarr
     """Voxels (n_h, n_k, n_l) bool that are inside the mask and not on a Bragg peak."""
     inside = np.empty([volume.sizes[name] for name in AXES], dtype=bool)
     for place, part in slabs(volume):
-        inside[place] = _inside([part[name].values for name in AXES], supercell, mask)
+        inside[place] = _inside(volume_axes(part), supercell, mask)
     return inside
 
 
-def _inside(axes: Sequence[np.ndarray], supercell: Supercell, mask: Mask) -> np.ndarray:
+def _inside(axes: GridAxes, supercell: Supercell, mask: Mask) -> np.ndarray:
     """The same for the axes of a slab."""
     inside = supercell.k_index_of_grid(axes) != 0
     if mask == Mask(outliers=mask.outliers):
         return inside
-    q_points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    q_points = axes.points()
     vectors = supercell.crystal.scattering_vectors(q_points)
     length = np.linalg.norm(vectors, axis=-1)
     inside &= (length >= mask.q_min) & (length <= mask.q_max)
@@ -131,7 +131,7 @@ def reduce_grid(
     Raises:
         VolumeError: voxels are not commensurate with the supercell, or too few are left.
     """
-    axes = [volume[name].values for name in AXES]
+    axes = volume_axes(volume)
     if commensurate:
         _check_commensurate(axes, supercell, used, slab_bytes(volume))
     images = equivalent_images(axes, supercell.crystal, friedel)
@@ -149,27 +149,27 @@ def reduce_grid(
     number[order] = np.arange(len(first))
     multiplicity = _numbered(point_of_voxel, first, number, slab_bytes(volume))
     index = np.unravel_index(key[order] % used.size, used.shape)
-    q_points = np.stack([axis[i] for axis, i in zip(axes, index, strict=True)], axis=-1)
-    h, k, l_ = axes
+    q_points = axes.at(index)
     q_points = supercell.snap(q_points) if commensurate else q_points
-    return IrreducibleGrid(q_points, multiplicity, point_of_voxel, (h, k, l_))
+    return IrreducibleGrid(q_points, multiplicity, point_of_voxel, axes)
 
 
-def _check_commensurate(axes: list[np.ndarray], supercell: Supercell, used: np.ndarray, limit: int) -> None:
+def _check_commensurate(axes: GridAxes, supercell: Supercell, used: np.ndarray, limit: int) -> None:
     """VolumeError unless all voxels ``used`` are wave vectors of the supercell."""
     strays = Bad()
     for place in places(used.shape, 0, WORKING, limit):
-        k_index = supercell.k_index_of_grid([axis[part] for axis, part in zip(axes, place, strict=True)])
+        k_index = supercell.k_index_of_grid(axes.part(place))
         strays.add((k_index < 0) & used[place], k_index, place)
     if not strays.count:
         return
-    steps = [spacing(axis) for axis in axes]
+    steps = axes.steps.diagonal() if axes.along_hkl else axes.steps
     # The first voxel need not lie on a multiple of the step.
+    components = np.vstack([axes.at((0, 0, 0)), axes.steps]).T
     fits = [
-        math.lcm(*(Fraction(float(x)).limit_denominator(200).denominator for x in (axis[0], step)))
-        for axis, step in zip(axes, steps, strict=True)
+        math.lcm(*(Fraction(float(x)).limit_denominator(200).denominator for x in component))
+        for component in components
     ]
-    where = [float(axis[i]) for axis, i in zip(axes, strays.first, strict=True)]
+    where = axes.at(strays.first)
     raise VolumeError(
         f"{strays.count} of {used.sum()} voxels do not fit the supercell of the model.",
         f"The first is at {np.round(where, 4).tolist()} r.l.u.; the voxel steps are "
@@ -185,50 +185,79 @@ class Images:
 
     A rotation mixes h, k and l hardly ever, so the index is a sum of two small arrays.
 
-    Attributes:
-        rotation: (3, 3), of rows (h, k, l).
-        moving: what depends on h, of n_h elements along it, or 1.
-        fixed: what does not, of one element along h.
-        shape: of the grid.
+    Attributes: rotation: (3, 3), of rows (h, k, l). axes: of the grid. moving: what depends on the first axis
+        and on one of the others at most, of n_1 elements along it, or 1. fixed: what does not depend on the
+        first axis, of one element along it. dense: axes of the image on which all three of the voxel count:
+        too large to be kept, made when needed.
     """
 
     rotation: np.ndarray
+    axes: GridAxes
     moving: np.ndarray
     fixed: np.ndarray
-    shape: tuple[int, int, int]
+    dense: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of the grid."""
+        return self.axes.shape
 
     @staticmethod
-    def of(axes: Sequence[np.ndarray], rotation: np.ndarray) -> "Images":
+    def of(axes: GridAxes, rotation: np.ndarray) -> "Images":
         """The images of the voxels of a grid with these axes."""
-        shape = (len(axes[0]), len(axes[1]), len(axes[2]))
-        moving = fixed = np.zeros((1, 1, 1), dtype=_index_type(math.prod(shape)))
-        for target, axis in enumerate(axes):
-            step = spacing(axis)
-            exact = on_grid(axes, rotation[:, target] / step) - axis[0] / step
-            index = np.rint(exact)
-            inside = (np.abs(exact - index) < 1e-3) & (index >= 0) & (index < len(axis))
-            offset = math.prod(shape[target + 1 :]) * index
-            term = np.where(inside, offset, math.prod(shape)).astype(fixed.dtype)
+        moving = fixed = np.zeros((1, 1, 1), dtype=_index_type(math.prod(axes.shape)))
+        dense = []
+        for target in range(3):
+            factors = _image_factors(axes, rotation, target)
+            if (np.abs(factors) > 1e-12).all():
+                dense.append(target)
+                continue
+            term = _image_term(axes, target, on_grid(axes.coordinates, factors))
             moving, fixed = (moving + term, fixed) if len(term) > 1 else (moving, fixed + term)
-        return Images(rotation, moving, fixed, shape)
+        return Images(rotation, axes, moving, fixed, tuple(dense))
 
-    def of_planes(self, h: slice) -> np.ndarray:
-        """Those of planes of equal h, (n, n_k, n_l) or of size 1 where all are the same."""
-        return self.fixed + (self.moving[h] if len(self.moving) > 1 else self.moving)
+    def of_planes(self, first: slice) -> np.ndarray:
+        """Those of planes across the first axis, (n, n_2, n_3) or of size 1 where all are the same."""
+        total = self.fixed + (self.moving[first] if len(self.moving) > 1 else self.moving)
+        for target in self.dense:
+            factors = _image_factors(self.axes, self.rotation, target)
+            part = (self.axes.coordinates[0][first], *self.axes.coordinates[1:])
+            total = total + _image_term(self.axes, target, on_grid(part, factors))
+        return total
 
     def of_voxels(self, index: tuple[np.ndarray, ...]) -> np.ndarray:
         """Those (n,) of voxels with these indices, 3 times (n,)."""
         total = np.zeros(len(index[0]), dtype=np.int64)
         for term in (self.moving, self.fixed):
             total += term[tuple(i if n > 1 else 0 for i, n in zip(index, term.shape, strict=True))]
+        for target in self.dense:
+            factors = _image_factors(self.axes, self.rotation, target)
+            here = [axis[i] for axis, i in zip(self.axes.coordinates, index, strict=True)]
+            total += _image_term(self.axes, target, factors @ np.stack(here))
         return total
 
 
-def equivalent_images(axes: Sequence[np.ndarray], crystal: Crystal, friedel: bool) -> list[Images]:
+def _image_factors(axes: GridAxes, rotation: np.ndarray, target: int) -> np.ndarray:
+    """By how much each coordinate (3,) of a voxel counts in one of its image, in steps of that axis."""
+    turned = axes.directions @ rotation @ np.linalg.inv(axes.directions)
+    return turned[:, target] / spacing(axes.coordinates[target])
+
+
+def _image_term(axes: GridAxes, target: int, exact: np.ndarray) -> np.ndarray:
+    """What an axis of the image adds to its flat index: the number of voxels where it is off the grid."""
+    axis, n_voxels = axes.coordinates[target], math.prod(axes.shape)
+    exact = exact - axis[0] / spacing(axis)
+    index = np.rint(exact)
+    inside = (np.abs(exact - index) < 1e-3) & (index >= 0) & (index < len(axis))
+    offset = math.prod(axes.shape[target + 1 :]) * index
+    return np.where(inside, offset, n_voxels).astype(_index_type(n_voxels))
+
+
+def equivalent_images(axes: GridAxes, crystal: Crystal, friedel: bool) -> list[Images]:
     """Where the operations that leave the intensity of a crystal unchanged take the voxels of a grid.
 
     Args:
-        axes: h, k and l of the grid.
+        axes: of the grid.
         crystal: whose Laue group it is.
         friedel: whether I(Q) = I(-Q); else the operations are those of the point group only.
     """
@@ -260,17 +289,16 @@ def first_of_orbits(used: np.ndarray, images: list[Images]) -> tuple[np.ndarray,
 
 
 def _smallest_keys(
-    first: np.ndarray, axes: list[np.ndarray], images: list[Images], supercell: Supercell
+    first: np.ndarray, axes: GridAxes, images: list[Images], supercell: Supercell
 ) -> np.ndarray:
     """Keys (n_q,) of the voxels that represent the orbits of the voxels ``first`` (n_q,).
 
     A voxel has the key ``k_index * n_voxels + flat index``, and the smallest represents the orbit. Voxels
     that do not fit the supercell come last: they represent only an orbit without any that does.
     """
-    shape = tuple(len(axis) for axis in axes)
-    n_voxels = math.prod(shape)
-    index = np.unravel_index(first, shape)
-    q_points = np.stack([axis[i] for axis, i in zip(axes, index, strict=True)], axis=-1)
+    n_voxels = math.prod(axes.shape)
+    index = np.unravel_index(first, axes.shape)
+    q_points = axes.at(index)
     k_index = supercell.k_index(q_points)
     stray = k_index < 0
     waves = supercell.k_points @ supercell.crystal.conventional_matrix.T

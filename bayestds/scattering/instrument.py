@@ -142,25 +142,25 @@ def spread_covariance(
     q_points: np.ndarray,
     resolution: float = 0.0,
     mosaic: float = 0.0,
-    steps: np.ndarray | None = None,
+    edges: np.ndarray | None = None,
 ) -> np.ndarray:
     """Covariance Σ(Q) (n_q, 3, 3), Å⁻², of the points that are collected in one voxel about its centre.
 
-    Σ = σ² + η² (Q² - QQᵀ) + Σ_i Δ_i² a_i* a_i*ᵀ / 12: the resolution σ, rotations of the crystal by a normal
-    angle of standard deviation η about every axis, and a voxel with edges Δ_i a_i*.
+    Σ = σ² + η² (Q² - QQᵀ) + Σ_i Δ_i Δ_iᵀ / 12: the resolution σ, rotations of the crystal by a normal
+    angle of standard deviation η about every axis, and a voxel with edges Δ_i.
 
     Args:
         crystal: whose reciprocal lattice the voxels follow.
         q_points: (n_q, 3) centres, conventional r.l.u.
         resolution: σ, Å⁻¹.
         mosaic: η, radians.
-        steps: Δ (3,) of the voxels, r.l.u.; None leaves their size out.
+        edges: Δ_i (3, 3) of the voxels, one a row, r.l.u.; None leaves their size out.
     """
     vectors = crystal.scattering_vectors(np.asarray(q_points, dtype=float))
     unit = np.eye(3)
     across = (vectors**2).sum(axis=1)[:, None, None] * unit - vectors[:, :, None] * vectors[:, None, :]
-    edges = crystal.scattering_vectors(np.diag(np.zeros(3) if steps is None else steps))
-    return resolution**2 * unit + mosaic**2 * across + edges.T @ edges / 12
+    box = crystal.scattering_vectors(np.zeros((3, 3)) if edges is None else edges)
+    return resolution**2 * unit + mosaic**2 * across + box.T @ box / 12
 
 
 def spread_points(crystal: Crystal, q_points: np.ndarray, covariance: np.ndarray) -> np.ndarray:

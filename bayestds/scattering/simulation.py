@@ -91,7 +91,7 @@ def simulate_volume(
     volume = empty_volume(axes, supercell, beamline.commensurate, **attributes)
     used = np.isfinite(volume["intensity"].values)
     grid = reduce_grid(volume, supercell, used, beamline.commensurate, beamline.friedel)
-    points = beamline.points(grid.q_points, axes)
+    points = beamline.points(grid.q_points, grid.axes)
     q_points = grid.q_points if points is None else points.reshape(-1, 3)
     factors = scattering_factors(q_points) if callable(scattering_factors) else scattering_factors
     phi = jnp.asarray(values)

@@ -8,6 +8,7 @@ from ase.geometry import cell_to_cellpar
 from jaxtyping import Bool, Float, Int
 
 from bayestds.crystal.shells import find_orbits
+from bayestds.crystal.species import as_species
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import VolumeError
 
@@ -76,11 +77,12 @@ def snapshots(
         where = f"{name}, frame {number}"
         _check_atoms(frame, supercell, where)
         _check_cell(frame.cell, supercell, where)
-        if previous is None or not np.array_equal(frame.species, species):
-            species, weights = frame.species, _weights(frame.species, supercell, scattering_factors, where)
+        labels = np.array(as_species(frame.species.tolist(), supercell.crystal.species), dtype=str)
+        if previous is None or not np.array_equal(labels, species):
+            species, weights = labels, _weights(labels, supercell, scattering_factors, where)
         fractional = frame.positions @ np.linalg.inv(frame.cell)
         if previous is None:
-            _check_sites(fractional @ multiples, frame.species, supercell, where)
+            _check_sites(fractional @ multiples, species, supercell, where)
         else:
             step = fractional - previous
             # An atom that crossed the boundary did not move by a whole cell.

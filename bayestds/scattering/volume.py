@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from bayestds.crystal.axes import GridAxes
 from bayestds.errors import VolumeError
 from bayestds.scattering.slabs import AXES, COPYING, Place, Stored, shifted, slab_bytes, slabs
 
@@ -37,6 +38,7 @@ def make_volume(
     mask: Numbers | None = None,
     lattice: Numbers | None = None,
     temperature: float | int | None = None,
+    directions: Numbers | None = None,
     name: str = "volume",
     **attrs: Any,
 ) -> xr.Dataset:
@@ -55,6 +57,8 @@ def make_volume(
         mask: same shape, True where a voxel is excluded.
         lattice: a, b, c in Å and alpha, beta, gamma in degrees, of the conventional cell.
         temperature: K.
+        directions: (3, 3), a row of h, k, l for each axis, where these do not run along h, k and l: a voxel
+            is at (coordinates on the axes) @ directions.
         name: what error messages call the volume, such as the file it came from.
         attrs: further attributes, text or numbers: `intensity_units` ("arbitrary" unless given),
             `configurations` (simulated from that many), `noise`, `source`, `title`.
@@ -70,7 +74,7 @@ def make_volume(
     shape = tuple(values.size for values in axes.values())
     numbers = {"intensity": intensity, "sigma": sigma, "counts": counts, "transmission": transmission}
     arrays = _arrays(numbers | {"mask": mask}, shape, name)
-    given = {"lattice": lattice, "temperature": temperature} | attrs
+    given = {"lattice": lattice, "temperature": temperature, **_directions(directions, name), **attrs}
     attributes = {key: _plain(value) for key, value in given.items() if value is not None}
     dataset = xr.Dataset(
         {key: v.variable() if isinstance(v, Stored) else (AXES, v) for key, v in arrays.items()},
@@ -82,6 +86,21 @@ def make_volume(
     if not any(isinstance(values, Stored) for values in arrays.values()):
         _check_values(dataset, name)
     return dataset
+
+
+def _directions(values: Numbers | None, name: str) -> dict[str, np.ndarray]:
+    """Directions of the axes as nine numbers, as files keep them; nothing where they are h, k and l."""
+    if values is None:
+        return {}
+    array = np.asarray(values, dtype=float)
+    if array.size != 9 or not np.isfinite(array).all() or abs(np.linalg.det(direction_matrix(array))) < 1e-9:
+        raise VolumeError(
+            f"{name}: the directions of the axes are {array.tolist()}.",
+            "Three independent directions in h, k and l are expected.",
+            "Correct the directions of the axes.",
+        )
+    matrix = direction_matrix(array)
+    return {} if np.array_equal(matrix, np.eye(3)) else {"directions": matrix.ravel()}
 
 
 def _arrays(
@@ -133,9 +152,16 @@ def _check_form(dataset: xr.Dataset, name: str) -> None:
     _check_attributes(dataset.attrs, name)
 
 
-def spacing(axis: np.ndarray) -> float:
-    """Mean step of an axis (n_points,); 1 for a single point, which has none of its own."""
-    return float(axis[-1] - axis[0]) / (len(axis) - 1) if len(axis) > 1 else 1.0
+def volume_axes(volume: xr.Dataset) -> GridAxes:
+    """Where the voxels of a volume, or of a part of it, are."""
+    h, k, l_ = (np.asarray(volume[axis].values) for axis in AXES)
+    directions = volume.attrs.get("directions")
+    return GridAxes((h, k, l_)) if directions is None else GridAxes((h, k, l_), direction_matrix(directions))
+
+
+def direction_matrix(directions: Any) -> np.ndarray:
+    """The attribute `directions` of a volume, nine numbers, as a matrix (3, 3)."""
+    return np.array(directions, dtype=float).reshape(3, 3)
 
 
 def _axis(values: Numbers, axis: str, name: str) -> np.ndarray:

@@ -116,7 +116,7 @@ def test_summary_verdicts(summary):
 def test_summary_in_words(shared):
     outcome = call("summary", shared.result)
     assert outcome.code == 0
-    for words in (*NAMES, "95% interval", "told from zero", "determined", "Converged"):
+    for words in (*NAMES, "95% interval", "significantly different from zero", "determined", "Converged"):
         assert words in outcome.out
 
 

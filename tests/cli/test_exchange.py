@@ -129,3 +129,25 @@ def test_phonopy_files_of_the_current_folder_are_left_alone(folder, shared):
     (folder / "out" / "phonopy.yaml").rename(folder / "bare" / "phonopy.yaml")
     (folder / "out" / "force_constants.hdf5").rename(folder / "force_constants.hdf5")
     says(refused(folder, "import", "tiny.toml", "bare"), "bare holds no force constants")
+
+
+@pytest.mark.parametrize("place", ["BORN", "phonopy.yaml"])
+def test_charges_of_phonopy_that_are_left_out_are_said(folder, shared, place):
+    assert call("export", shared.result, "-o", "out").code == 0
+    quiet = call("import", "tiny.toml", "out", "-o", "a.toml", "--json")
+    assert not json.loads(quiet.out)["charges_left_out"]
+    assert "charges" not in quiet.err
+    with open(folder / "out" / place, "a") as file:
+        file.write("\nborn_effective_charge: []\n")
+    outcome = call("import", "tiny.toml", "out", "-o", "b.toml", "--json")
+    assert json.loads(outcome.out)["charges_left_out"]
+    assert "Born effective charges of out were left out" in outcome.err
+
+
+def test_charges_of_tdep_that_are_left_out_are_said(folder):
+    other = other_cell(make_crystal("fcc"), np.eye(3, dtype=int), np.eye(3), 2)
+    write_tdep(folder, make_irreducible("fcc", 2), VALUES, other)
+    (folder / "infile.lotosplitting").write_text("1 0 0\n")
+    outcome = call("import", "tiny.toml", "outfile.forceconstant", "--name", "x")
+    assert outcome.code == 0
+    assert "Born effective charges" in outcome.err

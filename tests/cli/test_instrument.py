@@ -94,7 +94,7 @@ def test_voxels_near_bragg_points_are_called_into_question(fitted):
     folder, record = fitted
     crystal = build_study(load_model(folder / "beam.toml")).crystal
     q_points = read_result(folder / "r.nc")["observed_data"]["q_points"].values
-    edges = np.full(3, 0.7)
+    edges = 0.7 * np.eye(3)
     covariance = spread_covariance(crystal, q_points, 0.05, np.radians(0.3), edges)
     widest = np.sqrt(np.linalg.eigvalsh(covariance)[:, -1])
     # Bragg points of an fcc crystal have indices that are all even or all odd.

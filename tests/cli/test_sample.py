@@ -6,10 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from contextlib import chdir
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import arviz_plots
+import arviz_stats
 import numpy as np
 import pytest
 import xarray as xr
@@ -23,6 +26,7 @@ GROUPS = {
     "posterior_predictive",
     "prior_predictive",
     "log_likelihood",
+    "log_prior",
     "sample_stats",
     "observed_data",
     "constant_data",
@@ -66,6 +70,21 @@ def test_posterior_surrounds_the_fit(sampled, shared):
         assert values["contraction"] > 0.999
 
 
+def test_arviz_finds_the_groups_that_it_asks_for(tree):
+    """Sensitivity to the prior, of the draws that have a log-likelihood, and predictive checks."""
+    same = tree["log_likelihood"]["draw"]
+    groups = {name: tree[name].dataset.sel(draw=same) for name in ("posterior", "log_prior")}
+    both = xr.DataTree.from_dict(groups | {"log_likelihood": tree["log_likelihood"].dataset})
+    found = arviz_stats.psense_summary(both, var_names=["ifcs"])
+    assert (found["prior"] < 0.05).all()
+    assert (found["likelihood"] > 0.05).all()
+    (observed,) = tree["posterior_predictive"].data_vars
+    for group in ("posterior_predictive", "prior_predictive"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # fewer replicates than ArviZ likes
+            arviz_plots.plot_ppc_dist(tree, var_names=[observed], group=group, backend="none")
+
+
 def test_record(sampled):
     record = sampled.record
     assert (record["kind"], record["method"], record["converged"]) == ("posterior", "nuts", True)
@@ -74,7 +93,7 @@ def test_record(sampled):
         "1": "determined",
         "2": "determined",
     }
-    assert record["shells"]["2"]["words"] == "c0 and c1 are told from zero"
+    assert record["shells"]["2"]["words"] == "c0 and c1 are significantly different from zero"
     assert record["seconds"] > 0
 
 
@@ -82,7 +101,8 @@ def test_summary_says_the_same(sampled):
     again = json.loads(call("summary", sampled.result, "--json").out)
     assert {key: sampled.record[key] for key in again} == again
     words = call("summary", sampled.result).out
-    for expected in (*NAMES, "R-hat", "bulk ESS", "told from zero", "Divergent trajectories: 0"):
+    different = "significantly different from zero"
+    for expected in (*NAMES, "R-hat", "bulk ESS", different, "Divergent trajectories: 0"):
         assert expected in words
 
 

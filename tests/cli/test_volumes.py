@@ -205,7 +205,7 @@ def test_convert_reindexes(folder):
 @pytest.mark.parametrize(
     ("matrix", "words"),
     [
-        ("1 1 0 / 0 1 0 / 0 0 1", "interpolation"),
+        ("1 1 0 / 2 2 0 / 0 0 1", "independent"),
         ("1 0 0 / 0 1 0", "Three rows"),
         ("1 0 0/0 1 0/0 0 1", "Three rows"),
         ("1 0 0 / 0 x 0 / 0 0 1", "Three rows"),

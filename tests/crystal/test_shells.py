@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from bayestds.crystal.shells import find_orbits
+from bayestds.crystal.structure import Crystal, from_ase
 from bayestds.errors import CrystalError
-from tests.crystals import SAMPLES, make_crystal
+from bayestds.force_constants.irreducible import irreducible_force_constants
+from tests.crystals import SAMPLES, conventional_atoms, make_crystal
 
 
 def pair_distances(name: str, reach: int) -> np.ndarray:
@@ -69,3 +71,33 @@ def test_close_shells_are_merged_only_within_the_tolerance():
 def test_no_shells_are_refused(n_shells):
     with pytest.raises(CrystalError, match="neighbour shells"):
         find_orbits(make_crystal("fcc"), n_shells)
+
+
+def blocks_by_place(crystal: Crystal) -> dict[tuple[int, ...], np.ndarray]:
+    """What each constant contributes to each bond, by where in the conventional cell the bond begins."""
+    irreducible = irreducible_force_constants(crystal, 3)
+    pairs, steps = irreducible.pairs, np.array(list(product(range(-2, 3), repeat=3)))
+    begin = crystal.fractional_positions[pairs[:, 1]][:, None] + steps
+    # Shifted by an odd amount, so that rounding puts no place now at 0 and now at 1.
+    places = np.rint(1e3 * ((begin @ np.linalg.inv(crystal.conventional_matrix) + 0.0123) % 1)).astype(int)
+    bonds = np.rint(1e3 * crystal.bond_vectors(pairs)).astype(int).tolist()
+    return {
+        (*place, *bond): block
+        for some, bond, block in zip(places.tolist(), bonds, irreducible.basis, strict=True)
+        for place in some
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["diamond", "hcp", "wurtzite", "perovskite", "rutile", "quartz", "orthorhombic"]
+)
+def test_constants_mean_the_same_in_whatever_order_atoms_are_listed(name):
+    """Equal bonds of equivalent atoms, such as those of both sublattices of diamond, may differ in sign."""
+    atoms = conventional_atoms(name)
+    species = list(dict.fromkeys(atoms.numbers))
+    order = np.random.default_rng(3).permutation(len(atoms))
+    shuffled = order[np.argsort([species.index(number) for number in atoms.numbers[order]], kind="stable")]
+    found, expected = blocks_by_place(from_ase(atoms[shuffled])), blocks_by_place(from_ase(atoms))
+    assert found.keys() == expected.keys()
+    for key, block in expected.items():
+        np.testing.assert_allclose(found[key], block, atol=1e-9)

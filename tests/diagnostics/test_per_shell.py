@@ -149,10 +149,10 @@ def test_stiffness_is_that_of_the_largest_self_term():
 
 
 def test_words():
-    assert shells()[1].words == "b0 and b1 are told from zero"
-    assert shells()[2].words == "c0 is told from zero, c1 is not"
-    assert shells(mean=[0, 0, 0, 0])[1].words == "b0 and b1 are not told from zero"
-    assert shells(mean=[0, 0, 1, 0])[1].words == "b0 and b1 are not told from zero"
+    assert shells()[1].words == "b0 and b1 are significantly different from zero"
+    assert shells()[2].words == "c0 is significantly different from zero, c1 is not"
+    assert shells(mean=[0, 0, 0, 0])[1].words == "b0 and b1 are not significantly different from zero"
+    assert shells(mean=[0, 0, 1, 0])[1].words == "b0 and b1 are not significantly different from zero"
     assert [listed(NAMES[:n]) for n in (0, 1, 2, 3)] == ["", "b0", "b0 and b1", "b0, b1 and c0"]
 
 
@@ -209,14 +209,15 @@ def test_unknown_error_tells_nothing_from_zero():
 
 
 @pytest.mark.parametrize(("f1", "words"), [
-    (None, "f0 and f3 are told from zero, f1 and f2 are not"),
-    (0.01, "f0, f1 and f3 are told from zero, f2 is not"),
+    (None, "f0 and f3 are significantly different from zero, f1 and f2 are not"),
+    (0.01, "f0, f1 and f3 are significantly different from zero, f2 is not"),
 ])  # fmt: skip
 def test_words_of_a_fit_follow_the_force_constants(f1, words):
     """The paper's constants, f1 -5e-5 or far from zero, as uncertain as 100,000 configurations leave it.
 
-    Their Cramér-Rao bound is 2.6e-4 eV/Å². Of the constants told from zero f3 (-6.8e-4) is the closest, at
-    3.7 standard errors; of all seeds 88 % and 90 % give these words (normal errors of this covariance).
+    Their Cramér-Rao bound is 2.6e-4 eV/Å². Of the constants significantly different from zero f3 (-6.8e-4) is
+    the closest, at 3.7 standard errors; of all seeds 88 % and 90 % give these words (normal errors of this
+    covariance).
     """
     irreducible = make_irreducible("fcc", 5)
     supercell = make_supercell(make_crystal("fcc"), np.array([4, 4, 4]))

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from bayestds.crystal.axes import GridAxes
 from bayestds.diagnostics.residuals import ResidualReport, residual_report, zone_labels
 from tests.crystals import make_crystal
 
@@ -48,7 +49,7 @@ def report(residual: np.ndarray, used: np.ndarray | None = None) -> ResidualRepo
     """Statistics of residuals (n_points,), on the voxels that are used."""
     kept = np.ones(len(POINTS), dtype=bool) if used is None else used
     voxels = np.where(kept, np.cumsum(kept) - 1, -1).reshape(SHAPE)
-    return residual_report(residual[kept], voxels, AXES, zone_labels(POINTS[kept], FCC), FCC)
+    return residual_report(residual[kept], voxels, GridAxes(AXES), zone_labels(POINTS[kept], FCC), FCC)
 
 
 def test_odd_residuals(unique_zone, offset):
@@ -83,7 +84,7 @@ def test_rms_is_over_voxels():
     residual = np.array([1.0, 3.0])
     voxels = np.full(SHAPE, -1)
     voxels[0, 0, :4] = 0, 0, 0, 1
-    found = residual_report(residual, voxels, AXES, np.array([0, 1]), FCC)
+    found = residual_report(residual, voxels, GridAxes(AXES), np.array([0, 1]), FCC)
     assert found.rms == pytest.approx(np.sqrt((3 * 1 + 9) / 4))
 
 
@@ -152,7 +153,7 @@ def test_a_single_plane():
     axes = (AXIS, AXIS, np.zeros(1))
     points = np.array(list(itertools.product(*axes)))
     voxels = np.arange(len(points)).reshape(len(AXIS), len(AXIS), 1)
-    found = residual_report(np.sign(points[:, 0]), voxels, axes, zone_labels(points, FCC), FCC)
+    found = residual_report(np.sign(points[:, 0]), voxels, GridAxes(axes), zone_labels(points, FCC), FCC)
     assert np.isfinite([found.rms, found.odd_rms, found.even_rms, found.neighbour_correlation]).all()
 
 
@@ -182,3 +183,16 @@ def test_zones_of_a_cubic_crystal_are_counted():
     bragg = fcc_bragg_points()
     kinds = {tuple(sorted(np.abs(g))) for g in bragg.tolist()}
     assert zone_labels(bragg.astype(float), FCC).max() + 1 == len(kinds)
+
+
+def test_axes_in_any_direction_give_the_same_statistics():
+    """The images under inversion about Bragg points are those of the points, whatever the axes."""
+    residual = np.random.default_rng(5).normal(size=len(POINTS))
+    voxels = np.arange(len(POINTS)).reshape(SHAPE)
+    # The same grid, with its first two axes described by directions, and so looked at without folding.
+    half = np.diag([0.5, 0.5, 1.0])
+    oblique = GridAxes((2 * AXES[0], 2 * AXES[1], AXES[2]), half)
+    zones = zone_labels(POINTS, FCC)
+    found = residual_report(residual, voxels, oblique, zones, FCC)
+    expected = residual_report(residual, voxels, GridAxes(AXES), zones, FCC)
+    assert found == expected

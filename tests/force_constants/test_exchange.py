@@ -9,6 +9,7 @@ from ase.calculators.harmonic import HarmonicCalculator, HarmonicForceField
 from ase.io import read
 from ase.vibrations import VibrationsData
 
+from bayestds.crystal.structure import build_crystal
 from bayestds.errors import CrystalError, MissingPackageError
 from bayestds.force_constants.exchange import (
     AseWriter,
@@ -18,6 +19,7 @@ from bayestds.force_constants.exchange import (
     supercell_atoms,
 )
 from bayestds.force_constants.foreign import project_foreign
+from bayestds.force_constants.irreducible import irreducible_force_constants
 from bayestds.force_constants.linear_map import grid_positions
 from bayestds.force_constants.reading import read_foreign
 from bayestds.lattice_dynamics.phonons import frequencies
@@ -113,3 +115,21 @@ def test_without_phonopy(monkeypatch):
     monkeypatch.setitem(sys.modules, "phonopy", None)
     with pytest.raises(MissingPackageError, match="pip install phonopy"):
         PhonopyWriter(make_irreducible("fcc"))
+
+
+@pytest.mark.parametrize("writer", [PhonopyWriter, AseWriter])
+def test_isotopes_go_by_their_elements_and_masses(writer, tmp_path):
+    """Neither program knows the symbol D, and both know masses; the way back finds deuterium again."""
+    cell, places = np.array([3.0] * 3 + [90.0] * 3), [[0, 0, 0], [0.5, 0.5, 0.5]]
+    irreducible = irreducible_force_constants(build_crystal(cell, ["D", "Cl"], places), 2)
+    values = np.linspace(-1, 1, irreducible.n_irreducible)
+    writer(irreducible).write(values, tmp_path)
+    if writer is AseWriter:
+        atoms = read(tmp_path / "supercell.extxyz")
+        symbols, masses = atoms.get_chemical_symbols(), atoms.get_masses()
+    else:
+        projection, _ = project_foreign(irreducible, read_foreign(tmp_path))
+        assert np.allclose(projection.irreducible, values, rtol=0, atol=1e-12)
+        cell = phonopy.load(tmp_path / "phonopy.yaml", log_level=0).primitive
+        symbols, masses = cell.symbols, cell.masses
+    assert set(zip(symbols, np.round(masses, 3), strict=True)) == {("H", 2.014), ("Cl", 35.45)}

@@ -109,7 +109,7 @@ def test_deviation_is_seen_by_every_voxel_from_its_side():
         waves := waves.copy(), modes.k_index, amplitudes[:, None, None, None] * (roots @ modes.blocks @ roots)
     )
     used = crystal.grid.point_of_voxel >= 0
-    q = np.stack(np.meshgrid(*crystal.grid.axes, indexing="ij"), axis=-1)[used]
+    q = crystal.grid.axes.points()[used]
     engine = make_engine(crystal.supercell, q, crystal.factors)
     c = covariance_in_real_space(jnp.asarray(waves), crystal.supercell.grid_shape)
     intensity = np.exp(np.asarray(exact.log_intensity(engine, packed_covariance(c))))

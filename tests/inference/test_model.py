@@ -10,6 +10,7 @@ from numpyro.infer.util import log_density
 from scipy.special import logsumexp
 from scipy.stats import norm
 
+from bayestds.crystal.axes import GridAxes
 from bayestds.inference.information import log_intensity_and_jacobian
 from bayestds.inference.likelihoods.base import fisher_information
 from bayestds.inference.likelihoods.log_normal import LearnedLogNormal, LogNormal, learned_log_normal
@@ -89,7 +90,7 @@ def test_scale_and_learned_noise_are_integrated_out():
 def test_variance_loss_of_the_paper_is_the_case_of_equal_voxels():
     rng = np.random.default_rng(3)
     observed = rng.normal(size=50)
-    axes = (np.zeros(1), np.zeros(1), np.zeros(1))
+    axes = GridAxes((np.zeros(1), np.zeros(1), np.zeros(1)))
     grid = IrreducibleGrid(np.zeros((50, 3)), np.ones(50, dtype=int), np.zeros((1, 1, 1), dtype=int), axes)
     observations = Observations(grid, np.exp(observed), None, None, made_up(Agreement), np.ones(50))
     likelihood = make_likelihood(observations, noise=0.1)

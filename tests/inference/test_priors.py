@@ -12,6 +12,7 @@ from bayestds.inference.priors import (
     PRIOR_SCALE,
     WIDTH,
     learned_factor,
+    log_prior,
     make_prior,
     prior_draws,
     prior_shift,
@@ -118,3 +119,44 @@ def test_impossible_prior_gives_no_draws():
     forward = make_forward_model(irreducible, supercell, 300.0)
     prior = make_prior(np.full(3, 1e-12), np.ones(3, dtype=int))
     assert prior_draws(prior, forward, 10, seed=0).shape == (0, 3)
+
+
+def normal(x, scale):
+    return -0.5 * (x / scale) ** 2 - np.log(scale * np.sqrt(2 * np.pi))
+
+
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("cubic", [False, True])
+def test_log_density_of_the_prior_of_draws(learned, cubic):
+    """Normal densities written out, with the factor on their scales and its own prior where it is learned."""
+    rng = np.random.default_rng(0)
+    scales, third = np.array([1.0, 2.0, 0.5]), np.array([3.0, 4.0])
+    prior = make_prior(scales, np.array([1, 1, 2]), "normal", third if cubic else None, learned)
+    sites = {"irreducible": rng.normal(size=(2, 5, 3)), "cubic": rng.normal(size=(2, 5, 2))}
+    expected = np.zeros((2, 5))
+    factor = np.ones((2, 5, 1))
+    if learned:
+        sites[PRIOR_SCALE] = rng.normal(size=(2, 5))
+        factor = np.exp(sites[PRIOR_SCALE])[..., None]
+        centre, width = LOG_SCALE
+        expected += normal(sites[PRIOR_SCALE] - centre, width)
+    expected += normal(sites["irreducible"], factor * scales).sum(axis=-1)
+    if cubic:
+        expected += normal(sites["cubic"], factor * third).sum(axis=-1)
+    np.testing.assert_allclose(log_prior(prior, sites), expected, rtol=1e-10)
+
+
+def test_log_density_of_a_shrinking_prior_has_its_scales():
+    rng = np.random.default_rng(1)
+    prior = make_prior(np.ones(3), np.array([1, 1, 2]), "shrinkage")
+    sites = {
+        "irreducible": rng.normal(size=(1, 4, 3)),
+        "shrinkage_overall": rng.uniform(0.5, 2, (1, 4)),
+        "shrinkage_shell": rng.uniform(0.5, 2, (1, 4, 2)),
+    }
+    strength = sites["shrinkage_overall"][..., None] * sites["shrinkage_shell"]
+    widths = (strength / np.sqrt(1 + strength**2))[..., [0, 0, 1]]
+    expected = normal(sites["irreducible"], widths).sum(axis=-1)
+    for value in (sites["shrinkage_overall"][..., None], sites["shrinkage_shell"]):
+        expected += np.log(2 / np.pi / (1 + value**2)).sum(axis=-1)
+    np.testing.assert_allclose(log_prior(prior, sites), expected, rtol=1e-10)

@@ -134,7 +134,7 @@ REVERSED = VALUES.transpose().copy()
         ({"data_increment_vector": np.zeros((3, 3))}, "(0 0 0)"),
         ({"data_increment_vector": np.ones((3, 3))}, "(1 1 1)"),
         ({"data_increment_vector": np.diag([1.0, np.nan, 1.0])}, "(0 nan 0)"),
-        ({"data_increment_vector": np.eye(3)[:, [0, 0, 1]]}, "along the same direction"),
+        ({"data_increment_vector": np.eye(3)[:, [0, 0, 1]]}, "span no volume"),
         ({"data_increment_vector": np.eye(2)}, "shape (2, 2)"),
         ({"unit_cell_lengths": [4.0, np.nan, 6.0]}, "Lengths must be positive"),
         ({"unit_cell_angles": None}, "'unit_cell_angles' is missing"),
@@ -142,3 +142,13 @@ REVERSED = VALUES.transpose().copy()
 )
 def test_malformed_files_are_refused(tmp_path, refused, changes, words):
     refused(unified(tmp_path / "bad.h5", **changes), words)
+
+
+@pytest.mark.parametrize("unit", [b"basecell_fractional", b"unknown", None])
+def test_indices_of_the_unit_cell(tmp_path, unit):
+    assert read_volume(unified(tmp_path / "a.h5", coordinate_unit=unit)).attrs["lattice"][0] == 4.0
+
+
+@pytest.mark.parametrize("unit", [b"supercell_fractional", b"inverse_angstroem"])
+def test_indices_of_another_unit_are_refused(tmp_path, refused, unit):
+    refused(unified(tmp_path / "a.h5", coordinate_unit=unit), unit.decode(), "basecell_fractional")

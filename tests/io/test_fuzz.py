@@ -18,8 +18,14 @@ from hypothesis import strategies as st
 
 from bayestds.errors import VolumeError
 from bayestds.io import read_volume, write_volume
-from bayestds.io.registry import FORMATS
+from bayestds.io.registry import FORMATS, WRITTEN
 from bayestds.scattering.volume import check_volume, make_volume
+from tests.io import test_binoculars as binoculars
+from tests.io import test_nexus_groups as groups
+from tests.io import test_rspace3d as rspace3d
+
+KINDS = (*FORMATS, "nested")
+"""Formats, and a NeXus file of several volumes."""
 
 READER = """
 import faulthandler, sys, warnings
@@ -97,9 +103,32 @@ def files(tmp_path_factory):
         title="a test",
     )
     folder = tmp_path_factory.mktemp("files")
-    for name in FORMATS:
+    for name in WRITTEN:
         write_volume(volume, folder / name, name)
-    return {name: (folder / name).read_bytes() for name in FORMATS}
+    binoculars.written(folder / "binoculars", variances=binoculars.COUNTS)
+    rspace3d.written(folder / "rspace3d")
+    nested(folder / "nested")
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def nested(path):
+    """NeXus with all that a file of several volumes may have: NXsubentry, samples, weights, edges, a log."""
+    with h5py.File(path, "w") as file:
+        file.attrs["default"] = "entry"
+        entry = groups.group(file, "entry", "NXentry", default="xtal2")
+        entry["title"] = "300 K"
+        groups.sample(entry)
+        inner = groups.group(entry, "xtal2", "NXsubentry", default="transform")
+        groups.group(groups.sample(inner), "temperature", "NXlog")["value"] = [99.0, 101.0]
+        edges = np.linspace(-1.25, 0.75, 5)
+        for parent in (entry, inner):
+            data = groups.transform(
+                parent,
+                "transform",
+                axes=("[H,H,0]", "[-K,K,0]", "[0,0,L]"),
+                values=(edges, groups.K, groups.L),
+            )
+            data["weight"] = data["mask"] = np.ones(groups.DATA.shape, dtype=int)
 
 
 flips = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=8)
@@ -112,7 +141,7 @@ def flip(content, where):
     return bytes(damaged)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", KINDS)
 @settings(max_examples=40)
 @given(where=flips)
 def test_damaged_bytes(reader, files, format, where):
@@ -120,7 +149,7 @@ def test_damaged_bytes(reader, files, format, where):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", KINDS)
 def test_many_damaged_bytes(reader, files, format):
     outcomes = []
 
@@ -135,7 +164,7 @@ def test_many_damaged_bytes(reader, files, format):
     assert outcomes.count("died in h5py") <= 10
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", KINDS)
 @settings(max_examples=15)
 @given(share=st.floats(0, 1, exclude_max=True))
 def test_truncated_files(tmp_path_factory, files, format, share):
@@ -205,7 +234,7 @@ def check_mutated(folder, content, steps):
         check_volume(read_volume(path))
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", KINDS)
 @settings(max_examples=60)
 @given(steps=st.lists(mutations(), min_size=1, max_size=3))
 def test_other_structures(tmp_path_factory, files, format, steps):
@@ -213,8 +242,50 @@ def test_other_structures(tmp_path_factory, files, format, steps):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", KINDS)
 @settings(max_examples=500)
 @given(steps=st.lists(mutations(), min_size=1, max_size=3))
 def test_many_other_structures(tmp_path_factory, files, format, steps):
     check_mutated(tmp_path_factory.getbasetemp(), files[format], steps)
+
+
+TEXT = "# h k l I sigma\n" + "\n".join(
+    f"{h / 2} {k / 2} {2 + l} {1 + h + k + l} 0.5"
+    for h in range(4)
+    for k in range(3)
+    for l in range(2)  # noqa: E741
+)
+edits = st.lists(
+    st.tuples(
+        st.floats(0, 1, exclude_max=True),
+        st.sampled_from(["cut", "insert", "replace"]),
+        st.text("0123456789.,;-+eEdD nan\t\n#é\x00", min_size=1, max_size=4),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+def check_text(folder, changes):
+    text = TEXT
+    for place, kind, piece in changes:
+        at = int(place * len(text))
+        text = text[:at] + (
+            "" if kind == "cut" else piece + text[at + (len(piece) if kind == "replace" else 0) :]
+        )
+    (folder / "edited").write_text(text, "utf-8")
+    with suppress(VolumeError):
+        check_volume(read_volume(folder / "edited"))
+
+
+@settings(max_examples=100)
+@given(changes=edits)
+def test_edited_lists(tmp_path_factory, changes):
+    check_text(tmp_path_factory.getbasetemp(), changes)
+
+
+@pytest.mark.slow
+@settings(max_examples=3000)
+@given(changes=edits)
+def test_many_edited_lists(tmp_path_factory, changes):
+    check_text(tmp_path_factory.getbasetemp(), changes)

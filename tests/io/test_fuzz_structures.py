@@ -20,10 +20,16 @@ from bayestds.crystal.structure import read_crystal
 from bayestds.diagnostics.result_file import read_result, write_result
 from bayestds.errors import BayesTDSError
 from bayestds.io.frames import read_frames
+from tests.crystal.test_databases import FILES
 
 EXAMPLES, MANY = 60, 1500
-ALPHABET = " .-+'#_;()\n\tNaClxyz=\x00é"
+ALPHABET = " .-+'#_;()\n\tNaClxyz=/?DX\x00é"
 STRUCTURES = {"salt.cif": "cif", "POSCAR": "vasp", "salt.xyz": "extxyz", "salt.xsf": "xsf"}
+DATABASES = {f"{number}.cif": file.text for number, file in enumerate(FILES.values())} | {
+    "POSCAR_ions": "ions\n-179.4\n1 0 0\n0 1 0\n0 0 1\nNa1+ D\n1 1\nSelective\nDirect\n"
+    "0 0 0 T T F\n.5 .5 .5 F F T\n",
+    "POSCAR_4": "Na_pv Cl\n5.64\n0 .5 .5\n.5 0 .5\n.5 .5 0\n1 1\nCartesian\n0 0 0\n.5 .5 .5\n",
+}
 edits = st.lists(
     st.tuples(
         st.floats(0, 1, exclude_max=True),
@@ -43,7 +49,7 @@ def texts(tmp_path_factory) -> dict[str, str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             write(folder / name, atoms, format=kind)
-    return {name: (folder / name).read_text() for name in STRUCTURES}
+    return DATABASES | {name: (folder / name).read_text() for name in STRUCTURES}
 
 
 def edited(text: str, changes: list[tuple[float, str, str]]) -> str:
@@ -80,7 +86,7 @@ def read_damaged(folder: Path, name: str, content: bytes) -> None:
                 pass
 
 
-@pytest.mark.parametrize("name", STRUCTURES)
+@pytest.mark.parametrize("name", [*STRUCTURES, "0.cif", "4.cif", "9.cif", "POSCAR_ions", "POSCAR_4"])
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(changes=edits)
 def test_damaged_structures(tmp_path_factory, texts, name, changes):
@@ -88,7 +94,7 @@ def test_damaged_structures(tmp_path_factory, texts, name, changes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", STRUCTURES)
+@pytest.mark.parametrize("name", [*STRUCTURES, *DATABASES])
 @settings(max_examples=MANY, deadline=None)
 @given(changes=edits)
 def test_many_damaged_structures(tmp_path_factory, texts, name, changes):

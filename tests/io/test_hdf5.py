@@ -4,7 +4,7 @@ import pytest
 
 from bayestds import memory
 from bayestds.io import hdf5, read_volume, write_volume
-from bayestds.io.registry import FORMATS
+from bayestds.io.registry import WRITTEN
 
 INTENSITIES = {
     "mdhisto": "MDHistoWorkspace/data/signal",
@@ -15,7 +15,7 @@ INTENSITIES = {
 }
 
 
-@pytest.fixture(params=FORMATS)
+@pytest.fixture(params=WRITTEN)
 def written(request, tmp_path, volume):
     """A file in each format, and the name of its intensity."""
     path = tmp_path / "v.h5"

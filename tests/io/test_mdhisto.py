@@ -169,10 +169,10 @@ def test_a_single_plane(tmp_path):
         (f"{DATA}/D1", [0.1, 0.3, 0.5], None, "3 values for 3 bins. Are these their centres?"),
         (f"{DATA}/D1", [0.1, 0.3], None, "2 values for 3 bins"),
         (f"{DATA}/D1", None, None, "'D1' is missing"),
-        (f"{DATA}/D1", "[H,K,0]", "long_name", "(1 1 0)"),
-        (f"{DATA}/D1", "[H,0,0]", "long_name", "along the same direction"),
-        (f"{DATA}/D1", "[0,0,0]", "long_name", "(0 0 0)"),
-        (f"{DATA}/D1", "[0,K,1]", "long_name", "(0 1 nan)"),
+        (f"{DATA}/D1", "[H,K,0]", "long_name", "is called '[H,K,0]'"),
+        (f"{DATA}/D1", "[H,0,0]", "long_name", "span no volume"),
+        (f"{DATA}/D1", "[0,0,0]", "long_name", "is called '[0,0,0]'"),
+        (f"{DATA}/D1", "[0,K,1]", "long_name", "is called '[0,K,1]'"),
         (f"{DATA}/D1", "DeltaE", "long_name", "is called 'DeltaE'"),
         (f"{DATA}/D1", b"QSample", "frame", "in the frame 'QSample'"),
         (f"{DATA}/signal", SIGNAL[0], None, "2 dimensions"),
@@ -208,3 +208,27 @@ def test_events_are_no_histogram(tmp_path, refused):
     with h5py.File(tmp_path / "events.nxs", "w") as file:
         file.create_group("MDEventWorkspace").attrs["NX_class"] = "NXentry"
     refused(tmp_path / "events.nxs", "MDEventWorkspace", "MDNorm")
+
+
+def test_oblique_axes_are_kept(tmp_path, volume):
+    """As MDNorm names them for a projection along [1,1,0], [-1,1,0], [0,0,1]."""
+    path = tmp_path / "a.nxs"
+    write_volume(volume, path, "mdhisto")
+    with h5py.File(path, "a") as file:
+        for key, name in (("D0", "[H,H,0]"), ("D1", "[-K,K,0]")):
+            file[f"{DATA}/{key}"].attrs["long_name"] = name
+    found = read_volume(path)
+    assert found.attrs["directions"] == (1, 1, 0, -1, 1, 0, 0, 0, 1)
+    np.testing.assert_allclose(found["intensity"], volume["intensity"])
+    np.testing.assert_allclose(found["h"], volume["h"], atol=1e-15)
+
+
+def test_errors_of_bins_of_one_event_that_are_roots(tmp_path):
+    axes = (np.arange(3.0), np.arange(4.0), np.arange(2.0))
+    counts = np.arange(24.0).reshape(3, 4, 2) + 1
+    path = tmp_path / "a.nxs"
+    write_volume(make_volume(*axes, counts, sigma=np.sqrt(counts)), path, "mdhisto")
+    assert any("made up" in note for note in read_volume(path).encoding["notes"])
+    with h5py.File(path, "a") as file:
+        file[f"{DATA}/num_events"][...] = counts.transpose()
+    assert not any("made up" in note for note in read_volume(path).encoding["notes"])

@@ -24,9 +24,27 @@ def test_dimensions_are_found_by_name(tmp_path, volume):
     xr.testing.assert_identical(read_volume(tmp_path / "v.nc"), volume)
 
 
+@pytest.mark.parametrize("axis", ["h", "k", "l"])
+def test_a_plane_that_xarray_took_out_of_a_volume(tmp_path, volume, axis):
+    volume.isel({axis: 1}).to_netcdf(tmp_path / "v.nc", engine="h5netcdf")
+    xr.testing.assert_identical(read_volume(tmp_path / "v.nc"), volume.isel({axis: [1]}))
+
+
 def test_other_dimensions_are_refused(tmp_path, volume, refused):
-    volume[["intensity"]].isel(l=0).to_netcdf(tmp_path / "v.nc", engine="h5netcdf")
-    refused(tmp_path / "v.nc", "intensity has the dimensions ('h', 'k')")
+    strange = volume[["intensity"]].rename_dims(l="x")
+    strange.to_netcdf(tmp_path / "v.nc", engine="h5netcdf")
+    refused(tmp_path / "v.nc", "intensity has the dimensions ('h', 'k', 'x')")
+
+
+@pytest.mark.parametrize("name", ["weight", "num_events"])
+def test_nothing_is_measured_where_a_weight_is_zero(tmp_path, volume, name):
+    weight = xr.ones_like(volume["intensity"]).fillna(1.0)
+    weight[2] = 0
+    volume.assign({name: weight}).transpose("k", "l", "h").to_netcdf(tmp_path / "v.nc", engine="h5netcdf")
+    found = read_volume(tmp_path / "v.nc")
+    expected = volume.assign(intensity=volume["intensity"].where(weight > 0))
+    xr.testing.assert_identical(found["intensity"], expected["intensity"])
+    assert not found.encoding["ignored"]
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def _empty(path):
 
 
 def _text(path):
-    path.write_text("h k l intensity\n0 0 0 1\n")
+    path.write_text("a letter\nwithout numbers\n")
 
 
 def _unknown(path):
@@ -155,8 +155,8 @@ def _rootless(path):
         (_missing, "no such file"),
         (_folder, "folder"),
         (_empty, "empty"),
-        (_text, "not an HDF5 file"),
-        (_unknown, "posterior, sample_stats. Known formats: mdhisto, discus, nexus, yell, netcdf"),
+        (_text, "neither an HDF5 file nor a list of voxels"),
+        (_unknown, "posterior, sample_stats. Known formats: mdhisto, discus, nexus, binoculars, yell"),
         (_rootless, "root holds: nothing"),
     ],
 )

@@ -1,6 +1,7 @@
 import h5py
 import numpy as np
 import pytest
+import xarray as xr
 
 from bayestds.errors import VolumeError
 from bayestds.io import read_volume, write_volume
@@ -146,3 +147,19 @@ def test_sums_and_numbers_of_pixels_must_agree_in_shape(tmp_path, refused):
     content = YELL_1_0 | {"format": "Yell 0.9", "rebinned_data": DATA}
     store(tmp_path / "bad.h5", content | {"number_of_pixels_rebinned": np.ones((2, 3, 5))})
     refused(tmp_path / "bad.h5", "(2, 3, 5)")
+
+
+@pytest.mark.parametrize(
+    ("flag", "direct"), [(256, False), (257, True), (0, False), (1, True), (-256, False)]
+)
+def test_only_the_low_byte_of_the_flag_counts(tmp_path, volume, refused, flag, direct):
+    """C++ writers give HDF5 the address of a boolean of one byte as that of an integer of four."""
+    path = tmp_path / "a.h5"
+    write_volume(volume, path)
+    with h5py.File(path, "a") as file:
+        del file["is_direct"]
+        file["is_direct"] = np.int32(flag)
+    if direct:
+        refused(path, "direct space")
+    else:
+        xr.testing.assert_allclose(read_volume(path), volume)

@@ -37,7 +37,8 @@ def test_some_shells_determined():
     text, kind = like(found, "The data determine")
     assert text == "The data determine 1 of 2 neighbour shells (1). Shell 2 is weak."
     assert kind == NOTE
-    assert like(found, "3 of 5 constants")[0] == "3 of 5 constants are told from zero; c0 and c1 are not."
+    expected = "3 of 5 constants are significantly different from zero; c0 and c1 are not."
+    assert like(found, "3 of 5 constants")[0] == expected
 
 
 def test_fit_that_did_not_converge():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bayestds.errors import CrystalError
-from bayestds.scattering.atoms import element_of, neutron_lengths, xray_factors
+from bayestds.scattering.atoms import compton_intensity, element_of, neutron_lengths, xray_factors
 from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import log_intensity, make_forward_model
 from tests.brute_force import random_stable
@@ -38,6 +38,19 @@ def test_neutron_lengths():
     np.testing.assert_allclose(neutron_lengths(list(later)), list(later.values()), rtol=1e-6)
 
 
+def test_neutron_lengths_of_isotopes():
+    """Sears (1992): deuterium is nothing like hydrogen, which scatters with the other sign."""
+    sears = {"D": 6.671, "T": 4.792, "58Ni": 14.4, "60Ni": 2.8, "62Ni": -8.7}
+    np.testing.assert_allclose(neutron_lengths(list(sears)), list(sears.values()), rtol=1e-3)
+
+
+def test_isotopes_have_the_electrons_of_their_element():
+    q = np.linspace(0, 5, 4)
+    found, expected = xray_factors(["D", "58Ni"], q, 20.0), xray_factors(["H", "Ni"], q, 20.0)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(compton_intensity(["D"], q), compton_intensity(["H"], q))
+
+
 def test_weak_absorbers_are_as_good_as_real():
     """The imaginary part of boron, the strongest that passes, is 4 % of the real one: 0.08 % of |b|²."""
     np.testing.assert_allclose(neutron_lengths(["B", "Dy"]), [5.3, 16.9], rtol=1e-6)
@@ -69,6 +82,8 @@ def test_valence_forms_are_atoms_of_their_element():
         (lambda: xray_factors(["Ni9+"], np.ones(1)), "Ni2\\+"),
         (lambda: xray_factors(["Ni"], np.ones(1), 1e6), "1e\\+06 keV"),
         (lambda: xray_factors(["Cf"], np.ones(1), 8.0), "anomalous terms of 'Cf'.*\n.*uranium"),
+        (lambda: neutron_lengths(["99Ni"]), "isotope '99Ni'"),
+        (lambda: xray_factors(["D1+"], np.ones(1)), "form factor of 'D1\\+'"),
         (lambda: neutron_lengths(["Po"]), "neutron scattering length of 'Po'"),
         (lambda: neutron_lengths(["Xx"]), "neutron scattering length of 'Xx'"),
     ],

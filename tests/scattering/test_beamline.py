@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bayestds.crystal.axes import GridAxes
 from bayestds.errors import VolumeError
 from bayestds.scattering.atoms import xray_factors
 from bayestds.scattering.beamline import Beamline
@@ -25,14 +26,14 @@ def test_compton_scattering_is_polarised_like_the_elastic_one():
 
 
 def test_single_plane_does_not_tell_the_size_of_voxels():
-    axes = (np.linspace(0, 1, 5), np.linspace(0, 1, 3), np.zeros(1))
+    axes = GridAxes((np.linspace(0, 1, 5), np.linspace(0, 1, 3), np.zeros(1)))
     with pytest.raises(VolumeError, match="no size along l"):
         Beamline(make_crystal("fcc"), voxel_size=True).points(Q_POINTS, axes)
     assert Beamline(make_crystal("fcc"), resolution=0.01).points(Q_POINTS, axes).shape == (3, 6, 3)
 
 
 def test_points_of_a_voxel_have_its_variance():
-    axes = (np.linspace(0, 1, 5), np.linspace(0, 1, 3), np.linspace(0, 1, 11))
+    axes = GridAxes((np.linspace(0, 1, 5), np.linspace(0, 1, 3), np.linspace(0, 1, 11)))
     points = Beamline(make_crystal("fcc"), voxel_size=True).points(Q_POINTS, axes)
     np.testing.assert_allclose(points.mean(axis=1), Q_POINTS, atol=1e-12)
     edges = np.array([0.25, 0.5, 0.1])

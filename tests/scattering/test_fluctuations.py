@@ -110,7 +110,7 @@ def noise_of(crystal: Crystal, star: Star) -> StarNoise:
 def voxels_of(crystal: Crystal, point: int) -> np.ndarray:
     """All voxels of a point (n, 3), r.l.u."""
     index = np.argwhere(crystal.grid.point_of_voxel == point)
-    return np.stack([axis[i] for axis, i in zip(crystal.grid.axes, index.T, strict=True)], axis=-1)
+    return crystal.grid.axes.at(tuple(index.T))
 
 
 def dense_noise(crystal: Crystal, points: list[int]) -> np.ndarray:

@@ -11,7 +11,7 @@ from bayestds.errors import VolumeError
 from bayestds.scattering.averaging import average
 from bayestds.scattering.grid import Mask, nearest_bragg, reduce_grid, voxel_mask
 from bayestds.scattering.variance import variance_law
-from bayestds.scattering.volume import make_volume
+from bayestds.scattering.volume import make_volume, volume_axes
 from bayestds.scattering.voxels import Voxels
 from tests.crystals import make_crystal
 
@@ -266,15 +266,6 @@ def test_voxels_without_a_standard_error_are_left_out(cubic):
     assert observed.grid.point_of_voxel[0, 1, 2] == -1
 
 
-def test_zeros_without_errors_or_counts_are_refused(cubic):
-    volume = random_volume(SMALL)
-    volume["intensity"].values[11, 12, [13, 14]] = 0
-    with pytest.raises(
-        VolumeError, match=r"2 of \d+ voxels have an intensity that is zero.*\n.*0\.2, 0\.4, 0\.6"
-    ):
-        average(volume, cubic)
-
-
 def test_negative_counts_are_refused(cubic):
     volume = random_volume(SMALL, counts=np.ones((21, 21, 21)))
     volume["intensity"].values[11, 12, 13] = -1
@@ -445,3 +436,27 @@ def test_without_friedels_law_equivalent_voxels_are_those_of_the_point_group():
     _, expected = np.unique(labels[used], axis=0, return_inverse=True)
     pairs = np.unique(np.column_stack([expected.reshape(-1), point.ravel()[used]]), axis=0)
     assert len(pairs) == len(found.log_intensity) == expected.max() + 1
+
+
+@pytest.mark.parametrize("name", ["fcc", "hcp", "monoclinic"])
+@pytest.mark.parametrize(
+    "directions", [[[1, 1, 0], [-1, 1, 0], [0, 0, 1]], [[1, 1, 1], [1, -1, 0], [1, 1, -2]]]
+)
+def test_orbits_on_axes_in_any_direction(name, directions):
+    """Against explicit grouping of the points by their images under the Laue group."""
+    supercell = supercell_of(name, 2, 2, 2)
+    volume = random_volume((axis(1.5, 2), axis(1.5, 2), axis(1, 2)), directions=directions)
+    used = voxel_mask(volume, supercell, Mask())
+    grid = reduce_grid(volume, supercell, used)
+    points = volume_axes(volume).points()
+    images = np.rint(2 * np.einsum("qi,oij->qoj", points[used], supercell.crystal.laue_group)).astype(int)
+    keys = np.array([max(map(tuple, some)) for some in images])
+    _, expected = np.unique(keys, axis=0, return_inverse=True)
+    found = grid.point_of_voxel[used]
+    assert len(np.unique(found)) == expected.max() + 1
+    # One and the same grouping: each group of one is a group of the other.
+    assert len(np.unique(np.stack([found, expected.ravel()]), axis=1).T) == expected.max() + 1
+    representative = np.rint(2 * grid.q_points[found]).astype(int)
+    assert [tuple(q) in set(map(tuple, some)) for q, some in zip(representative, images, strict=True)] == [
+        True
+    ] * len(found)

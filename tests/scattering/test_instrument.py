@@ -181,7 +181,9 @@ def test_mean_over_six_points_is_that_over_the_voxel(effect):
 
     sampled = intensity(around).reshape(len(centres), n)
     expected, error = sampled.mean(axis=1), sampled.std(axis=1) / np.sqrt(n)
-    covariance = spread_covariance(crystal, centres, resolution, mosaic, steps)
+    covariance = spread_covariance(
+        crystal, centres, resolution, mosaic, None if steps is None else np.diag(steps)
+    )
     points = spread_points(crystal, centres, covariance)
     engine = make_point_engine(irreducible, supercell, points.reshape(-1, 3))
     instrument = Instrument(jnp.ones(len(centres)), jnp.zeros((len(centres), 0)), jnp.zeros(0), ())
@@ -202,7 +204,7 @@ def test_spread_has_the_covariance_of_its_parts():
     vectors = Rotation.from_rotvec(0.01 * rng.normal(size=vectors.shape)).apply(vectors)
     vectors = vectors + crystal.scattering_vectors(rng.uniform(-0.5, 0.5, vectors.shape) * steps)
     vectors = vectors + 0.02 * rng.normal(size=vectors.shape)
-    covariance = spread_covariance(crystal, centres, 0.02, 0.01, steps)
+    covariance = spread_covariance(crystal, centres, 0.02, 0.01, np.diag(steps))
     np.testing.assert_allclose(covariance[0], np.cov(vectors.T), atol=0.02 * np.abs(covariance).max())
     points = crystal.scattering_vectors(spread_points(crystal, centres, covariance)[0])
     np.testing.assert_allclose(points.mean(axis=0), crystal.scattering_vectors(centres)[0], atol=1e-12)

@@ -6,9 +6,9 @@ import xarray as xr
 from ase.geometry import cell_to_cellpar, cellpar_to_cell
 
 from bayestds.errors import VolumeError
-from bayestds.scattering.reindex import onto_axes, order_of_axes, reindex
+from bayestds.scattering.reindex import from_centres, from_corner, reindex
 from bayestds.scattering.slabs import Stored
-from bayestds.scattering.volume import make_volume
+from bayestds.scattering.volume import make_volume, volume_axes
 
 LATTICE = (3.0, 4.0, 5.0, 80.0, 85.0, 95.0)
 AXES = (np.linspace(-1, 0.5, 4), np.linspace(0, 0.2, 3), np.array([2.0, 3.0]))
@@ -72,47 +72,112 @@ def test_a_volume_without_lattice():
     assert found["intensity"].shape == (3, 2, 4)
 
 
+OBLIQUE = [
+    [[0.5, -0.5, 0], [0.5, 0.5, 0], [0, 0, 1]],
+    [[-1, 1, 1], [1, -1, 1], [1, 1, -1]],
+    [[2 / 3, 1 / 3, 1 / 3], [-1 / 3, 1 / 3, 1 / 3], [-1 / 3, -2 / 3, 1 / 3]],
+]
+
+
+@pytest.mark.parametrize("matrix", OBLIQUE)
+def test_voxels_that_leave_the_axes_keep_their_directions(matrix):
+    vectors = cellpar_to_cell(LATTICE)
+    volume = volume_of(AXES, vectors)
+    found = reindex(volume, matrix)
+    turned = np.array(matrix) @ vectors
+    np.testing.assert_allclose(found.attrs["lattice"], cell_to_cellpar(turned), rtol=1e-9)
+    points = volume_axes(found).points()
+    np.testing.assert_allclose(found["intensity"], at(points, turned), rtol=1e-9)
+    np.testing.assert_allclose(found["sigma"], found["intensity"] / 9, rtol=1e-12)
+    back = reindex(found, np.linalg.inv(matrix))
+    assert "directions" not in back.attrs
+    xr.testing.assert_allclose(back, volume, atol=1e-9)
+
+
 @pytest.mark.parametrize(
     "matrix",
     [
-        [[1, 1, 0], [0, 1, 0], [0, 0, 1]],
         [[1, 0, 0], [1, 0, 0], [0, 0, 1]],
         [[1, 0, 0], [0, 0, 0], [0, 0, 1]],
         [[1, 0, 0], [0, np.nan, 0], [0, 0, 1]],
         [[1, 0], [0, 1]],
     ],
 )
-def test_matrices_that_do_not_keep_the_grid_are_refused(matrix):
+def test_matrices_that_are_singular_are_refused(matrix):
     with pytest.raises(VolumeError, match=r"here: it cannot be reindexed by 1 .* /") as caught:
         reindex(volume_of(AXES, cellpar_to_cell(LATTICE)), matrix, "here")
-    assert "interpolation" in caught.value.reason
+    assert "independent" in caught.value.reason
 
 
-def test_the_order_of_axes_tolerates_rounding_only():
-    order, factors = order_of_axes([[0, 0, 2.0], [-1, 1e-8, 0], [0, 0.5, 1e-8]], (2, 3, 4), "v")
-    assert order == (1, 2, 0)
-    np.testing.assert_array_equal(factors, [-1, 0.5, 2])
-    with pytest.raises(VolumeError, match="run along"):
-        order_of_axes([[0, 0, 2.0], [-1, 1e-4, 0], [0, 0.5, 0]], (2, 3, 4), "v")
+def stored(shape, seed=0):
+    values = np.random.default_rng(seed).normal(size=shape)
+    return Stored(values.__getitem__, values.shape, values.dtype), values
+
+
+def all_of(arguments, key="intensity"):
+    return arguments[key].read((slice(None),) * 3)
+
+
+def test_rounding_does_not_make_axes_oblique():
+    array, values = stored((2, 3, 4))
+    steps = [[0, 0, 2.0], [-1, 1e-8, 0], [0, 0.5, 1e-8]]
+    found, order = from_corner(np.array([1.0, 2.0, 3.0]), steps, {"intensity": array}, "v")
+    assert order == ["l", "h", "k"]
+    assert "directions" not in found
+    np.testing.assert_allclose(found["h"], [-1, 0, 1])
+    np.testing.assert_allclose(found["k"], [2, 2.5, 3, 3.5])
+    np.testing.assert_allclose(found["l"], [3, 5])
+    np.testing.assert_array_equal(all_of(found), values.transpose(1, 2, 0)[::-1])
 
 
 def test_an_axis_of_one_point_runs_along_what_is_left():
-    order, factors = order_of_axes([[0, 0, 2.0], [0, 0, 0], [0, 0.5, 0]], (2, 1, 4), "v")
-    assert order == (1, 2, 0)
-    np.testing.assert_array_equal(factors, [1, 0.5, 2])
+    array, _ = stored((2, 1, 4))
+    steps = [[0, 0, 2.0], [0, 0, 0], [0, 0.5, 0]]
+    found, order = from_corner(np.array([1.0, 2.0, 3.0]), steps, {"intensity": array}, "v")
+    assert order == ["l", "h", "k"]
+    assert found["h"].tolist() == [1.0]
+    array, _ = stored((2, 3, 4))
     with pytest.raises(VolumeError, match=r"\(0 0 0\)"):
-        order_of_axes([[0, 0, 2.0], [0, 0, 0], [0, 0.5, 0]], (2, 3, 4), "v")
+        from_corner(np.zeros(3), steps, {"intensity": array}, "v")
+
+
+def test_a_single_layer_on_oblique_axes():
+    array, values = stored((3, 1, 4))
+    steps = np.array([[0.5, 0.5, 0], [0, 0, 0], [-0.5, 0.5, 0]])
+    corner = np.array([1.0, 2.0, 3.0])
+    found, _ = from_corner(corner, steps, {"intensity": array}, "v")
+    volume = make_volume(**found)
+    axes = volume_axes(volume)
+    for place in np.ndindex(values.shape):
+        expected = corner + np.array(place) @ steps
+        i, j, k = np.rint(axes.places(expected)).astype(int)
+        np.testing.assert_allclose(axes.at((i, j, k)), expected, atol=1e-12)
+        assert volume["intensity"].values[i, j, k] == values[place]
+
+
+@pytest.mark.parametrize("signs", list(itertools.product((1, -1), repeat=3)))
+def test_a_corner_and_steps_in_any_directions(signs):
+    array, values = stored((2, 3, 4))
+    steps = np.array([[1, 1, 0], [0, 0, 0.5], [-0.25, 0.25, 0]]) * np.array(signs)[:, None]
+    corner = np.array([1.0, -2.0, 0.5])
+    found, _ = from_corner(corner, steps, {"intensity": array}, "v")
+    volume = make_volume(**found)
+    axes = volume_axes(volume)
+    for place in np.ndindex(values.shape):
+        index = np.rint(axes.places(corner + np.array(place) @ steps)).astype(int)
+        assert volume["intensity"].values[tuple(index)] == values[place]
 
 
 def test_axes_that_decrease_are_turned_with_their_arrays():
-    values = np.arange(24.0).reshape(2, 4, 3)  # l, h, k
-    axes = [np.array([3.0, 2.0, 1.0, 0.0]), np.array([0.0, 1.0, 2.0]), np.array([1.0, -1.0])]
-    stored = Stored(values.__getitem__, values.shape, values.dtype)
-    turned = onto_axes(axes, {"intensity": stored}, (1, 2, 0), "v")
-    assert turned["h"].tolist() == [0, 1, 2, 3]
-    assert turned["l"].tolist() == [-1, 1]
-    assert turned["intensity"].read((slice(None),) * 3)[3, 2, 1] == values[0, 0, 2]
-    assert not np.signbit(turned["h"]).any()
-    plane = Stored(values[0].__getitem__, values[0].shape, values.dtype)
+    array, values = stored((2, 4, 3))  # l, h, k
+    centres = [np.array([1.0, -1.0]), np.array([3.0, 2.0, 1.0, 0.0]), np.array([0.0, 1.0, 2.0])]
+    directions = np.eye(3)[[2, 0, 1]]
+    found, order = from_centres(centres, directions, {"intensity": array}, "v")
+    assert order == ["l", "h", "k"]
+    assert found["h"].tolist() == [0, 1, 2, 3]
+    assert found["l"].tolist() == [-1, 1]
+    assert all_of(found)[3, 2, 1] == values[0, 0, 2]
+    assert not np.signbit(found["h"]).any()
+    plane, _ = stored((4, 3))
     with pytest.raises(VolumeError, match="v: sigma has 2 dimensions"):
-        onto_axes(axes, {"intensity": stored, "sigma": plane}, (1, 2, 0), "v")
+        from_centres(centres, directions, {"intensity": array, "sigma": plane}, "v")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bayestds.diagnostics import residuals
 from bayestds.errors import VolumeError
 from bayestds.io import read_volume, write_volume
-from bayestds.io.registry import FORMATS
+from bayestds.io.registry import WRITTEN
 from bayestds.scattering import averaging
 from bayestds.scattering.averaging import average
 from bayestds.scattering.grid import Mask
@@ -112,7 +112,7 @@ def averaged(volume, kind):
     return average(volume, supercell_of("fcc", 3 if off else 5, 5, 5), mask, commensurate=not off)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", WRITTEN)
 @pytest.mark.parametrize("kind", KINDS)
 def test_averages_by_slabs_are_those_of_the_whole(tmp_path, kind, format):
     """To rounding: up to 48 terms are summed in another order, each right to 1e-16."""
@@ -151,8 +151,8 @@ def by_point(observed):
     return known
 
 
-@pytest.mark.parametrize("source", FORMATS)
-@pytest.mark.parametrize("target", FORMATS)
+@pytest.mark.parametrize("source", WRITTEN)
+@pytest.mark.parametrize("target", WRITTEN)
 def test_volumes_are_converted_by_slabs(tmp_path, source, target):
     volume = sample("everything")
     write_volume(volume, tmp_path / "in", source)
@@ -219,7 +219,7 @@ def written_again(path):
 
 
 @pytest.mark.parametrize("harm", [cut_off, written_again, os.unlink])
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", WRITTEN)
 def test_a_file_that_changes_while_it_is_in_use_is_refused(tmp_path, format, harm):
     path = tmp_path / "v.h5"
     write_volume(sample("plain"), path, format)
@@ -286,9 +286,9 @@ def test_residuals_by_slabs_are_those_of_the_whole(monkeypatch):
     grid = averaged(sample("plain"), "plain").grid
     residual = np.random.default_rng(0).normal(size=len(grid.q_points))
     zones = residuals.zone_labels(grid.q_points, supercell.crystal)
-    whole = residuals.residual_report(residual, grid.point_of_voxel, AXES, zones, supercell.crystal)
+    whole = residuals.residual_report(residual, grid.point_of_voxel, grid.axes, zones, supercell.crystal)
     monkeypatch.setattr(residuals, "places", partial(places, slab_bytes=2 * 256 * 9 * 13))
-    parts = residuals.residual_report(residual, grid.point_of_voxel, AXES, zones, supercell.crystal)
+    parts = residuals.residual_report(residual, grid.point_of_voxel, grid.axes, zones, supercell.crystal)
     np.testing.assert_allclose(
         [getattr(parts, name) for name in vars(whole)], [*vars(whole).values()], rtol=1e-12
     )

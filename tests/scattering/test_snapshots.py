@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bayestds.crystal.structure import build_crystal
+from bayestds.crystal.supercell import make_supercell
 from bayestds.errors import VolumeError
 from bayestds.scattering.snapshots import (
     LARGEST_STRAIN,
@@ -187,3 +189,19 @@ def test_labels_may_change_their_order():
     sorted_frame = replace(frames[1], positions=frames[1].positions[order], species=frames[1].species[order])
     plain, changed = check("zincblende", frames), check("zincblende", [frames[0], sorted_frame])
     np.testing.assert_array_equal(changed[1].weights, plain[1].weights[order])
+
+
+def test_labels_of_elements_stand_for_isotopes():
+    """Other programs call deuterium H; with both in the crystal, labels must tell which is which."""
+    cell, places = np.array([3.0] * 3 + [90.0] * 3), [[0, 0, 0], [0.5, 0.5, 0.5]]
+    crystals = [build_crystal(cell, species, places) for species in (["D", "Cl"], ["D", "H"])]
+    deuteride, both = (make_supercell(crystal, [2, 2, 2]) for crystal in crystals)
+    frame = trajectory(deuteride, 1, Motion())[0]
+    plain = replace(frame, species=np.array(["H" if label == "D" else label for label in frame.species]))
+    factors = np.array([6.67, 9.58])
+    (found,) = snapshots([plain], deuteride, factors, "md.dump")
+    (expected,) = snapshots([frame], deuteride, factors, "md.dump")
+    np.testing.assert_array_equal(found.weights, expected.weights)
+    only_hydrogen = replace(frame, species=np.array(["H"] * len(frame.positions)))
+    with pytest.raises(VolumeError, match="species are not those"):
+        list(snapshots([only_hydrogen], both, factors, "md.dump"))

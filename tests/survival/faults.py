@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import jax
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -20,12 +21,14 @@ def file_size_limit(size: int) -> Iterator[None]:
     # The folder of compiled programs is shared with other tests: nothing half written may come there.
     kept = jax.config.jax_enable_compilation_cache
     jax.config.update("jax_enable_compilation_cache", False)
+    reset_cache()  # JAX looks at that setting once only
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         jax.config.update("jax_enable_compilation_cache", kept)
+        reset_cache()
 
 
 def start(folder: Path, *words: str, before: str = "", log: str = "log") -> subprocess.Popen[bytes]:

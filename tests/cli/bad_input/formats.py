@@ -1,6 +1,7 @@
 """Wrong files of each format: what only its reader can see."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -67,6 +68,27 @@ def second_volume(file: h5py.File) -> None:
 def events(file: h5py.File) -> None:
     """Mantid's list of events in the place of their histogram."""
     file.move("/MDHistoWorkspace", "/MDEventWorkspace")
+
+
+def sheared() -> None:
+    """A volume of rspace3d whose planes are not along its axes."""
+    with h5py.File("bad.h5", "w") as file:
+        file["data"] = np.ones(SHAPE)
+        file["H"] = file["K"] = file["L"] = np.linspace(-2, 2, POINTS)
+        file["M_inv"] = [[0.1, 0.05], [0.0, 0.1]]
+
+
+def binoculars() -> None:
+    """A space of BINoculars in inverse lengths."""
+    with h5py.File("bad.h5", "w") as file:
+        file["binoculars/counts"] = file["binoculars/contributions"] = np.ones(SHAPE)
+        for index, name in enumerate(("Qx", "Qy", "Qz")):
+            file[f"binoculars/axes/{name}"] = [index, 0.0, 1.2, 0.1, 0, POINTS - 1]
+
+
+def listed_twice() -> None:
+    """A list h k l I with a voxel more than there are."""
+    Path("bad.h5").write_text("0 0 1 5\n0 0 2 6\n0 0 1 5.1\n")
 
 
 def wrong(what: str, prepare: Callable[[], object], *words: str) -> Case:
@@ -171,10 +193,15 @@ FORMATS = [
         "'intensity'",
     ),
     wrong(
-        "discus: oblique axes",
-        written("discus", put(f"{DISCUS}/data_increment_vector", [[1.0, 0, 0], [1, 1, 0], [0, 0, 1]])),
+        "discus: two axes along the same direction",
+        written("discus", put(f"{DISCUS}/data_increment_vector", [[1.0, 1, 0], [1, 1, 0], [0, 0, 1]])),
         "(1 1 0)",
-        "interpolation",
+        "span no volume",
+    ),
+    wrong(
+        "discus: indices of a supercell",
+        written("discus", put(f"{DISCUS}/coordinate_unit", "supercell_fractional")),
+        "'supercell_fractional'",
     ),
     wrong(
         "discus: cell missing", written("discus", removed(f"{DISCUS}/unit_cell_angles")), "'unit_cell_angles'"
@@ -198,5 +225,14 @@ FORMATS = [
         "netcdf: variable without names of dimensions",
         written("netcdf", lambda file: file.create_dataset("sigma", data=np.ones(SHAPE))),
         "dimensions of 'sigma' have no names",
+    ),
+    wrong("rspace3d: sheared planes", sheared, "planes are sheared"),
+    wrong("binoculars: axes of Q", binoculars, "Qx"),
+    wrong("text: voxels listed twice", listed_twice, "1 voxels are listed twice"),
+    Case(
+        "nexus: a path that leads nowhere",
+        written("nexus"),
+        "info bad.h5 --path /entry/second",
+        ("bad.h5", "/entry/second", "/entry/transform"),
     ),
 ]

@@ -106,12 +106,12 @@ MODELS = [
     wrong("no measurement", MEASUREMENT, "", "[measurement]", "supercell and temperature"),
     wrong("no data", 'ifcs = "truth"\n', "", "names no data"),
     wrong("no such element", '"Ni"', '"Xx"', "no element 'Xx'"),
-    wrong("no such space group", "space_group = 225", 'space_group = "Fm-3x"', "space_group", "Fm-3x"),
+    wrong("no such space group", "space_group = 225", 'space_group = "Fm-3x"', "space group", "Fm-3x"),
     wrong(
         "two atoms on one site",
         "[0, 0, 0]}]",
         '[0, 0, 0]}, {species = "Ni", position = [0.01, 0, 0]}]',
-        "0.035 Å apart",
+        "Ni1 and Ni2 are at the same place",
     ),
     wrong("data file missing", 'ifcs = "truth"\n', 'file = "none.nxs"\n', "none.nxs", "not a file"),
     wrong(

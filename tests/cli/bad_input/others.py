@@ -309,10 +309,10 @@ ARGUMENTS = [
     argument("folder in the place of a converted volume", "convert good.nxs sub", "sub", prepare=folder_sub),
     argument("volume without a cell for Yell", "convert bare.nc v.h5", "v.h5", "no lattice", prepare=bare),
     argument(
-        "matrix that needs interpolation",
-        "convert good.nxs v.nc --reindex '1 1 0 / 0 1 0 / 0 0 1'",
-        "1 1 0 / 0 1 0 / 0 0 1",
-        "interpolation",
+        "matrix that is singular",
+        "convert good.nxs v.nc --reindex '1 1 0 / 1 1 0 / 0 0 1'",
+        "1 1 0 / 1 1 0 / 0 0 1",
+        "independent",
     ),
     argument(
         "matrix of two rows", "convert good.nxs v.nc --reindex '1 0 / 0 1'", "'1 0 / 0 1'", "Three rows"
