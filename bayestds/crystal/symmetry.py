@@ -1,7 +1,7 @@
 """Space group and Laue group as exact integers. The one door to spglib."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -225,9 +225,9 @@ def symmetrized(positions: np.ndarray, group: SpaceGroup) -> np.ndarray:
 def settle(cell: Cell, digits: int, tolerance: float) -> tuple[Cell, tuple[str, ...]]:
     """Positions of all atoms of a cell, averaged over symmetry that only their rounding hides.
 
-    It must be a symmetry of the lattice, within ``tolerance``, and move no coordinate by more than one unit
-    of the last decimal. With less than three decimals that may be no rounding: the positions stay, and it is
-    said what symmetry they nearly have.
+    It must be a symmetry of the lattice, within ``tolerance``, and move no coordinate by more than 0.7 units
+    of the last decimal: 2/3 may be cut off there, not only rounded. With less than three decimals that may
+    be no rounding: the positions stay, and it is said what symmetry they nearly have.
 
     Args:
         cell: the structure as given.
@@ -249,13 +249,21 @@ def settle(cell: Cell, digits: int, tolerance: float) -> tuple[Cell, tuple[str, 
         return cell, ()
     metric = lattice @ lattice.T
     turned = group.rotations.transpose(0, 2, 1) @ metric @ group.rotations
+    kept = np.abs(turned - metric).max(axis=(1, 2)) < 2 * tolerance * longest
+    group = replace(
+        group,
+        rotations=group.rotations[kept],
+        translations=group.translations[kept],
+        permutations=group.permutations[kept],
+        cell_shifts=group.cell_shifts[kept],
+    )
     moves = symmetrized(positions, group) - positions
     moves -= moves.mean(axis=0)  # which moves the origin only
-    new = len(group.rotations) > len(known.rotations)
-    if not new or np.abs(moves).max() > unit or np.abs(turned - metric).max() > 2 * tolerance * longest:
+    if len(group.rotations) <= len(known.rotations) or np.abs(moves).max() > 0.7 * unit:
         return cell, ()
     moved = np.linalg.norm(moves @ lattice, axis=1).max()
-    name = f"{group.symbol} ({group.number})"
+    number, symbol = group_type(group.rotations, group.translations)
+    name = f"{symbol} ({number})"
     if digits < 3:
         return cell, (
             f"Moved by up to {moved:.2g} Å, the atoms would have the symmetry {name}, which is not assumed: "

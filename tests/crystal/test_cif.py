@@ -258,10 +258,21 @@ def test_a_true_distortion_is_no_rounding(tmp_path):
         assert not said(crystal, "moved")
 
 
-def test_a_lattice_that_is_nearly_of_higher_symmetry_stays(tmp_path):
-    sites = "Po1 Po 0 0 0 1\nNa1 Na .5 .5 .333 1"
+@pytest.mark.parametrize(("z", "number"), [(".501", 123), (".502", 99), (".503", 99), (".510", 99)])
+def test_a_lattice_that_is_nearly_of_higher_symmetry_stays(z, number, tmp_path):
+    """Each of two atoms would move half the way, and 0.7 units of the last decimal are the limit."""
+    sites = f"Po1 Po 0 0 0 1\nNa1 Na .5 .5 {z} 1"
     crystal = read(tmp_path, cell="4 4 4.01 90 90 90", symmetry="_space_group_IT_number 1", sites=sites)
+    assert crystal.space_group.number == number
     np.testing.assert_allclose(crystal.cell_parameters[:3], [4, 4, 4.01])
+    assert said(crystal, "so that they have the symmetry P4/mmm (123)") == (number == 123)
+
+
+@pytest.mark.parametrize(("x", "number"), [(".501", 47), (".505", 25)])
+def test_a_long_axis_does_not_loosen_the_others(x, number, tmp_path):
+    sites = f"Po1 Po 0 0 0 1\nNa1 Na {x} .5 .5 1"
+    crystal = read(tmp_path, cell="3.1 3.4 20 90 90 90", symmetry="_space_group_IT_number 1", sites=sites)
+    assert crystal.space_group.number == number
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
