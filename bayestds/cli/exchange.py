@@ -97,7 +97,9 @@ def import_constants(
     foreign = read_foreign(source)
     projection, match = project_foreign(study.irreducible, foreign)
     values = dict(zip(study.irreducible.names, projection.irreducible.tolist(), strict=True))
-    text = with_set(model.text, name, origin(source, projection, study.irreducible.n_shells), values)
+    left_out = "; Born effective charges left out" if foreign.has_charges else ""
+    words_on_it = origin(source, projection, study.irreducible.n_shells) + left_out
+    text = with_set(model.text, name, words_on_it, values)
     parse_model(text, target)  # files that the model names are looked for beside the new one
     with atomic_path(target) as temporary:
         temporary.write_text(text, "utf-8")

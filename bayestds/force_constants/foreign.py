@@ -43,7 +43,8 @@ class ForeignConstants:
         blocks: (n_pairs, 3, 3) ∂²E/∂u_i∂u_j in the axes of that program, eV/Å².
         period: (3, 3) int, the supercell that they are periodic in, in vectors of ``lattice``; None for pairs
             of the infinite crystal.
-        has_charges: whether that program also has Born effective charges, of which nothing is in the blocks.
+        has_charges: whether that program also has Born effective charges, and with them long-range Coulomb
+            forces that split longitudinal from transverse optic modes: these are not in the blocks.
     """
 
     name: str
@@ -61,8 +62,9 @@ class ForeignConstants:
         if not self.has_charges:
             return []
         return [
-            f"the Born effective charges of {self.name} were left out: its force constants are taken without "
-            "the long-range Coulomb forces that split longitudinal from transverse optic modes near Γ."
+            f"the Born effective charges of {self.name} were left out, and with them what they add to its "
+            "force constants: the splitting of longitudinal and transverse optic modes near Γ, and Coulomb "
+            "forces beyond the shells."
         ]
 
 

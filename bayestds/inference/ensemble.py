@@ -290,7 +290,7 @@ def ensemble_fit(
     forward, truncation = fit.forward, fit.truncation
     amplitudes, settled = np.zeros(len(ensemble.cosets.modes.k_index)), False
     for number in range(MAX_ROUNDS):
-        progress(f"noise of {configurations} configurations, evaluation {number + 1}")
+        progress(f"noise of {configurations} configurations, evaluation {number + 1} of at most {MAX_ROUNDS}")
         if np.abs(truncation.error).max() > problem.tolerance:
             forward = engine_for(forward, problem, jnp.asarray(fit.irreducible))
             truncation = truncation_at(forward, problem, jnp.asarray(fit.irreducible))

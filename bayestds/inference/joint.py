@@ -261,7 +261,7 @@ def joint_fit(
         rms = [np.nan] * len(fits) if found is None else [float(one.quadratic.residual_rms) for one in found]
         history.append(np.append(location, rms))
         distance = "unstable" if here is None else f"{here.distance:.2g} standard errors to go"
-        progress(f"{len(fits)} volumes, round {number + 1}: {distance}")
+        progress(f"{len(fits)} volumes, round {number + 1} of at most {MAX_ROUNDS}: {distance}")
         if here is None or not here.converged:
             location = one_round(_whitened, "parameters", location, here, priors, (volumes, priors))
             continue

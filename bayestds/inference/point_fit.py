@@ -223,7 +223,7 @@ def _first_stage(
         close = here is not None and here.quadratic.residual_rms < SUBSET_MISFIT
         if here is not None and (close or here.newton.distance < 1):
             break
-        _record(history, location, here, f"subset, round {number + 1}", progress)
+        _record(history, location, here, f"subset, round {number + 1} of at most {MAX_ROUNDS}", progress)
         location = _round(forward, problem, likelihood, location, here)
     return location
 
@@ -244,7 +244,7 @@ def _second_stage(
     for number in range(MAX_ROUNDS):
         problem = _rescaled(problem, forward, location, number)
         here = _look(forward, problem, likelihood, location)
-        _record(history, location, here, f"all points, round {number + 1}", progress)
+        _record(history, location, here, f"all points, round {number + 1} of at most {MAX_ROUNDS}", progress)
         if here is None or not here.newton.converged:
             location = _round(forward, problem, likelihood, location, here)
             continue

@@ -142,6 +142,7 @@ def test_charges_of_phonopy_that_are_left_out_are_said(folder, shared, place):
     outcome = call("import", "tiny.toml", "out", "-o", "b.toml", "--json")
     assert json.loads(outcome.out)["charges_left_out"]
     assert "Born effective charges of out were left out" in outcome.err
+    assert "charges left out" in load_model("b.toml").ifcs["out"].source
 
 
 def test_charges_of_tdep_that_are_left_out_are_said(folder):
