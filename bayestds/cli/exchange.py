@@ -21,7 +21,7 @@ from bayestds.diagnostics.draws import force_constant_draws
 from bayestds.diagnostics.result_file import read_result
 from bayestds.errors import ModelError, ResultError
 from bayestds.force_constants.exchange import AseWriter, PhonopyWriter
-from bayestds.force_constants.foreign import Projection, project_foreign
+from bayestds.force_constants.foreign import ForeignConstants, Projection, project_foreign
 from bayestds.force_constants.reading import read_foreign
 from bayestds.io.atomic import atomic_folder, atomic_path, check_folder
 
@@ -97,9 +97,7 @@ def import_constants(
     foreign = read_foreign(source)
     projection, match = project_foreign(study.irreducible, foreign)
     values = dict(zip(study.irreducible.names, projection.irreducible.tolist(), strict=True))
-    left_out = "; Born effective charges left out" if foreign.has_charges else ""
-    words_on_it = origin(source, projection, study.irreducible.n_shells) + left_out
-    text = with_set(model.text, name, words_on_it, values)
+    text = with_set(model.text, name, origin(source, foreign, projection, study.irreducible.n_shells), values)
     parse_model(text, target)  # files that the model names are looked for beside the new one
     with atomic_path(target) as temporary:
         temporary.write_text(text, "utf-8")
@@ -150,9 +148,11 @@ def projection_words(projection: Projection) -> str:
     )
 
 
-def origin(source: Path, projection: Projection, n_shells: int) -> str:
+def origin(source: Path, foreign: ForeignConstants, projection: Projection, n_shells: int) -> str:
     """The `source` of an imported set."""
-    return f"bayestds import of {source.name}, projected on {n_shells} shells: {projection_words(projection)}"
+    charges = "; Born effective charges left out" if foreign.has_charges else ""
+    words = projection_words(projection)
+    return f"bayestds import of {source.name}, projected on {n_shells} shells: {words}{charges}"
 
 
 def with_set(text: str, name: str, source: str, values: dict[str, float]) -> str:
