@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from ase.geometry import cell_to_cellpar, cellpar_to_cell
+from ase.geometry import cellpar_to_cell
 
 from bayestds.config import Model
 from bayestds.crystal.matching import miller_matrices
@@ -73,10 +73,15 @@ def in_crystal_axes(volume: xr.Dataset, crystal: Crystal, name: str | Path) -> x
     Raises:
         VolumeError: the cell is none of the crystal, or several choices of its axes fit that differ.
     """
-    if _matches(volume, crystal):
+    if "lattice" not in volume.attrs:
         return volume
     lattice = np.array(volume.attrs["lattice"])
-    matrices = _given_matrix(crystal, lattice) or miller_matrices(crystal, cellpar_to_cell(lattice))
+    # Of a nearly cubic cell another order of its edges may fit better than the one that is nearly right, too.
+    if _same(lattice, crystal.cell_parameters) and _best_as_it_is(crystal, lattice):
+        return volume
+    matrices = miller_matrices(crystal, cellpar_to_cell(lattice))
+    if len(matrices) > 1:  # the axes that the structure itself was given in are meant, if they are among them
+        matrices = _equivalent(matrices, crystal.given_matrix, crystal) or matrices
     if not matrices:
         raise _another_crystal(volume, crystal, name)
     if len(matrices) > 1:
@@ -96,13 +101,16 @@ def in_crystal_axes(volume: xr.Dataset, crystal: Crystal, name: str | Path) -> x
     return turned
 
 
-def _given_matrix(crystal: Crystal, lattice: np.ndarray) -> list[np.ndarray]:
-    """The matrix from the axes that the crystal was given in, if a lattice (6,) is that of these."""
-    matrix = crystal.given_matrix
-    if not np.isfinite(matrix).all():
-        return []
-    given = np.linalg.solve(matrix, crystal.conventional_lattice)
-    return [matrix] if _same(lattice, cell_to_cellpar(given)) else []
+def _best_as_it_is(crystal: Crystal, lattice: np.ndarray) -> bool:
+    """Whether no other choice of axes has a lattice (6,) that fits better than the conventional axes."""
+    matrices = miller_matrices(crystal, cellpar_to_cell(lattice))
+    return not matrices or bool(_equivalent(matrices, np.eye(3), crystal))
+
+
+def _equivalent(matrices: list[np.ndarray], matrix: np.ndarray, crystal: Crystal) -> list[np.ndarray]:
+    """Those of some matrices (3, 3) of Miller indices that the Laue group relates to another one."""
+    images = crystal.laue_group.transpose(0, 2, 1) @ matrix
+    return [one for one in matrices if any(np.allclose(one, image) for image in images)]
 
 
 def _matches(volume: xr.Dataset, crystal: Crystal) -> bool:

@@ -92,7 +92,7 @@ def direction_names(directions: np.ndarray) -> tuple[str, str, str]:
 
 
 def _component(value: float, letter: str) -> str:
-    number = f"{value:.6g}"
+    number = f"{value:.12f}".rstrip("0").rstrip(".")
     if number in ("0", "-0"):
         return "0"
     return letter if number == "1" else f"-{letter}" if number == "-1" else number + letter

@@ -12,6 +12,9 @@ from bayestds.errors import CrystalError
 STRAIN = 0.01
 """Largest relative difference of lattice vectors."""
 
+EQUALLY_GOOD = 1e-3
+"""Relative difference of metrics up to which two choices of axes fit equally well."""
+
 DISPLACED = 0.2
 """Largest distance of an atom from its place, Å: far less than a bond, more than a relaxation."""
 
@@ -94,13 +97,16 @@ def miller_matrices(crystal: Crystal, lattice: np.ndarray) -> list[np.ndarray]:
             orientation does not matter.
 
     Returns:
-        One matrix for each choice of the axes that the Laue group does not relate to another; none where the
-        crystal has no such lattice vectors. M may have rational entries, for a supercell.
+        One matrix for each choice of the axes that the Laue group does not relate to another, of those that
+        fit best; none where the crystal has no such lattice vectors. M may have rational entries, for a
+        supercell.
     """
     hand = np.sign(np.linalg.det(crystal.conventional_matrix))
+    bases = [one for one in _equal_bases(crystal, lattice) if np.sign(np.linalg.det(one)) == hand]
+    misfits = np.array([_misfit(basis @ crystal.lattice_vectors, lattice) for basis in bases])
     found: dict[tuple[float, ...], np.ndarray] = {}
-    for basis in _equal_bases(crystal, lattice):
-        if np.sign(np.linalg.det(basis)) != hand:
+    for basis, misfit in zip(bases, misfits, strict=True):
+        if misfit > misfits.min() + EQUALLY_GOOD:
             continue
         matrix = crystal.conventional_matrix @ np.linalg.inv(basis)
         images = [np.round((matrix.T @ rotation).T, 9) + 0.0 for rotation in crystal.laue_group]
@@ -108,6 +114,12 @@ def miller_matrices(crystal: Crystal, lattice: np.ndarray) -> list[np.ndarray]:
         best = max(images, key=lambda one: (round(np.trace(one), 6), tuple(one.ravel())))
         found[tuple(best.ravel())] = best
     return sorted(found.values(), key=lambda one: -np.trace(one))
+
+
+def _misfit(lattice: np.ndarray, other: np.ndarray) -> float:
+    """Largest relative difference of the metrics of two lattices (3, 3), one vector a row."""
+    lengths = np.linalg.norm(other, axis=1)
+    return float((np.abs(lattice @ lattice.T - other @ other.T) / np.outer(lengths, lengths)).max())
 
 
 def _equal_bases(crystal: Crystal, lattice: np.ndarray) -> list[np.ndarray]:

@@ -44,7 +44,7 @@ def read(file: h5py.File) -> xr.Dataset:
         variances = _alike(hdf5.stored_numbers(group, "variances"), counts, file, "variances")
         if variances.count(lambda part: part > 0):
             arrays["sigma"] = variances.combined(
-                lambda variance, n: np.sqrt(np.maximum(variance, 0)) / np.maximum(n, 1), contributions
+                lambda variance, n: hdf5.ratio(np.sqrt(np.maximum(variance, 0)), n), contributions
             )
     axes = _axes(group, counts.shape)
     directions = np.array([[float(letter_of(name) == axis) for axis in AXES] for name, _ in axes])

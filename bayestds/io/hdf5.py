@@ -28,7 +28,10 @@ IN_SLABS = 6
 UNMEASURED_WHERE_ZERO = ("weight", "num_events", "contributions")
 """Datasets that say how much was measured of each voxel of an intensity that is normalised already."""
 
-INVERSE_LENGTH = re.compile(r"(å|a|angstroms?|nm)(\^-1|\*\*-1|-1|⁻¹)|1/(å|a|angstroms?|nm)")
+LENGTH = r"(å|a|ang|angs|angstroms?|ångströms?|nm|nanomet(er|re)s?|m)"
+INVERSE_LENGTH = re.compile(
+    rf"{LENGTH}(\^|\*\*)?(-1|⁻¹)|(1|2pi|2π|2\*pi)/{LENGTH}|(inverse|inv\.?|reciprocal)_?{LENGTH}"
+)
 """Units, lower case and without blanks, of axes that are no Miller indices."""
 
 
@@ -244,12 +247,22 @@ def _check_readable(dataset: h5py.Dataset, bytes_a_number: int) -> None:
         )
     folder = Path(dataset.file.filename).parent
     for source in dataset.virtual_sources() if dataset.is_virtual else ():
-        if source.file_name != "." and not (folder / source.file_name).exists():
+        if source.file_name != "." and not _holds(folder / source.file_name, source.dset_name):
             raise VolumeError(
                 f"{dataset.file.filename}: {dataset.name} is put together from other files.",
                 f"{source.file_name} is not there.",
                 "Put these files beside this one, or copy the data into one file.",
             )
+
+
+def _holds(path: Path, dataset: str) -> bool:
+    """Whether a file is there, and a dataset in it; True for a pattern that stands for many files."""
+    if "%" in path.name or "%" in dataset:
+        return True
+    if not path.exists():
+        return False
+    with h5py.File(path, "r") as file:
+        return dataset in file
 
 
 def declared_bytes(path: str | os.PathLike[str]) -> int:

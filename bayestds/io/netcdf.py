@@ -11,6 +11,7 @@ import xarray as xr
 from bayestds.errors import VolumeError
 from bayestds.io import hdf5
 from bayestds.io.hdf5 import UNMEASURED_WHERE_ZERO
+from bayestds.io.stated import usable_lattice
 from bayestds.scattering.slabs import AXES, COPYING, Place, Stored, slabs
 from bayestds.scattering.volume import COMPANIONS, make_volume
 
@@ -51,20 +52,28 @@ def read(file: h5py.File) -> xr.Dataset:
                 f"Write the file again with xarray or netCDF4, with the dimensions {AXES}.",
             )
     # A coordinate is loaded as soon as xarray opens the file, however large, and whatever it is for.
-    others = [key for key in file if key not in VARIABLES]
+    others = [key for key in file if key not in (*VARIABLES, *UNMEASURED_WHERE_ZERO)]
     with xr.open_dataset(name, engine="h5netcdf", drop_variables=others, cache=False) as opened:
         # A plane that xarray took out of a volume has the third index as one number.
+        if missing := [axis for axis in AXES if axis not in opened.variables]:
+            raise VolumeError(
+                f"{name}: axis {missing[0]} has no values.",
+                "Numbers of voxels alone do not say where these are.",
+                "Give the volume the coordinates h, k and l, in r.l.u.",
+            )
         axes = {axis: np.atleast_1d(opened[axis].values) for axis in AXES}
         variables = {key: opened[key].variable for key in present if key not in AXES}
+        weights = {key: opened[key].variable for key in UNMEASURED_WHERE_ZERO if key in opened}
         attributes = {str(key): value for key, value in opened.attrs.items() if key not in RESERVED}
     values: dict[str, Any] = {key: _stored(file, key, array, others) for key, array in variables.items()}
-    for key in UNMEASURED_WHERE_ZERO:
-        if _is_data(file, key) and file[key].shape == file["intensity"].shape:
-            weight = hdf5.stored_numbers(file, key, planes=True).turned(
-                _order(variables["intensity"], key, name)
-            )
-            values["intensity"] = hdf5.measured(values["intensity"], weight, f"{name}: {key}")
-            others.remove(key)
+    for key, weight in weights.items():
+        if set(weight.dims) == set(variables["intensity"].dims):
+            stored = _stored(file, key, weight, others)
+            values["intensity"] = hdf5.measured(values["intensity"], stored, f"{name}: {key}")
+        else:
+            others.append(key)
+    if "lattice" in attributes and np.size(attributes["lattice"]) == 6:
+        attributes["lattice"] = usable_lattice(attributes["lattice"])
     volume = make_volume(name=name, **axes | values | attributes)
     volume.encoding["ignored"] = ", ".join(sorted(key for key in others if _is_data(file, key)))
     return hdf5.with_order(volume, tuple(map(str, variables["intensity"].dims)))

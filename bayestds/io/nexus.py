@@ -29,7 +29,7 @@ from bayestds.crystal.axes import axis_names
 from bayestds.errors import VolumeError
 from bayestds.io import hdf5, nexus_groups
 from bayestds.io.nexus_groups import Candidate
-from bayestds.io.stated import usable_lattice
+from bayestds.io.stated import temperature_in_title, usable_lattice
 from bayestds.scattering.reindex import from_centres
 from bayestds.scattering.slabs import AXES, Stored
 from bayestds.scattering.volume import make_volume, volume_axes
@@ -75,14 +75,16 @@ def read(file: h5py.File, path: str | None = None) -> xr.Dataset:
     arrays = _arrays(data, signal, chosen.is_plane, name)
     notes: list[str] = []
     centres = _centres(chosen, arrays["intensity"].shape, notes)
+    extras: dict[str, Any] = {}
+    for entry in reversed(chosen.entries):
+        extras |= hdf5.read_extras(entry, EXTRA_VARIABLES)
+    # They are kept in the order of our axes, which is that of the file backwards.
+    arrays |= {key: extras.pop(key).turned((2, 1, 0)) for key in EXTRA_VARIABLES if key in extras}
     placed, order = from_centres(centres, chosen.directions, arrays, name)
     attributes: dict[str, Any] = _sample(chosen, file, notes) | {
         "title": _title(chosen),
         "intensity_units": hdf5.text(data[signal].attrs.get("units")),
     }
-    extras: dict[str, Any] = {}
-    for entry in reversed(chosen.entries):
-        extras |= hdf5.read_extras(entry, EXTRA_VARIABLES)
     volume = hdf5.with_order(make_volume(name=name, **placed | attributes | extras), order)
     if len(paths) > 1:
         notes.insert(0, f"the file holds {len(paths)} volumes: {', '.join(paths)}. This is {chosen.path}.")
@@ -135,9 +137,14 @@ def _centres(chosen: Candidate, shape: tuple[int, ...], notes: list[str]) -> lis
         hdf5.check_miller_indices(hdf5.find(data, label), data)
         values = hdf5.numbers(data, label)
         axes.append(values.reshape(1) if values.size == 1 else values)
-    if all(values.shape == (size + 1,) for values, size in zip(axes, shape, strict=True)):
+    edges = [values.shape == (size + 1,) for values, size in zip(axes, shape, strict=True)]
+    # A plane has its third index as one number.
+    if all(edges) or (chosen.is_plane and edges == [True, True, False]):
         notes.append("the axes have one value more than there are voxels: these are taken as edges of bins.")
-        return [np.asarray((values[:-1] + values[1:]) / 2) for values in axes]
+        axes = [
+            np.asarray((values[:-1] + values[1:]) / 2) if edge else values
+            for values, edge in zip(axes, edges, strict=True)
+        ]
     for label, values, size in zip(chosen.axes, axes, shape, strict=True):
         if values.shape != (size,):
             raise VolumeError(
@@ -155,9 +162,11 @@ def _arrays(data: h5py.Group, signal: str, is_plane: bool, name: str) -> dict[st
     def array(key: str) -> Stored:
         return _array(data, key, is_plane)
 
+    # nexusformat names errors and masks in attributes of the array.
+    said = hdf5.required(data, signal).attrs
     names = {"intensity": signal, "sigma": f"{signal}_errors", "counts": "counts"}
     if not hdf5.has(data, names["sigma"]):
-        names["sigma"] = "errors"
+        names["sigma"] = hdf5.text(said.get("uncertainties")) or "errors"
     arrays = {
         key: array(dataset)
         for key, dataset in names.items()
@@ -168,8 +177,10 @@ def _arrays(data: h5py.Group, signal: str, is_plane: bool, name: str) -> dict[st
     for key in hdf5.UNMEASURED_WHERE_ZERO:
         if hdf5.has(data, key) and key != signal:
             arrays["intensity"] = hdf5.measured(arrays["intensity"], array(key), f"{name}: {key}")
-    if hdf5.has(data, "mask") and signal != "mask":
-        arrays["mask"] = array("mask").combined(lambda part: part != 0, dtype=bool)
+    masks = [name for name in (hdf5.text(said.get("mask")), f"{signal}_mask", "mask") if name]
+    found = [name for name in masks if hdf5.has(data, name) and name != signal]
+    if found:
+        arrays["mask"] = array(found[0]).combined(lambda part: part != 0, dtype=bool)
     return arrays
 
 
@@ -204,11 +215,19 @@ def _sample(chosen: Candidate, file: h5py.File, notes: list[str]) -> dict[str, A
     found: dict[str, Any] = {}
     if hdf5.has(chosen.data, "unit_cell"):
         found["lattice"] = usable_lattice(hdf5.vector(chosen.data, "unit_cell", 6))
-    for sample in nexus_groups.samples(chosen, file):
+    near, far = nexus_groups.samples(chosen, file)
+    for sample in (*near, *far):
         if found.get("lattice") is None:
             found["lattice"] = usable_lattice(_lattice(sample))
+    for sample in near:
         if "temperature" not in found and (temperature := _temperature(sample, notes)) is not None:
             found["temperature"] = temperature
+    # That of another entry may be of another measurement.
+    if "temperature" not in found and len(far) == 1 and temperature_in_title(_title(chosen) or "") is None:
+        temperature = _temperature(far[0], notes)
+        if temperature is not None:
+            found["temperature"] = temperature
+            notes.append(f"the temperature of {temperature:g} K is that of {far[0].name}.")
     return found
 
 
@@ -239,6 +258,8 @@ def _lattice(sample: h5py.Group) -> np.ndarray | None:
             _check_units(sample, f"unitcell_{parameter}", LENGTH if number < 3 else ANGLE)
         return np.concatenate([hdf5.vector(sample, f"unitcell_{parameter}", 1) for parameter in CELL])
     if hdf5.has(sample, "unit_cell"):
+        # Six numbers have two units, of which files name one or none.
+        _check_units(sample, "unit_cell", (*LENGTH, *ANGLE, "angstrom, degree", ""))
         return hdf5.vector(sample, "unit_cell", 6)
     if hdf5.has(sample, "unit_cell_abc"):
         keys = {"unit_cell_abc": LENGTH, "unit_cell_alphabetagamma": ANGLE}

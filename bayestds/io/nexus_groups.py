@@ -62,16 +62,16 @@ def choose(file: h5py.File, path: str | None) -> tuple[Candidate, list[str]]:
     found = list(candidates(file))
     paths = [one.path for one in found]
     if path is not None:
-        inside = _inside(found, "/" + path.strip("/"))
+        inside = _inside(found, "/" + path.strip("/"), file)
         if len(inside) == 1:
             return inside[0], paths
         raise _not_one(file, path, inside, found)
     if not found:
         raise _none(file)
     start = default_path(file)
-    inside = _inside(found, start) or found
+    inside = _inside(found, start, file) or found
     if len(inside) > 1 and COMBINED in paths and start in ("/", "/entry"):
-        inside = _inside(found, COMBINED)
+        inside = _inside(found, COMBINED, file)
     if len(inside) == 1:
         return inside[0], paths
     raise VolumeError(
@@ -118,8 +118,8 @@ def default_path(file: h5py.File) -> str:
     return path or "/"
 
 
-def samples(candidate: Candidate, file: h5py.File) -> list[h5py.Group]:
-    """NXsample groups: those of the entries about the data, the nearest first, then all others."""
+def samples(candidate: Candidate, file: h5py.File) -> tuple[list[h5py.Group], list[h5py.Group]]:
+    """NXsample groups: those of the entries about the data, the nearest first, and all others."""
     near = [
         member for entry in candidate.entries for _, member in _groups(entry) if _class(member) == "NXsample"
     ]
@@ -127,7 +127,7 @@ def samples(candidate: Candidate, file: h5py.File) -> list[h5py.Group]:
     for _, entry in _groups(file):
         inner = [member for _, member in _groups(entry) if _class(member) in ENTRIES]
         far += [m for group in (entry, *inner) for _, m in _groups(group) if _class(m) == "NXsample"]
-    return near + [sample for sample in far if sample not in near]
+    return near, [sample for sample in far if sample not in near]
 
 
 def entries_of(file: h5py.File) -> list[h5py.Group]:
@@ -135,10 +135,14 @@ def entries_of(file: h5py.File) -> list[h5py.Group]:
     return [member for _, member in _groups(file) if _class(member) == "NXentry"]
 
 
-def _inside(found: list[Candidate], path: str) -> list[Candidate]:
-    """Those at a path or below it."""
+def _inside(found: list[Candidate], path: str, file: h5py.File) -> list[Candidate]:
+    """Those at a path or below it; the path may be another name of the same group."""
     prefix = path.rstrip("/") + "/"
-    return [one for one in found if (one.path + "/").startswith(prefix)]
+    named = [one for one in found if (one.path + "/").startswith(prefix)]
+    group = file.get(path)
+    if named or not isinstance(group, h5py.Group):
+        return named
+    return [one for one in found if group == one.data or group in one.entries]
 
 
 def _groups(parent: h5py.Group) -> Iterator[tuple[str, h5py.Group]]:
@@ -171,20 +175,21 @@ def _candidate(data: h5py.Group, path: str, above: tuple[h5py.Group, ...]) -> Ca
 
 
 def _direction(data: h5py.Group, name: str) -> np.ndarray | None:
-    """Direction of an axis, told by its name or by its long_name."""
-    direction = direction_of(name)
-    if direction is None and isinstance(axis := data.get(name), h5py.Dataset):
-        direction = direction_of(hdf5.text(axis.attrs.get("long_name")) or "")
-    return direction
+    """Direction of an axis, told by its long_name if that is one, or by its name."""
+    axis = data.get(name)
+    long_name = hdf5.text(axis.attrs.get("long_name")) if isinstance(axis, h5py.Dataset) else None
+    direction = direction_of(long_name or "")
+    return direction_of(name) if direction is None else direction
 
 
 def _normal(data: h5py.Group, names: list[str]) -> str | None:
     """The axis that a plane is at one value of: the one of h, k, l that is none of its own."""
     own = {letter_of(name) for name in names}
     for key in data:
-        letter = letter_of(key)
-        if letter and letter not in own and isinstance(data.get(key), h5py.Dataset) and data[key].size == 1:
-            return str(key)
+        letter, axis = letter_of(key), data.get(key)
+        if letter and letter not in own and isinstance(axis, h5py.Dataset) and axis.size == 1:
+            # nexusformat keeps the middle of the bins that it has summed over: these are no plane.
+            return str(key) if int(axis.attrs.get("summed_bins", 1)) == 1 else None
     return None
 
 

@@ -1,9 +1,11 @@
 """rspace3d: volumes put together from the unwarped layers of CrysAlisPro.
 
 Layout: https://github.com/dubajicmilos/rspace3d (rspace3d/volume_builder.py, save_volume_h5): the root holds
-data[h, k, l], H, K and L, and the attributes cell_a ... cell_gamma. The layers are squares in Cartesian
-coordinates; M_inv (2, 2) takes these to the two indices in the plane. Where it is not diagonal, as in
-monoclinic or hexagonal planes, the axes H, K and L are no indices of the voxels.
+data, its axes H, K and L in the order of the dimensions, and the attributes cell_a ... cell_gamma. What the
+axes are follows from `plane_type`, the two indices in the layers: h, k, l of HK, h, l, k of HL, k, l, h of
+KL. The layers are squares in Cartesian coordinates; M_inv (2, 2) takes these to the two indices in the plane.
+Where it is not diagonal, as in monoclinic or hexagonal planes, the axes H, K and L are no indices of the
+voxels.
 """
 
 import h5py
@@ -17,6 +19,8 @@ from bayestds.scattering.reindex import from_centres
 from bayestds.scattering.volume import make_volume
 
 NAMES = ("H", "K", "L")
+INDICES = {"HK": "hkl", "HL": "hlk", "KL": "klh"}
+"""Index along each dimension, by the plane of the layers."""
 CELL = tuple(f"cell_{parameter}" for parameter in ("a", "b", "c", "alpha", "beta", "gamma"))
 SHEAR = 1e-3
 """Largest off-diagonal element of M_inv, relative to the diagonal, of a plane that is not sheared."""
@@ -43,9 +47,17 @@ def read(file: h5py.File) -> xr.Dataset:
                 "The axes H, K and L are then no indices of the voxels.",
                 "Reconstruct the volume on axes along h, k and l.",
             )
+    plane = hdf5.text(file.attrs.get("plane_type")) or "HK"
+    if plane not in INDICES:
+        raise VolumeError(
+            f"{name}: its plane_type is '{plane}'.",
+            f"Known are {', '.join(INDICES)}.",
+            "Write the file again with rspace3d.",
+        )
+    directions = np.array([[float(index == axis) for axis in "hkl"] for index in INDICES[plane]])
     cell = [file.attrs.get(key) for key in CELL]
     lattice = None if None in cell else usable_lattice([float(value) for value in cell])
     arrays = {"intensity": hdf5.stored_numbers(file, "data")}
     centres = [hdf5.numbers(file, key).ravel() for key in NAMES]
-    placed, order = from_centres(centres, np.eye(3), arrays, name)
+    placed, order = from_centres(centres, directions, arrays, name)
     return hdf5.with_order(make_volume(name=name, lattice=lattice, **placed), order)

@@ -15,7 +15,16 @@ SHORTEST = 2.0
 SAME = 1e-6
 """Relative difference up to which two numbers are the same one but for rounding."""
 
-KELVIN = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)\s*K(?![\w/])|\bT\s*=\s*(\d+(?:\.\d+)?)(?![\d.]|\s*°?C\b)")
+KELVIN = re.compile(
+    r"(?<![\w.(=+-])(\d+(?:\.\d+)?)\s?K(?![\w/=]|\s=|\s[hklHKL]\b)"
+    r"|\bT\s*=\s*(\d+(?:\.\d+)?)(?:\s?K)?(?=[\s,;)]|$)"
+)
+"""A temperature in a title: 300.000K, 300 K, T=300, T = 300 K."""
+
+OTHERWISE = re.compile(
+    r"\b(pilatus|eiger|lambda|merlin)\w*\s+\d+(\.\d+)?\s?K|\bT\s*=\s*\S+\s*°?\s*C\b", re.IGNORECASE
+)
+"""What looks like a temperature in kelvin and is none: the pixels of a detector, degrees Celsius."""
 
 
 def usable_lattice(values: Any) -> np.ndarray | None:
@@ -29,7 +38,7 @@ def usable_lattice(values: Any) -> np.ndarray | None:
 
 def temperature_in_title(title: str) -> float | None:
     """The temperature that a title such as "300.000K Transform" or "Si T=300.0" tells, K; None for others."""
-    found = {float(first or second) for first, second in KELVIN.findall(title)}
+    found = {float(first or second) for first, second in KELVIN.findall(OTHERWISE.sub(" ", title))}
     return found.pop() if len(found) == 1 and max(found) > 0 else None
 
 

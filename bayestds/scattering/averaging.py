@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 import xarray as xr
@@ -28,10 +27,7 @@ from bayestds.scattering.slabs import AXES, slabs
 from bayestds.scattering.variance import VarianceLaw, variance_law
 from bayestds.scattering.volume import Bad, volume_axes
 from bayestds.scattering.voxels import Voxels, summed
-from bayestds.scattering.zeros import Zeros, unmeasured_zeros
-
-ZerosAre = Literal["measured", "unmeasured"]
-"""What voxels of exactly zero are, where somebody says so."""
+from bayestds.scattering.zeros import Zeros, ZerosAre, unmeasured_zeros
 
 JUDGING = 200
 """Bytes a voxel that the search for outliers takes, which needs all voxels at once."""
@@ -163,13 +159,12 @@ def _grid(
     stated: ZerosAre | None,
 ) -> tuple[IrreducibleGrid, Zeros]:
     """The points of the voxels that are measured, and what those of exactly zero are taken for."""
-    n_zeros = int(zero.sum())
-    if stated == "unmeasured":
-        used = used & ~zero
     grid = reduce_grid(volume, supercell, used, commensurate, friedel)
-    if stated is not None or not n_zeros:
-        return grid, Zeros(stated=stated, n_stated=n_zeros)
-    unmeasured, found = unmeasured_zeros(volume, grid, zero)
+    if not zero.any():
+        return grid, Zeros()
+    unmeasured, found = unmeasured_zeros(volume, grid, zero, stated)
+    if not unmeasured.any():
+        return grid, found
     return reduce_grid(volume, supercell, used & ~unmeasured, commensurate, friedel), found
 
 

@@ -6,6 +6,7 @@ voxels and correlate their errors.
 """
 
 from collections.abc import Sequence
+from fractions import Fraction
 from itertools import permutations
 from typing import Any
 
@@ -16,6 +17,9 @@ from ase.geometry import cell_to_cellpar, cellpar_to_cell
 from bayestds.errors import VolumeError
 from bayestds.scattering.slabs import AXES, Stored, stored
 from bayestds.scattering.volume import COMPANIONS, Numbers, make_volume, settled, volume_axes
+
+LARGEST_DENOMINATOR = 24
+"""Of entries of a matrix that are written as fractions."""
 
 TOLERANCE = 1e-6
 """Largest component of a direction that counts as zero, relative to its largest: as float32 rounds."""
@@ -202,4 +206,12 @@ def _triple(row: np.ndarray) -> str:
 
 def matrix_text(entries: np.ndarray) -> str:
     """A matrix (3, 3) as it is written on the command line."""
-    return " / ".join(_triple(row).strip("()") for row in np.atleast_2d(entries))
+    return " / ".join(" ".join(_exact(value) for value in row) for row in np.atleast_2d(entries))
+
+
+def _exact(value: float) -> str:
+    """A number as a fraction, if it is a simple one."""
+    if not np.isfinite(value):
+        return str(value)
+    fraction = Fraction(float(value)).limit_denominator(LARGEST_DENOMINATOR)
+    return str(fraction) if abs(float(fraction) - value) < 1e-6 else f"{value:g}"

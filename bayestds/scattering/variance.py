@@ -24,6 +24,9 @@ TRIMMED = 5.0
 EXACT = 1e-6
 """Relative deviation from a straight line up to which σ² was made from the intensity by that line."""
 
+ROUNDING = 1e-9
+"""Share of the sum of absolute terms up to which a sum is zero."""
+
 SMALLEST = 1e-6
 """Share of the typical intensity that the numerator of σ² has at least."""
 
@@ -85,7 +88,10 @@ def variance_law(voxels: Voxels) -> VarianceLaw:
 
     if correlation(0.0) >= 0:
         return VarianceLaw(0.0, typical)
-    return VarianceLaw(1.0 if correlation(1.0) <= 0 else brentq(correlation, 0.0, 1.0), typical)
+    # Where all exposures of counts are equal, the sum is zero but for rounding.
+    rounding = ROUNDING * float(np.abs(away) @ VarianceLaw(1.0, typical).exposure(intensity, sigma))
+    counted = correlation(1.0) <= rounding
+    return VarianceLaw(1.0 if counted else brentq(correlation, 0.0, 1.0), typical)
 
 
 def _mean(point: np.ndarray, n: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ somebody must say what they are.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import xarray as xr
@@ -19,14 +20,17 @@ from bayestds.scattering.grid import IrreducibleGrid
 from bayestds.scattering.slabs import Place, slabs
 from bayestds.scattering.volume import volume_axes
 
+ZerosAre = Literal["measured", "unmeasured"]
+"""What voxels of exactly zero are, where somebody says so."""
+
 FAR = 5.0
 """Standard deviations from zero of intensities that zero is no measurement of."""
 
 COUNTS = 25.0
 """The same in counts, for intensities that come in few sizes: nobody sees zero of so many in e²⁵ voxels."""
 
-AGREED = 0.9
-"""Share of the zeros of a region with equivalents that these must contradict."""
+AGREED = 0.5
+"""Share of the zeros of a region with equivalents that these must contradict: measured ones do so never."""
 
 FEW_SIZES, COMMON = 10, 0.2
 """Intensities are quantised where so many of their sizes make up this share of them."""
@@ -55,19 +59,22 @@ class Zeros:
     n_stated: int = 0
 
 
-def unmeasured_zeros(volume: xr.Dataset, grid: IrreducibleGrid, zero: np.ndarray) -> tuple[np.ndarray, Zeros]:
+def unmeasured_zeros(
+    volume: xr.Dataset, grid: IrreducibleGrid, zero: np.ndarray, stated: ZerosAre | None = None
+) -> tuple[np.ndarray, Zeros]:
     """The zeros of a volume that nothing was measured of.
 
     Args:
         volume: the volume.
         grid: points of all voxels that could be used, the zeros among them.
         zero: (n_h, n_k, n_l) bool, voxels of the grid of exactly zero that nothing says more of.
+        stated: what those are that may be either, where somebody says it.
 
     Returns:
         (n_h, n_k, n_l) bool, and how many there are.
 
     Raises:
-        VolumeError: there are zeros that may be either.
+        VolumeError: there are zeros that may be either, and nobody says which.
     """
     mean, variance, sizes = _equivalents(volume, grid, zero)
     law = _scatter(mean, variance)
@@ -87,10 +94,13 @@ def unmeasured_zeros(volume: xr.Dataset, grid: IrreducibleGrid, zero: np.ndarray
         blocks[one] = _is_block(volume, grid, region, (one, boxes[one - 1]), law, least)
     unmeasured = (contradicted | blocks)[region] & zero
     doubtful = zero & ~unmeasured
-    if doubtful.any():
+    if doubtful.any() and stated is None:
         raise _ask(volume, doubtful, int(zero.sum()))
     size = np.bincount(number, minlength=n_regions + 1)
-    return unmeasured, Zeros(int(size[contradicted].sum()), int(size[blocks & ~contradicted].sum()))
+    found = Zeros(
+        int(size[contradicted].sum()), int(size[blocks & ~contradicted].sum()), stated, int(doubtful.sum())
+    )
+    return (zero if stated == "unmeasured" else unmeasured), found
 
 
 def _equivalents(

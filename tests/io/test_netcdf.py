@@ -90,3 +90,17 @@ def test_broken_inner_structure_is_refused(tmp_path, volume, refused):
     with h5py.File(tmp_path / "v.nc", "a") as file:
         file["k"].attrs["_Netcdf4Coordinates"] = [0, 0, 0]
     refused(tmp_path / "v.nc", "cannot be understood")
+
+
+def test_a_weight_has_dimensions_of_its_own(tmp_path, volume):
+    weight = xr.ones_like(volume["intensity"]).fillna(1.0)
+    weight[:, 1] = 0
+    made = volume.assign(weight=weight.transpose("l", "k", "h"))
+    made.to_netcdf(tmp_path / "v.nc", engine="h5netcdf")
+    found = read_volume(tmp_path / "v.nc")["intensity"]
+    xr.testing.assert_identical(found, volume["intensity"].where(weight > 0))
+
+
+def test_numbers_of_voxels_are_no_axes(tmp_path, volume, refused):
+    volume[["intensity"]].drop_vars(["h", "k", "l"]).to_netcdf(tmp_path / "v.nc", engine="h5netcdf")
+    refused(tmp_path / "v.nc", "has no values")

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from bayestds.errors import VolumeError
-from bayestds.io import read_volume
+from bayestds.io import read_volume, write_volume
+from bayestds.scattering.volume import make_volume, volume_axes
 
 H, K, L = np.linspace(-1, 0.5, 4), np.linspace(0, 0.2, 3), np.array([2.0, 3.0])
 DATA = np.arange(24.0).reshape(4, 3, 2) + 1
@@ -82,8 +83,6 @@ def test_a_path_that_does_not_choose_is_refused(consolidated, path, words):
 
 
 def test_paths_are_for_nexus_files(tmp_path, volume):
-    from bayestds.io import write_volume
-
     write_volume(volume, tmp_path / "a.nc")
     with pytest.raises(VolumeError, match="of the format netcdf"):
         read_volume(tmp_path / "a.nc", group="entry")
@@ -258,3 +257,118 @@ def test_a_temperature_may_be_a_log(tmp_path):
         log["value"].attrs["units"] = "K"
         transform(entry, "data")
     assert read_volume(path).attrs["temperature"] == 100.0
+
+
+def test_the_temperature_of_another_entry_gives_way_to_the_title(tmp_path):
+    path = tmp_path / "two.nxs"
+    with h5py.File(path, "w") as file:
+        cold = group(file, "a_100K", "NXentry")
+        sample(cold, temperature=100.0)
+        transform(cold, "data")
+        warm = group(file, "b_300K", "NXentry")
+        warm["title"] = "Ni 300K"
+        transform(warm, "data")
+    assert read_volume(path, group="b_300K").attrs["temperature"] == 300.0
+    with h5py.File(path, "a") as file:
+        del file["b_300K/title"]
+    volume = read_volume(path, group="b_300K")
+    assert volume.attrs["temperature"] == 100.0
+    assert any("is that of /a_100K/sample" in note for note in volume.encoding["notes"])
+
+
+def test_a_default_may_be_another_name_of_the_group(tmp_path):
+    path = tmp_path / "linked.nxs"
+    with h5py.File(path, "w") as file:
+        entry = group(file, "entry", "NXentry", default="transform")
+        entry["alias"] = transform(entry, "transform")
+        transform(entry, "other", 2 * DATA)
+    np.testing.assert_array_equal(read_volume(path)["intensity"], DATA)
+    np.testing.assert_array_equal(read_volume(path, group="/entry/transform")["intensity"], DATA)
+
+
+def test_errors_and_masks_that_attributes_name(tmp_path):
+    path = tmp_path / "a.nxs"
+    with h5py.File(path, "w") as file:
+        data = transform(group(file, "entry", "NXentry"), "data")
+        data["esd"], data["data_mask"] = DATA / 10, DATA > 20
+        data["data"].attrs.update({"uncertainties": "esd", "mask": "data_mask"})
+    volume = read_volume(path)
+    np.testing.assert_array_equal(volume["sigma"], DATA / 10)
+    np.testing.assert_array_equal(volume["mask"], DATA > 20)
+
+
+def test_a_sum_over_bins_is_no_plane(tmp_path, refused):
+    path = tmp_path / "plane.nxs"
+    with h5py.File(path, "w") as file:
+        data = group(group(file, "entry", "NXentry"), "data", "NXdata", signal="data", axes=["Qh", "Qk"])
+        data["data"], data["Qh"], data["Qk"], data["Ql"] = DATA.sum(axis=2), H, K, 2.5
+        data["Ql"].attrs.update({"minimum": 2.0, "maximum": 3.0, "summed_bins": 2})
+    refused(path, "no NXdata has the three axes")
+
+
+def test_a_plane_with_edges(tmp_path):
+    path = tmp_path / "plane.nxs"
+    with h5py.File(path, "w") as file:
+        data = group(group(file, "entry", "NXentry"), "data", "NXdata", signal="data", axes=["Qh", "Qk"])
+        data["data"], data["Ql"] = DATA[:, :, 0], 2.0
+        data["Qh"], data["Qk"] = np.linspace(-1.25, 0.75, 5), np.linspace(-0.05, 0.25, 4)
+    np.testing.assert_allclose(read_volume(path)["h"], H)
+
+
+def test_the_long_name_of_an_axis_goes_before_its_name(tmp_path):
+    path = tmp_path / "a.nxs"
+    with h5py.File(path, "w") as file:
+        data = transform(group(file, "entry", "NXentry"), "data", axes=("H", "K", "L"))
+        for name, long_name in zip("HKL", ("[H,H,0] (r.l.u.)", "[-K,K,0]", "[0,0,L]"), strict=True):
+            data[name].attrs["long_name"] = long_name
+    assert read_volume(path).attrs["directions"] == (1, 1, 0, -1, 1, 0, 0, 0, 1)
+
+
+@pytest.mark.parametrize("units", ["inverse angstrom", "reciprocal_angstrom", "Ang^-1", "2pi/angstrom"])
+def test_inverse_lengths_are_no_indices(tmp_path, refused, units):
+    path = tmp_path / "a.nxs"
+    with h5py.File(path, "w") as file:
+        data = transform(group(file, "entry", "NXentry"), "data")
+        data["Qh"].attrs["units"] = units
+    refused(path, "reciprocal lattice units")
+
+
+def test_a_cell_in_nm_is_refused(tmp_path, refused):
+    path = tmp_path / "a.nxs"
+    with h5py.File(path, "w") as file:
+        entry = group(file, "entry", "NXentry")
+        sample(entry)["unit_cell"].attrs["units"] = "nm"
+        transform(entry, "data")
+    refused(path, "'nm'")
+
+
+def test_a_virtual_dataset_without_its_source(tmp_path, refused):
+    path = tmp_path / "a.nxs"
+    with h5py.File(tmp_path / "raw.h5", "w") as file:
+        file["other"] = DATA
+    with h5py.File(path, "w") as file:
+        data = transform(group(file, "entry", "NXentry"), "data")
+        del data["data"]
+        layout = h5py.VirtualLayout(DATA.shape, "f8")
+        layout[...] = h5py.VirtualSource("raw.h5", "gone", DATA.shape)
+        data.create_virtual_dataset("data", layout)
+    refused(path, "raw.h5 is not there")
+
+
+def test_companions_follow_the_intensity_on_oblique_axes(tmp_path):
+    rng = np.random.default_rng(3)
+    made = make_volume(
+        H,
+        K,
+        L,
+        DATA,
+        transmission=rng.uniform(0.5, 1, DATA.shape),
+        directions=[[1, 1, 1], [1, -1, 0], [1, 1, -2]],
+        lattice=CELL,
+    )
+    write_volume(made, tmp_path / "a.nxs")
+    found = read_volume(tmp_path / "a.nxs")
+    points, expected = volume_axes(found).points(), volume_axes(made)
+    places = np.rint(expected.places(points)).astype(int)
+    for key in ("intensity", "transmission"):
+        np.testing.assert_allclose(found[key], made[key].values[tuple(np.moveaxis(places, -1, 0))])

@@ -36,3 +36,13 @@ def test_without_a_cell(tmp_path):
 @pytest.mark.parametrize("matrix", [((0.01, 0.005), (0.0, 0.02)), np.eye(3), np.zeros((2, 2))])
 def test_sheared_planes_are_refused(tmp_path, refused, matrix):
     refused(written(tmp_path / "a.h5", matrix), "sheared")
+
+
+@pytest.mark.parametrize(("plane", "order"), [("HK", (0, 1, 2)), ("HL", (0, 2, 1)), ("KL", (2, 0, 1))])
+def test_axes_are_those_of_the_layers(tmp_path, plane, order):
+    path = written(tmp_path / "a.h5")
+    with h5py.File(path, "a") as file:
+        file.attrs["plane_type"] = plane
+    volume = read_volume(path)
+    # Dimensions along h, k, l; H, K and L are only names of the three.
+    np.testing.assert_array_equal(volume["intensity"], DATA.transpose(order))

@@ -26,6 +26,15 @@ def volume_with(sigma=None, **attributes):
         ("10K/min", None),
         ("T = 25 C", None),
         ("scan 300", None),
+        ("Ni Pilatus 100K", None),
+        ("T=300mK", None),
+        ("T=25degC", None),
+        ("T=1.5e2 K", None),
+        ("H=1 K=2", None),
+        ("(0.5 K L)", None),
+        ("-10 K", None),
+        ("Si 300 K Transform", 300.0),
+        ("T = 300 K", 300.0),
     ],
 )
 def test_temperatures_in_titles(title, expected):

@@ -64,7 +64,7 @@ def test_missing_planes_leave_gaps(tmp_path):
     [
         (lambda table: np.vstack([table, table[:2]]), "2 voxels are listed twice"),
         (lambda table: np.vstack([table, table[0] + [0.05, 0, 0, 0, 0]]), "uniformly"),
-        (lambda table: np.hstack([table, table]), "neither an HDF5 file nor a list"),
+        (lambda table: np.hstack([table, table]), "it has 10 columns"),
         (lambda table: table[:, :3], "neither an HDF5 file nor a list"),
     ],
 )
@@ -84,3 +84,49 @@ def test_a_picture_is_no_list(tmp_path, refused):
     path = tmp_path / "volume.png"
     path.write_bytes(b"\x89PNG\r\n\x00\x01 1 2 3 4\n")
     refused(path, "neither an HDF5 file nor a list")
+
+
+HEADERS = {
+    "l,k,h,I,sigma": [2, 1, 0, 3, 4],
+    "# k h l I": [1, 0, 2, 3],
+    "h,k,l,sigma,I": [0, 1, 2, 4, 3],
+    "H,K,L,Intensity,weight": [0, 1, 2, 3, 4],
+    ",h,k,l,I": [5, 0, 1, 2, 3],
+    "h,k,l,I,sigma,n_pixels": [0, 1, 2, 3, 4, 5],
+}
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_a_header_says_which_column_is_which(tmp_path, header):
+    table, intensity = rows()
+    table = np.column_stack([table, np.arange(len(table))])[:, HEADERS[header]]
+    path = tmp_path / "volume.csv"
+    separator = "," if "," in header else " "
+    path.write_text(header + "\n" + "\n".join(separator.join(f"{x:.4f}" for x in row) for row in table))
+    volume = read_volume(path)
+    np.testing.assert_allclose(volume["intensity"], intensity, atol=1e-4)
+    assert ("sigma" in volume) == ("sigma" in header)
+    if "sigma" in volume:
+        np.testing.assert_allclose(volume["sigma"], intensity / 10, atol=1e-4)
+    noted = any("left out" in note for note in volume.encoding["notes"])
+    assert noted == ("weight" in header or "n_pixels" in header or header[0] == ",")
+
+
+@pytest.mark.parametrize("header", ["# Qx(A-1) Qy(A-1) Qz(A-1) I", "qx qy qz I", "h k l phase"])
+def test_headers_without_a_meaning_are_refused(tmp_path, refused, header):
+    path = tmp_path / "volume.txt"
+    path.write_text(f"{header}\n0 0 1 5\n0 0 2 6\n")
+    refused(path, "columns")
+
+
+def test_long_lists_of_many_columns_are_refused(tmp_path, refused):
+    """The last line that is looked at may be cut off, and have fewer."""
+    path = tmp_path / "volume.txt"
+    np.savetxt(path, np.random.default_rng(0).uniform(size=(2000, 6)), fmt="%.6f")
+    refused(path, "it has 6 columns")
+
+
+def test_byte_order_marks_and_fortran(tmp_path):
+    path = tmp_path / "volume.txt"
+    path.write_bytes(b"\xef\xbb\xbf0 0 1 -0.5D+01\n0 0 2 6.0D+00\n")
+    assert read_volume(path)["intensity"].values.ravel().tolist() == [-5.0, 6.0]

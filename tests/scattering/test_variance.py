@@ -97,3 +97,15 @@ def test_without_equivalents_an_exact_line_is_the_law():
     np.testing.assert_allclose(exact.exposure(intensity, np.sqrt(counts) / 4) * (exact.share**-1), 4.0)
     rough = variance_law(Voxels(alone, alone, intensity, np.sqrt(counts) / 4 * rng.uniform(0.9, 1.1, 500)))
     assert rough.share == 0
+
+
+@pytest.mark.parametrize("mean", [0.7, 0.9, 1.0, 1.2, 5.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_counts_of_equal_exposure_are_counts(mean, seed):
+    """All weights are then equal, and nothing but rounding speaks against it."""
+    rng = np.random.default_rng(seed)
+    true = mean * np.exp(rng.uniform(-1.15, 1.15, N_ORBITS))
+    counts = rng.poisson(np.repeat(true[:, None], MULTIPLICITY, axis=1)).astype(float)
+    exposure = np.full(counts.shape, 7.3**2)
+    law = variance_law(voxels_of(counts, exposure, 0.0))
+    assert law.share == 1.0

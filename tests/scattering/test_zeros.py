@@ -141,3 +141,18 @@ def test_zeros_with_an_error_or_counts_are_data(supercell):
     counts = np.rint(smooth())
     counts[3, 4, 5] = 0
     assert used(volume_of(counts, counts=counts), supercell)[0] == everything - n_bragg
+
+
+@pytest.mark.parametrize("stated", ["measured", "unmeasured"])
+def test_a_statement_is_on_doubtful_zeros_only(supercell, stated):
+    """Counts of a detector with a gap: a word on the counts does not make the gap measured."""
+    rng = np.random.default_rng(11)
+    expected = smooth()
+    quantum = expected.mean() / 100
+    counts = rng.poisson(expected / quantum)
+    counts[-1, -1, -1] = 0  # three counts are expected
+    gap = octant()
+    volume = volume_of(np.where(gap, 0, counts * quantum))
+    _, zeros = used(volume, supercell, zeros=stated)
+    assert zeros.contradicted + zeros.blocks > 0.9 * gap.sum()
+    assert 0 < zeros.n_stated < 0.1 * gap.sum()
