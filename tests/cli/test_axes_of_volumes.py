@@ -69,7 +69,7 @@ def test_a_primitive_cell_is_that_of_the_crystal(name):
 
 
 def test_choices_that_the_crystal_tells_apart_are_asked_for():
-    """Two hexagonal cells of one cubic lattice, obverse and reverse, where the crystal has no mirror plane."""
+    """Hexagonal cells of one cubic lattice, obverse and reverse, of a crystal without a mirror plane."""
     sites = np.array([[0.1, 0.2, 0.3]])
     crystal = build_crystal(np.array([5.0, 5.0, 5.0, 90, 90, 90]), ["Si"], sites, None, 198)
     hexagonal = np.array([[1, -1, 0], [0, 1, -1], [1, 1, 1]])
