@@ -205,8 +205,9 @@ def _check_distances(sites: Sites, positions: np.ndarray, owners: np.ndarray) ->
     np.fill_diagonal(apart, np.inf)
     if apart.min() >= OVERLAP:
         return
-    first, second = (sites.labels[owners[atom]] for atom in np.unravel_index(apart.argmin(), apart.shape))
-    if first == second:
+    one, other = (int(owners[atom]) for atom in np.unravel_index(apart.argmin(), apart.shape))
+    first, second = sites.labels[one], sites.labels[other]
+    if one == other:
         raise CrystalError(
             f"Site {first} and its images by symmetry are only {apart.min():.3f} Å apart.",
             "No crystal has atoms that close, and the digits of the site do not allow for one atom on a "
