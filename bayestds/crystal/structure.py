@@ -291,7 +291,8 @@ def build_crystal(
         )
     vectors = make_lattice(np.asarray(lattice))
     names, charges = zip(*map(read_species, species), strict=True)
-    group = None if space_group is None else named_group(space_group, np.asarray(lattice, dtype=float)[3:].tolist())
+    angles = np.asarray(lattice, dtype=float)[3:].tolist()
+    group = None if space_group is None else named_group(space_group, angles)
     given = [None] * len(names) if masses is None else masses
     weights = [mass_of(name) if mass is None else mass for name, mass in zip(names, given, strict=True)]
     sites = Sites(
