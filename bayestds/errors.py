@@ -52,4 +52,4 @@ class ForceConstantsError(BayesTDSError):
 
 
 class CampaignError(BayesTDSError):
-    """Runs of a campaign failed, or there is nobody to do them."""
+    """Runs of a campaign failed, or no worker process is available for them."""

@@ -1,4 +1,4 @@
-"""What is fitted to what: a volume, the model of its crystal, and the engines that scatter for it."""
+"""The inverse problem of one volume: its data, the model of its crystal, and the scattering engines."""
 
 from dataclasses import dataclass, replace
 
@@ -29,7 +29,7 @@ from bayestds.scattering.points import make_point_engine
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What is fitted to what.
+    """The inverse problem of one volume: parameters and priors, the forward model, and the data.
 
     Attributes:
         irreducible: the parameters.

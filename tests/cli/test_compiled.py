@@ -69,7 +69,7 @@ def test_program_cut_off(folder, left, known, dated):
 
 
 def test_zstandard(folder):
-    zstandard = pytest.importorskip("zstandard")
+    zstandard = pytest.importorskip("zstandard", reason="zstandard, an optional package of JAX, is missing")
     program = zstandard.ZstdCompressor().compress(os.urandom(5000))
     (folder / "b-cache").write_bytes(program)
     assert repair(folder) is None
