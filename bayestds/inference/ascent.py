@@ -5,7 +5,6 @@ deviations, stretched by the length of the Gauss-Newton step. After each round o
 are computed anew, so that the error falls by a constant factor a round.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,6 +17,9 @@ from jaxtyping import Float
 from numpyro.infer import SVI, Trace_ELBO, init_to_value
 from numpyro.infer.autoguide import AutoDelta
 from numpyro.optim import optax_to_numpyro
+
+from bayestds.inference.model import PARAMETERS, Observation, scattering
+from bayestds.inference.priors import Prior
 
 STEPS_PER_ROUND = 60
 LEARNING_RATES = (0.1, 0.005)
@@ -81,56 +83,54 @@ def newton(
     return Newton(precision, jnp.linalg.solve(precision, slope - location / prior_scales**2))
 
 
-@partial(jax.jit, static_argnames=("model", "site", "rates"))
+@partial(jax.jit, static_argnames="rates")
 def descend(
-    model: Callable,
-    site: str,
+    prior: Prior,
+    volumes: tuple[Observation, ...],
     location: Float[Array, " n"],
     scale_tril: Float[Array, "n n"],
-    arguments: tuple,
     rates: tuple[float, float] = LEARNING_RATES,
 ) -> Float[Array, " n"]:
     """One round of SVI (AutoDelta, Adam) from ``location``, in coordinates of unit ``scale_tril``.
 
     Args:
-        model: NumPyro model of location, scale_tril and the arguments, in whitened coordinates of its site.
-        site: its only site.
+        prior: of the parameters.
+        volumes: the data.
         location: (n,) where the round starts.
         scale_tril: (n, n) unit of the coordinates.
-        arguments: of the model, pytrees of arrays.
         rates: first and last Adam rate.
     """
-    given = (location, scale_tril, *arguments)
+    given = (prior, volumes, {PARAMETERS: (location, scale_tril)})
+    site = f"{PARAMETERS}_whitened"
     schedule = optax.exponential_decay(rates[0], STEPS_PER_ROUND, rates[1] / rates[0])
-    start = init_to_value(values={f"{site}_whitened": jnp.zeros_like(location)})
+    start = init_to_value(values={site: jnp.zeros_like(location)})
     svi = SVI(
-        model,
-        AutoDelta(model, init_loc_fn=start),
+        scattering,
+        AutoDelta(scattering, init_loc_fn=start),
         optax_to_numpyro(optax.adam(schedule, b2=0.99)),
         Trace_ELBO(),
     )
     # AutoDelta draws nothing: the key only satisfies the interface.
     state = svi.init(jax.random.key(0), *given)
     state, _ = jax.lax.scan(lambda state, _: svi.update(state, *given), state, length=STEPS_PER_ROUND)
-    return location + scale_tril @ svi.get_params(state)[f"{site}_whitened_auto_loc"]
+    return location + scale_tril @ svi.get_params(state)[f"{site}_auto_loc"]
 
 
 def one_round(
-    model: Callable,
-    site: str,
+    prior: Prior,
+    volumes: tuple[Observation, ...],
     location: Float[Array, " n"],
     here: Newton | None,
     prior_scales: Float[Array, " n"],
-    arguments: tuple,
 ) -> Float[Array, " n"]:
     """One round of SVI in the coordinates that suit the place; ``here`` is None where it is unstable."""
     if here is None:
-        return descend(model, site, location, jnp.diag(prior_scales), arguments, UNSTABLE_RATES)
+        return descend(prior, volumes, location, jnp.diag(prior_scales), UNSTABLE_RATES)
     # Posterior, stretched to the length of the step, but within the prior.
     stretched = here.precision / max(here.distance, 1e-3) ** 2 + jnp.diag(prior_scales**-2.0)
     factor = jnp.linalg.cholesky(stretched)
     unit = jax.scipy.linalg.solve_triangular(factor.T, jnp.eye(len(factor)), lower=False)
-    return descend(model, site, location, unit, arguments)
+    return descend(prior, volumes, location, unit)
 
 
 def verdict(here: Newton, converged: bool, is_stable: bool, rounds: int) -> str:

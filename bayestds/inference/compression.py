@@ -17,13 +17,16 @@ from jax import Array
 from jaxtyping import Float
 from scipy.linalg import qr
 
+from bayestds.inference.likelihoods.base import Likelihood
 from bayestds.inference.likelihoods.compressed import COMPRESSIBLE, Compressed, Compressible, compressible
 from bayestds.inference.likelihoods.log_normal import LEVEL
-from bayestds.inference.model import has_background, whitened_posterior
+from bayestds.inference.model import Observation, scattering
 from bayestds.inference.nuts import Draws, site_values
 from bayestds.inference.posterior import Target, starting_points
-from bayestds.inference.problem import Problem, direct_engine
+from bayestds.inference.problem import Problem, Volume
+from bayestds.inference.sums import direct_model
 from bayestds.scattering.forward import ForwardModel, log_intensity
+from bayestds.scattering.lattice_sum import Linearised
 
 SPREAD = 1.5
 """Width of the draws that span the basis, and of those that measure its error, in posterior widths."""
@@ -46,52 +49,111 @@ MOST_NUMBERS = 2e8
 
 
 @dataclass(frozen=True, eq=False)
-class ShortTarget:
-    """A posterior with the likelihood of few points.
+class Short:
+    """A volume with the likelihood of few points.
 
     Attributes:
-        target: to sample from; its forward model has the few points.
+        observation: its forward model has the few points.
         whole: the likelihood of all points.
-        n_points: how many.
+        n_points: how many there are in the short one.
         error: largest error of the log-likelihood among draws that the basis has not seen.
     """
 
-    target: Target
+    observation: Observation
     whole: Compressible
     n_points: int
     error: float
 
 
+@dataclass(frozen=True, eq=False)
+class ShortTarget:
+    """A posterior in which volumes have likelihoods of few points.
+
+    Attributes:
+        target: to sample from.
+        volumes: each of them, None where the likelihood is that of all points.
+    """
+
+    target: Target
+    volumes: tuple[Short | None, ...]
+
+    @property
+    def n_points(self) -> int:
+        """How many points the short likelihoods have together."""
+        return sum(short.n_points for short in self.volumes if short is not None)
+
+
 def compress(target: Target, problem: Problem, seed: int = 0) -> ShortTarget | None:
-    """The posterior with a likelihood of few points; None where it has none of the tolerated error.
+    """The posterior with likelihoods of few points; None where no volume has one of the tolerated error.
 
     Args:
         target: the posterior.
         problem: that it is of.
         seed: of the draws.
     """
-    forward, likelihood = target.forward, target.likelihood
     n_parameters = sum(location.size for location, _ in target.coordinates.values())
     n_draws = min(MOST_DRAWS, (n_parameters + 1) * (n_parameters + 2))
-    if not isinstance(likelihood, COMPRESSIBLE) or forward.tangent is not None:
-        return None
-    n_points = likelihood.n_points
-    if n_draws * n_points > MOST_NUMBERS or n_draws > n_points:
+    if not any(_worthwhile(one, n_draws) for one in target.volumes):
         return None
     parameters = _draws(target, n_draws + CHECKED, seed)
-    log_intensities = _log_intensities(forward, parameters)
-    whole = compressible(likelihood, log_intensities[0])
+    tolerated = TOLERATED / len(target.volumes)
+    found = tuple(
+        _short(one, problem, volume, parameters, n_parameters, tolerated)
+        if _worthwhile(one, n_draws)
+        else None
+        for one, volume in zip(target.volumes, problem.volumes, strict=True)
+    )
+    if not any(found):
+        return None
+    volumes = (short.observation if short else one for short, one in zip(found, target.volumes, strict=True))
+    return ShortTarget(replace(target, volumes=tuple(volumes)), found)
+
+
+def _worthwhile(one: Observation, n_draws: int) -> bool:
+    """Whether a likelihood can be compressed, with fewer draws than it has points."""
+    linear = isinstance(one.forward.lattice_sum, Linearised)
+    if not isinstance(one.likelihood, COMPRESSIBLE) or linear:
+        return False
+    n_points = one.likelihood.n_points
+    return n_draws <= n_points and n_draws * n_points <= MOST_NUMBERS
+
+
+def _short(
+    one: Observation,
+    problem: Problem,
+    volume: Volume,
+    parameters: Float[np.ndarray, "n n_parameters"],
+    n_parameters: int,
+    tolerated: float,
+) -> Short | None:
+    """A volume with the likelihood of few points; None where its error is too large.
+
+    Args:
+        one: with all points.
+        problem: that it belongs to.
+        volume: its data.
+        parameters: θ of draws about the point fit, which is the first.
+        n_parameters: how many are sampled.
+        tolerated: error of the log-likelihood.
+    """
+    assert isinstance(one.likelihood, Likelihood)
+    own = parameters @ np.asarray(one.design).T
+    log_intensities = _log_intensities(one.forward, own)
+    whole = compressible(one.likelihood, log_intensities[0])
     values = whole.values(log_intensities)
     # Small is what the noise makes so, that at the fit where it is learned.
-    variance = float(likelihood.quadratic(log_intensities[0], n_parameters).noise_variance)
+    variance = float(one.likelihood.quadratic(log_intensities[0], n_parameters).noise_variance)
     for share in SMALLEST_SHARES:
         basis = _basis(whole.weight / variance, values[1:-CHECKED] - values[0], share)
         _, _, order = qr(basis.T, mode="economic", pivoting=True)
         rows = np.sort(order[: basis.shape[1]])
-        few = _at_rows(target, whole, problem, rows, basis, parameters[0], values[0])
-        error = _range(whole, values[-CHECKED:], few, parameters[-CHECKED:]) / variance
-        if error <= TOLERATED:
-            return ShortTarget(few, whole, len(rows), error)
+        exact = direct_model(problem, volume.some_rows(rows))
+        # What the forward models of both differ by at the fit is nothing that the data say.
+        few = whole.compressed(rows, basis, values[0], log_intensity(exact, jnp.asarray(own[0])))
+        short = Short(replace(one, forward=exact, likelihood=few), whole, len(rows), 0.0)
+        error = _range(short, values[-CHECKED:], own[-CHECKED:]) / variance
+        if error <= tolerated:
+            return replace(short, error=error)
     return None
 
 
@@ -101,20 +163,14 @@ def compression_error(target: Target, short: ShortTarget, draws: Draws) -> float
     n_draws = len(every["irreducible"])
     chosen = np.linspace(0, n_draws - 1, min(CHECKED, n_draws)).round().astype(int)
     some = {name: values[chosen] for name, values in every.items()}
-    parameters = _parameters(target, some)
-    variance = np.exp(2 * some[LEVEL]).min() if LEVEL in some else 1.0
-    values = short.whole.values(_log_intensities(target.forward, parameters))
-    return _range(short.whole, values, short.target, parameters) / variance
-
-
-def _parameters(target: Target, sites: dict[str, np.ndarray]) -> Float[np.ndarray, "n n_parameters"]:
-    """The parameters of the forward model among the sites."""
-    kinds = {
-        "irreducible": True,
-        "cubic": target.forward.n_cubic > 0,
-        "background": has_background(target.forward),
-    }
-    return np.concatenate([sites[name] for name, used in kinds.items() if used], axis=1)
+    parameters, total = target.parameters(some), 0.0
+    for one, few in zip(target.volumes, short.volumes, strict=True):
+        if few is None:
+            continue
+        own, level = parameters @ np.asarray(one.design).T, one.prefix + LEVEL
+        variance = np.exp(2 * some[level]).min() if level in some else 1.0
+        total += _range(few, few.whole.values(_log_intensities(one.forward, own)), own) / variance
+    return total
 
 
 def _draws(target: Target, n: int, seed: int) -> Float[np.ndarray, "n n_parameters"]:
@@ -122,8 +178,8 @@ def _draws(target: Target, n: int, seed: int) -> Float[np.ndarray, "n n_paramete
     positions = {name: values[None] for name, values in starting_points(target, n, seed, SPREAD).items()}
     for values in positions.values():
         values[0, 0] = 0.0
-    sites = site_values(whitened_posterior, target.arguments, positions)
-    return _parameters(target, {name: values[0] for name, values in sites.items()})
+    sites = site_values(scattering, target.arguments, positions)
+    return target.parameters({name: values[0] for name, values in sites.items()})
 
 
 @jax.jit
@@ -141,35 +197,16 @@ def _basis(
     return np.asarray((vectors[:, kept] / np.sqrt(squares[kept])).T @ spread).T
 
 
-def _at_rows(
-    target: Target,
-    whole: Compressible,
-    problem: Problem,
-    rows: np.ndarray,
-    basis: Float[np.ndarray, "n_q rank"],
-    location: np.ndarray,
-    middle: Float[Array, " n_q"],
-) -> Target:
-    """The posterior with the forward model of some points, and the likelihood that stands for that of all."""
-    part = problem.some_rows(rows)
-    exact = part.forward_model(direct_engine(part))
-    given = target.forward
-    exact = replace(exact, background_slope=given.background_slope, cubic_slope=given.cubic_slope)
-    # What the engines of both differ by at the fit is nothing that the data say.
-    here = log_intensity(exact, jnp.asarray(location))
-    return replace(target, forward=exact, likelihood=whole.compressed(rows, basis, middle, here))
-
-
-def _range(whole: Compressible, values: Float[Array, "n n_q"], few: Target, parameters: np.ndarray) -> float:
+def _range(short: Short, values: Float[Array, "n n_q"], parameters: np.ndarray) -> float:
     """Range of the error of χ²/2 over some parameters; a constant error is none.
 
     Args:
-        whole: the likelihood of all points.
-        values: that its χ² is of, at all points.
-        few: the posterior with the likelihood that stands for it.
-        parameters: (n, n_parameters) of these.
+        short: the likelihood of few points, and that of all.
+        values: that the χ² of all points is of, there.
+        parameters: (n, n_own) of these.
     """
-    assert isinstance(few.likelihood, Compressed)
-    all_points = jax.lax.map(lambda row: 0.5 * whole.chi_square(row), values)
-    at_few = _log_intensities(few.forward, parameters)
-    return float(jnp.ptp(all_points - jax.lax.map(lambda row: 0.5 * few.likelihood.chi_square(row), at_few)))
+    few = short.observation.likelihood
+    assert isinstance(few, Compressed)
+    all_points = jax.lax.map(lambda row: 0.5 * short.whole.chi_square(row), values)
+    at_few = _log_intensities(short.observation.forward, parameters)
+    return float(jnp.ptp(all_points - jax.lax.map(lambda row: 0.5 * few.chi_square(row), at_few)))

@@ -9,7 +9,8 @@ from jaxtyping import Complex, Float
 from bayestds.errors import InstabilityError, ModelError
 from bayestds.inference.information import block_derivatives, displacement_information
 from bayestds.lattice_dynamics.covariance import without_translations
-from bayestds.scattering.forward import ForwardModel, blocks, stable
+from bayestds.lattice_dynamics.harmonic import HarmonicCrystal, blocks, stable
+from bayestds.lattice_dynamics.statistics import Classical
 
 MAX_STEPS = 100
 CONVERGED = 1e-9
@@ -20,7 +21,7 @@ FULL_STEP = 0.25
 
 
 def displacement_fit(
-    forward: ForwardModel,
+    crystal: HarmonicCrystal,
     sample_covariance: Complex[Array | np.ndarray, "n_k three_n three_n"],
     start: Float[np.ndarray, " n_irreducible"],
 ) -> Float[np.ndarray, " n_irreducible"]:
@@ -31,7 +32,7 @@ def displacement_fit(
     Optimization (2004), section 9.6).
 
     Args:
-        forward: the crystal and its temperature.
+        crystal: in its supercell, at its temperature.
         sample_covariance: Ĉ(k) = ⟨u(k) u(k)†⟩/N of the configurations, Å², on the FFT grid of the supercell.
         start: stable force constants.
 
@@ -39,21 +40,21 @@ def displacement_fit(
         InstabilityError: the crystal is unstable with the starting values.
         ModelError: the displacements are quantum mechanical.
     """
-    if forward.masses is not None:
+    if not isinstance(crystal.statistics, Classical):
         raise ModelError(
             "The fit to displacements knows classical statistics only.",
             "Only that covariance is proportional to the inverse of the force constants.",
             'Use displacements of a classical crystal, and a model with statistics = "classical".',
         )
     location = jnp.asarray(start, dtype=float)
-    if not stable(forward, location):
+    if not stable(crystal, location):
         raise InstabilityError(
             "The crystal is unstable with the starting values of the fit to displacements.",
             "The likelihood exists for stable force constants only.",
             "Start from stable ones.",
         )
     for _ in range(MAX_STEPS):
-        step, decrement = _newton_step(forward, jnp.asarray(sample_covariance), location)
+        step, decrement = _newton_step(crystal, jnp.asarray(sample_covariance), location)
         location = location + step / jnp.where(decrement < FULL_STEP, 1.0, 1.0 + decrement)
         if decrement < CONVERGED:
             break
@@ -62,13 +63,13 @@ def displacement_fit(
 
 @jax.jit
 def _newton_step(
-    forward: ForwardModel,
+    crystal: HarmonicCrystal,
     sample_covariance: Complex[Array, "n_k three_n three_n"],
     irreducible: Float[Array, " n_irreducible"],
 ) -> tuple[Float[Array, " n_irreducible"], Float[Array, ""]]:
     """Newton step, eV/Å², and its length in the metric of the curvature."""
-    inverse = jnp.linalg.inv(without_translations(blocks(forward, irreducible)))
-    excess = inverse - sample_covariance / forward.thermal_energy
-    slope = jnp.einsum("pkij,kji->p", block_derivatives(forward), excess).real
-    step = jnp.linalg.solve(displacement_information(forward, irreducible, 2), slope)
+    inverse = jnp.linalg.inv(without_translations(blocks(crystal, irreducible)))
+    excess = inverse - sample_covariance / crystal.statistics.thermal_energy
+    slope = jnp.einsum("pkij,kji->p", block_derivatives(crystal), excess).real
+    step = jnp.linalg.solve(displacement_information(crystal, irreducible, 2), slope)
     return step, jnp.sqrt(slope @ step)

@@ -11,7 +11,6 @@ to the maximum likelihood of the displacements. The rest of the noise is uncorre
 within each star of k only (:mod:`bayestds.scattering.fluctuations`).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -31,22 +30,22 @@ from bayestds.inference.ensemble_modes import (
     square_roots,
     transformed,
 )
+from bayestds.inference.fit_result import PointFit
 from bayestds.inference.likelihoods.correlated import Correlated
-from bayestds.inference.point_fit import PointFit, point_fit, refine
-from bayestds.inference.problem import Problem, engine_for, truncation_at
+from bayestds.inference.problem import Problem
+from bayestds.inference.rounds import Progress, harmonic_fit, refine
+from bayestds.inference.sums import cheapest_model, truncation_at
 from bayestds.lattice_dynamics.covariance import covariance_in_real_space, packed_covariance
+from bayestds.lattice_dynamics.harmonic import HarmonicCrystal, blocks
+from bayestds.lattice_dynamics.harmonic import covariance as crystal_covariance
 from bayestds.lattice_dynamics.symmetry import BlockSymmetry, block_symmetry
 from bayestds.scattering import exact
 from bayestds.scattering.engine import ExactEngine
 from bayestds.scattering.fluctuations import Star, find_stars, orbit_shares, star_noise
-from bayestds.scattering.forward import (
-    ForwardModel,
-    Tangent,
-    blocks,
-    displacement_covariance,
-    log_intensity,
-)
-from bayestds.scattering.forward import covariance as crystal_covariance
+from bayestds.scattering.forward import ForwardModel, log_intensity
+from bayestds.scattering.lattice_sum import Linearised, OnMesh
+from bayestds.scattering.q_points import LinearisedPoints, MeshPoints
+from bayestds.scattering.supported import check_ensemble
 
 INDEPENDENT = 1e-5
 """Share of each variance that is added as independent noise.
@@ -83,12 +82,14 @@ class Ensemble:
     factors: np.ndarray
 
 
-def make_ensemble(problem: Problem, configurations: int) -> Ensemble:
-    """Ensemble of ``configurations`` behind the data of a problem.
+def make_ensemble(problem: Problem) -> Ensemble:
+    """Ensemble of configurations behind the only volume of a problem.
 
     Raises:
         CrystalError: the supercell has not the symmetry of the crystal.
+        ModelError: the noise of such a mean is not known for this problem.
     """
+    (volume,) = problem.volumes
     symmetry = block_symmetry(problem.supercell)
     if not symmetry.is_complete:
         raise CrystalError(
@@ -96,14 +97,18 @@ def make_ensemble(problem: Problem, configurations: int) -> Ensemble:
             "A symmetry operation takes some of its wave vectors to others that do not fit it.",
             "Use a supercell that the rotations of the crystal leave unchanged, or give the noise.",
         )
-    shares = orbit_shares(problem.grid, problem.supercell.crystal.laue_group)
-    shape = len(problem.grid.q_points), problem.supercell.crystal.n_atoms
-    factors = np.ones(shape) if problem.scattering_factors is None else problem.scattering_factors
+    q_points = volume.grid.q_points
+    ideal = isinstance(volume.q_points, MeshPoints) and not volume.effects
+    check_ensemble(volume.configurations, problem.third_order is not None, ideal, known_otherwise=False)
+    assert isinstance(volume.q_points, MeshPoints)
+    shares = orbit_shares(volume.grid, problem.supercell.crystal.laue_group)
+    shape = len(q_points), problem.supercell.crystal.n_atoms
+    factors = np.ones(shape) if volume.q_points.factors is None else volume.q_points.factors
     return Ensemble(
-        configurations,
+        volume.configurations,
         symmetry,
         find_cosets(symmetry, shares),
-        find_stars(problem.supercell, problem.grid.q_points, shares),
+        find_stars(problem.supercell, q_points, shares),
         np.broadcast_to(factors, shape),
     )
 
@@ -134,17 +139,18 @@ def respond(
         irreducible: (n_irreducible,).
         amplitudes: (n_modes,).
     """
-    assert isinstance(forward.engine, ExactEngine)
-    waves, changes = _covariance_and_derivative(forward, jnp.asarray(irreducible))
-    centre = covariance_in_real_space(waves, forward.grid_shape)
+    assert isinstance(forward.lattice_sum, OnMesh)
+    engine, grid_shape = forward.lattice_sum.engine, forward.crystal.grid_shape
+    waves, changes = _covariance_and_derivative(forward.crystal, jnp.asarray(irreducible))
+    centre = covariance_in_real_space(waves, grid_shape)
     roots = square_roots(np.asarray(waves))
     values, slopes = [], []
     for inverse in ensemble.cosets.inverses:
         modes = _in_units_of(transformed(ensemble.symmetry, ensemble.cosets.modes, inverse), roots)
         # The symmetry of the crystal leaves its own covariance, and changes of it, as they are.
         arrays = jnp.asarray(modes.k_index), jnp.asarray(modes.blocks)
-        shift = _combined(*arrays, jnp.asarray(amplitudes), forward.grid_shape)
-        found = _derivatives(forward.engine, centre + shift, changes, *arrays)
+        shift = _combined(*arrays, jnp.asarray(amplitudes), grid_shape)
+        found = _derivatives(engine, centre + shift, changes, *arrays)
         values.append(np.asarray(found[0]))
         slopes.append(np.asarray(found[1]))
     with np.errstate(divide="ignore"):
@@ -157,14 +163,14 @@ def respond(
 
 @jax.jit
 def _covariance_and_derivative(
-    forward: ForwardModel, irreducible: Float[Array, " n_irreducible"]
+    crystal: HarmonicCrystal, irreducible: Float[Array, " n_irreducible"]
 ) -> tuple[Complex[Array, "n_k size size"], Float[Array, "n_irreducible n_cells n_atoms n_atoms 3 3"]]:
     """C(k), and the derivative of C_κκ'(R) by every irreducible force constant."""
 
     def along(tangent: Float[Array, " n_irreducible"]) -> Array:
-        return jax.jvp(lambda phi: crystal_covariance(forward, phi), (irreducible,), (tangent,))[1]
+        return jax.jvp(lambda phi: crystal_covariance(crystal, phi), (irreducible,), (tangent,))[1]
 
-    waves = displacement_covariance(forward, blocks(forward, irreducible))
+    waves = crystal.statistics.covariance(blocks(crystal, irreducible))
     return waves, jax.lax.map(along, jnp.eye(len(irreducible)))
 
 
@@ -234,7 +240,7 @@ def ensemble_data(
     m = ensemble.configurations
     phi = jnp.asarray(irreducible)
     intensity = np.exp(np.asarray(log_intensity(forward, phi)))
-    centre = np.asarray(crystal_covariance(forward, phi))
+    centre = np.asarray(crystal_covariance(forward.crystal, phi))
     noises = [
         star_noise(problem.supercell, centre, star, ensemble.factors, intensity) for star in ensemble.stars
     ]
@@ -251,7 +257,7 @@ def ensemble_data(
     ]
     effective = 1 / np.maximum(rest_variance, 1e-12)
     bias = digamma(effective) - np.log(effective)
-    observed = np.asarray(problem.likelihood.observed) - bias + response.by_mode @ amplitudes
+    observed = np.asarray(problem.volumes[0].likelihood.observed) - bias + response.by_mode @ amplitudes
     correlation = make_correlation(independent, members, factors, common)
     return Correlated(jnp.asarray(observed), jnp.asarray(1 / variance), correlation)
 
@@ -260,52 +266,52 @@ def estimated_amplitudes(
     ensemble: Ensemble, response: Response, fit: PointFit
 ) -> Float[np.ndarray, " n_modes"]:
     """Posterior mean of θ at a fit to data from :func:`ensemble_data`."""
-    return 2 / ensemble.configurations * response.by_mode.T @ np.asarray(fit.quadratic.score)
+    return 2 / ensemble.configurations * response.by_mode.T @ np.asarray(fit.volumes[0].quadratic.score)
 
 
-def ensemble_fit(
-    problem: Problem,
-    start: np.ndarray,
-    configurations: int,
-    progress: Callable[[str], None] = lambda message: None,
-) -> PointFit:
+def ensemble_fit(problem: Problem, start: np.ndarray, progress: Progress = lambda message: None) -> PointFit:
     """Point fit to a volume that is a mean over independent configurations.
 
     Args:
         problem: data, crystal and priors; the noise of its data is ignored.
         start: (n_irreducible,) eV/Å²; may be unstable.
-        configurations: their number M.
         progress: called with a line of text before every round.
 
     Returns:
-        the fit, whose problem has the noise as it is there.
+        the fit, whose volume has the noise as it is there.
 
     Raises:
         CrystalError: the supercell has not the symmetry of the crystal.
     """
-    ensemble = make_ensemble(problem, configurations)
-    problem = problem.with_learned_noise
-    fit = point_fit(problem, start, progress)
+    ensemble = make_ensemble(problem)
+    (volume,) = problem.volumes
+    plain = volume.with_learned_noise
+    fit = harmonic_fit(problem.with_volumes(plain), start, progress)
+    forward, truncation = fit.volumes[0].forward, fit.volumes[0].truncation
     problem = fit.problem
-    forward, truncation = fit.forward, fit.truncation
     amplitudes, settled = np.zeros(len(ensemble.cosets.modes.k_index)), False
     for number in range(MAX_ROUNDS):
-        progress(f"noise of {configurations} configurations, evaluation {number + 1} of at most {MAX_ROUNDS}")
+        progress(
+            f"noise of {ensemble.configurations} configurations, evaluation {number + 1} of at most {MAX_ROUNDS}"
+        )
+        here = jnp.asarray(fit.irreducible)
         if np.abs(truncation.error).max() > problem.tolerance:
-            forward = engine_for(forward, problem, jnp.asarray(fit.irreducible))
-            truncation = truncation_at(forward, problem, jnp.asarray(fit.irreducible))
+            forward = cheapest_model(problem, plain, here)
+            truncation = truncation_at(forward, problem, plain, here)
         response = respond(ensemble, forward, fit.irreducible, amplitudes)
         data = ensemble_data(ensemble, problem, forward, fit.irreducible, amplitudes, response)
         about = fit.irreducible, response.log_intensity + truncation.offset, response.by_constant
-        noisy = replace(fit.problem, likelihood=data, tangent=Tangent(*map(jnp.asarray, about)))
+        linearised = LinearisedPoints(Linearised(*map(jnp.asarray, about)))
+        noisy = fit.problem.with_volumes(replace(volume, likelihood=data, q_points=linearised))
         before, fit = fit, refine(noisy, fit.irreducible, progress)
-        truncation = truncation_at(forward, problem, jnp.asarray(fit.irreducible))
+        truncation = truncation_at(forward, problem, plain, jnp.asarray(fit.irreducible))
         amplitudes = estimated_amplitudes(ensemble, response, fit)
         step = fit.irreducible - before.irreducible
         if settled := bool(step @ fit.precision @ step < SETTLED**2 * len(step)):
             break
-    # The tangent is free of the truncation error of the engine: what is left of it is for the record.
-    fit = replace(fit, truncation=replace(truncation, offset=np.zeros_like(truncation.offset)))
+    # The linearised intensity is free of the truncation error: what is left of it is for the record.
+    nothing_taken_off = replace(truncation, offset=np.zeros_like(truncation.offset))
+    fit = replace(fit, volumes=(replace(fit.volumes[0], truncation=nothing_taken_off),))
     if not settled:
         message = f"Not converged: after {MAX_ROUNDS} evaluations of the noise the fit still moves with it."
         fit = replace(fit, converged=False, message=message)

@@ -1,22 +1,24 @@
 """The posterior of a fit: its model, the coordinates that whiten it, and its draws."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Bool, Float
 
-from bayestds.inference.likelihoods.base import Likelihood
-from bayestds.inference.likelihoods.compressed import Compressed
-from bayestds.inference.model import Coordinates, whitened_posterior
+from bayestds.inference.fit_result import PointFit, slope_of_rest
+from bayestds.inference.model import PARAMETERS, Coordinates, Observation, scattering
 from bayestds.inference.nuts import Draws, Sampling, run_nuts
-from bayestds.inference.point_fit import PointFit, slope_of_rest
-from bayestds.inference.priors import LOG_SCALE, PRIOR_SCALE, Prior, shrinkage_shapes
+from bayestds.inference.priors import LOG_SCALE, PRIOR_SCALE, TREND_SIZE, Prior, shrinkage_shapes
 from bayestds.inference.uncertainty import stretch
-from bayestds.scattering.forward import ForwardModel, stable
+from bayestds.lattice_dynamics.harmonic import stable
+
+SMALLEST_TREND = 0.1
+"""Size of the trend that chains start from at least, as a share of its prior scale."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,20 +27,22 @@ class Target:
 
     Attributes:
         coordinates: location and unit of each whitened site.
-        forward: crystal, temperature and Q points.
-        likelihood: of the data, free of the truncation error of the forward model's engine.
-        prior: of the force constants.
+        volumes: the data, free of the truncation errors of their lattice sums.
+        prior: of the parameters.
     """
 
     coordinates: Coordinates
-    forward: ForwardModel
-    likelihood: Likelihood | Compressed
+    volumes: tuple[Observation, ...]
     prior: Prior
 
     @property
     def arguments(self) -> tuple:
-        """Arguments of :func:`whitened_posterior`."""
-        return self.coordinates, self.forward, self.likelihood, self.prior
+        """Arguments of :func:`~bayestds.inference.model.scattering`."""
+        return self.prior, self.volumes, self.coordinates
+
+    def parameters(self, sites: dict[str, np.ndarray]) -> Float[np.ndarray, "*draws n_parameters"]:
+        """θ of draws, from their sites."""
+        return np.concatenate([sites[name] for name in self.prior.names], axis=-1)
 
 
 def make_target(fit: PointFit, prior: Prior) -> Target:
@@ -46,68 +50,36 @@ def make_target(fit: PointFit, prior: Prior) -> Target:
 
     Args:
         fit: the point fit, at stable force constants.
-        prior: of the force constants.
+        prior: of the parameters, from :meth:`Problem.prior`.
     """
-    coordinates = constant_coordinates(fit) | scale_coordinates(fit.irreducible, prior)
-    coordinates |= noise_coordinates(fit) | background_coordinates(fit)
-    return Target(coordinates, following(fit), fit.likelihood, prior)
+    # In these coordinates a normal density of this precision is standard.
+    unit = np.linalg.inv(np.linalg.cholesky(fit.parameter_precision)).T
+    coordinates: Coordinates = {PARAMETERS: (jnp.asarray(fit.parameters), jnp.asarray(unit))}
+    coordinates |= _of_prior(fit, prior)
+    volumes = []
+    alone = [one.volumes[0] for one in fit.own] or fit.volumes
+    for one, own, prefix in zip(fit.volumes, alone, fit.problem.prefixes, strict=True):
+        # The noise is marginalised: it is that of the volume's own fit where the joint one took it as known.
+        offset = one.truncation.offset - own.truncation.offset
+        likelihood = own.likelihood.shifted(offset) if fit.own else own.likelihood
+        volumes.append(Observation(one.forward, likelihood, jnp.asarray(one.design), prefix))
+        for name, (location, spread) in own.likelihood.coordinates(own.quadratic).items():
+            coordinates[prefix + name] = (jnp.asarray(location), jnp.asarray(spread))
+    return Target(coordinates, tuple(volumes), prior)
 
 
-def following(fit: PointFit) -> ForwardModel:
-    """The forward model of a fit, in which the coordinates of each kind of parameters follow those before."""
-    forward = fit.forward
-    if len(fit.cubic):
-        slope = slope_of_rest(fit.precision, len(fit.irreducible))
-        forward = replace(forward, cubic_slope=jnp.asarray(slope))
-    if len(fit.background):
-        slope = slope_of_rest(fit.parameter_precision, len(fit.precision))
-        forward = replace(forward, background_slope=jnp.asarray(slope))
-    return forward
-
-
-def constant_coordinates(fit: PointFit) -> Coordinates:
-    """Location and unit of the sites of the force constants, near their point fit.
-
-    With those of :func:`following`, they whiten both orders together: a block of a Cholesky factor each.
-    """
-    found = {"irreducible": (jnp.asarray(fit.irreducible), standard_unit(fit.irreducible_precision))}
-    if len(fit.cubic):
-        n = len(fit.irreducible)
-        location = fit.cubic - slope_of_rest(fit.precision, n) @ fit.irreducible
-        found["cubic_offset"] = (jnp.asarray(location), standard_unit(fit.precision[n:, n:]))
+def _of_prior(fit: PointFit, prior: Prior) -> Coordinates:
+    """Rough location and standard deviation of what the prior learns, near a fit."""
+    found, scales = {}, np.asarray(prior.block_scales["irreducible"])
+    if prior.learned:
+        size = np.sqrt(np.mean((fit.irreducible / scales) ** 2))
+        spread = (2 * len(scales) + LOG_SCALE[1] ** -2) ** -0.5
+        found[PRIOR_SCALE] = (jnp.asarray(np.log(size)), jnp.asarray(spread))
+    if prior.hierarchical:
+        size = np.sqrt(np.mean((fit.trend / fit.problem.prior_scales) ** 2))
+        location = np.log(max(size, SMALLEST_TREND * float(prior.trend_share)))
+        found[TREND_SIZE] = (jnp.asarray(location), jnp.asarray((2 * len(scales)) ** -0.5))
     return found
-
-
-def scale_coordinates(irreducible: np.ndarray, prior: Prior) -> Coordinates:
-    """Location and unit of the site of a learned prior scale, near fitted constants (n_irreducible,)."""
-    if not prior.learned:
-        return {}
-    size = np.sqrt(np.mean((irreducible / np.asarray(prior.scales)) ** 2))
-    spread = (2 * len(irreducible) + LOG_SCALE[1] ** -2) ** -0.5
-    return {PRIOR_SCALE: (jnp.asarray(np.log(size)), jnp.asarray(spread))}
-
-
-def background_coordinates(fit: PointFit) -> Coordinates:
-    """Location and unit of the site of a background, near its point fit."""
-    if not len(fit.background):
-        return {}
-    n = len(fit.precision)
-    constants = np.append(fit.irreducible, fit.cubic)
-    location = fit.background - slope_of_rest(fit.parameter_precision, n) @ constants
-    return {"background_offset": (jnp.asarray(location), standard_unit(fit.parameter_precision[n:, n:]))}
-
-
-def standard_unit(precision: np.ndarray) -> Array:
-    """Unit (n, n) of coordinates in which a normal density of this precision is standard."""
-    return jnp.asarray(np.linalg.inv(np.linalg.cholesky(precision)).T)
-
-
-def noise_coordinates(fit: PointFit) -> Coordinates:
-    """Location and unit of the sites of a volume's noise and scale, near its point fit."""
-    return {
-        name: (jnp.asarray(location), jnp.asarray(spread))
-        for name, (location, spread) in fit.likelihood.coordinates(fit.quadratic).items()
-    }
 
 
 def sample_posterior(
@@ -122,7 +94,7 @@ def sample_posterior(
     The site ``irreducible`` is (chains, draws, n_irreducible) in eV/Å².
     """
     positions = starting_points(target, sampling.chains, sampling.seed)
-    return run_nuts(whitened_posterior, target.arguments, positions, sampling, checkpoint, resume, progress)
+    return run_nuts(scattering, target.arguments, positions, sampling, checkpoint, resume, progress)
 
 
 def starting_points(target: Target, n_points: int, seed: int, spread: float = 1.0) -> dict[str, np.ndarray]:
@@ -131,15 +103,27 @@ def starting_points(target: Target, n_points: int, seed: int, spread: float = 1.
     shapes = {f"{name}_whitened": location.shape for name, (location, _) in target.coordinates.items()}
     shapes |= shrinkage_shapes(target.prior)
     positions = {name: spread * rng.normal(size=(n_points, *shape)) for name, shape in shapes.items()}
-    location, unit = target.coordinates["irreducible"]
-    z = positions["irreducible_whitened"]
-    is_stable = jax.vmap(lambda row: stable(target.forward, location + unit @ row))
-    while (outside := ~np.asarray(is_stable(z))).any():
+    location, unit = target.coordinates[PARAMETERS]
+    z = positions[f"{PARAMETERS}_whitened"]
+    while (outside := ~np.asarray(_all_stable(target.volumes, location + z @ unit.T))).any():
         z[outside] /= 2
     return positions
 
 
-def widened(draws: Draws, fit: PointFit, covariance: np.ndarray) -> Draws:
+@jax.jit
+def _all_stable(
+    volumes: tuple[Observation, ...], parameters: Float[Array, "n n_parameters"]
+) -> Bool[Array, " n"]:
+    """Whether the crystal is stable at the temperatures of all volumes."""
+
+    def one(row: Array) -> Array:
+        own = [(volume.forward, volume.design @ row) for volume in volumes]
+        return jnp.array([stable(forward.crystal, forward.sizes.split(x).second) for forward, x in own]).all()
+
+    return jax.vmap(one)(parameters)
+
+
+def widened(target: Target, draws: Draws, fit: PointFit, covariance: np.ndarray) -> Draws:
     """Draws that are spread about their point fit as widely as the errors of the fit need.
 
     A posterior takes the residuals as independent. Where they are not, it is too narrow, and its draws are
@@ -148,24 +132,19 @@ def widened(draws: Draws, fit: PointFit, covariance: np.ndarray) -> Draws:
     leave the region of stable crystals are stretched less; strengths of a background follow the constants.
 
     Args:
-        draws: of the posterior.
+        target: the posterior.
+        draws: of it.
         fit: its point fit.
-        covariance: (n_constants, n_constants) that is needed, of the constants of both orders.
+        covariance: (n_constants, n_constants) that is needed, of what all volumes share.
     """
-    n, orders = len(fit.irreducible), ("irreducible", "cubic")
-    values = np.concatenate([draws.sites[name] for name in orders if name in draws.sites], axis=-1)
-    centre = np.append(fit.irreducible, fit.cubic)
-    more = (values - centre) @ (stretch(fit.covariance, covariance) - np.eye(len(centre))).T
+    n = len(fit.constants)
+    values = target.parameters(draws.sites)
+    more = (values[..., :n] - fit.constants) @ (stretch(fit.covariance, covariance) - np.eye(n)).T
+    # Strengths of backgrounds follow the constants.
+    more = np.concatenate([more, more @ slope_of_rest(fit.parameter_precision, n).T], axis=-1)
     flat, share = values.reshape(-1, values.shape[-1]), np.ones((*values.shape[:-1], 1))
-    is_stable = jax.jit(jax.vmap(stable, in_axes=(None, 0)))
-    while (outside := ~np.asarray(is_stable(fit.forward, flat + (share * more).reshape(flat.shape)))).any():
+    while (
+        outside := ~np.asarray(_all_stable(target.volumes, flat + (share * more).reshape(flat.shape)))
+    ).any():
         share.reshape(-1)[outside] /= 2
-    moved = values + share * more
-    sites = dict(draws.sites) | {"irreducible": moved[..., :n]}
-    if "cubic" in sites:
-        sites["cubic"] = moved[..., n:]
-    if "background" in sites:
-        sites["background"] = (
-            sites["background"] + share * more @ slope_of_rest(fit.parameter_precision, len(centre)).T
-        )
-    return Draws(sites, draws.statistics)
+    return Draws(dict(draws.sites) | fit.problem.split(values + share * more), draws.statistics)

@@ -13,7 +13,7 @@ from bayestds.crystal.supercell import Supercell
 from bayestds.inference.likelihoods.base import LOG_NOISE, Likelihood, Unknowns
 from bayestds.inference.likelihoods.log_normal import LEVEL
 from bayestds.inference.likelihoods.scale import SCALE
-from bayestds.inference.model import has_background
+from bayestds.inference.model import Observation
 from bayestds.inference.nuts import Draws
 from bayestds.inference.posterior import Target
 from bayestds.inference.priors import prior_draws
@@ -34,7 +34,7 @@ A file keeps few predictions: they are as large as the data each."""
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Predictions of the draws of a posterior, and of its prior.
+    """Predictions of the draws of a posterior and of its prior for one volume.
 
     Attributes:
         stars: (n_q,) star of k of each point.
@@ -43,9 +43,7 @@ class Predictions:
         replicated_draws: (n,) the draws that these belong to.
         log_likelihood: (chains, m, n_stars) log densities of the observations of each star.
         likelihood_draws: (m,) the draws that these belong to.
-        prior: (n_prior, n_irreducible) draws from the prior within the stable region, eV/Å².
-        prior_replicated: (n, n_q) observations of some of them.
-        prior_cubic: (n_prior, n_cubic) third-order constants of the same draws, eV/Å³; None without any.
+        prior_replicated: (n, n_q) observations of some draws of the prior.
     """
 
     stars: np.ndarray
@@ -54,13 +52,22 @@ class Predictions:
     replicated_draws: np.ndarray
     log_likelihood: np.ndarray
     likelihood_draws: np.ndarray
-    prior: np.ndarray
     prior_replicated: np.ndarray
-    prior_cubic: np.ndarray | None = None
 
 
-def make_predictions(target: Target, draws: Draws, stars: np.ndarray, seed: int) -> Predictions:
-    """Predictions of a selection of draws, equally spaced along each chain."""
+def make_predictions(
+    target: Target, one: Observation, draws: Draws, prior: Sites, stars: np.ndarray, seed: int
+) -> Predictions:
+    """Predictions of a selection of draws, equally spaced along each chain.
+
+    Args:
+        target: the posterior.
+        one: a volume of it.
+        draws: of the posterior.
+        prior: draws from :func:`prior_sites`.
+        stars: (n_q,) of the points of the volume, from :func:`star_labels`.
+        seed: of the replicated observations.
+    """
     chains, n_draws = draws.sites["irreducible"].shape[:2]
 
     def selection(n: int) -> tuple[np.ndarray, Sites]:
@@ -68,21 +75,18 @@ def make_predictions(target: Target, draws: Draws, stars: np.ndarray, seed: int)
         values = {name: sites[:, kept] for name, sites in draws.sites.items()}
         return kept, {name: sites.reshape(-1, *sites.shape[2:]) for name, sites in values.items()}
 
-    assert isinstance(target.likelihood, Likelihood)
+    assert isinstance(one.likelihood, Likelihood)
     few, few_sites = selection(REPLICATED_DRAWS)
     many, many_sites = selection(LIKELIHOOD_DRAWS)
-    prior = prior_sites(target, PRIOR_DRAWS, seed)
     some = {name: values[:PRIOR_REPLICATED] for name, values in prior.items()}
     return Predictions(
         stars,
-        target.likelihood.variable,
-        replicated_data(target, few_sites, seed).astype(np.float32).reshape(chains, len(few), -1),
+        one.likelihood.variable,
+        replicated_data(target, one, few_sites, seed).astype(np.float32).reshape(chains, len(few), -1),
         few,
-        star_log_likelihood(target, many_sites, stars, seed).reshape(chains, len(many), -1),
+        star_log_likelihood(target, one, many_sites, stars, seed).reshape(chains, len(many), -1),
         many,
-        prior["irreducible"],
-        replicated_data(target, some, seed + 1).astype(np.float32),
-        prior.get("cubic"),
+        replicated_data(target, one, some, seed + 1).astype(np.float32),
     )
 
 
@@ -108,47 +112,44 @@ def _stars_between(
 
 def prior_sites(target: Target, n_draws: int, seed: int) -> Sites:
     """Up to ``n_draws`` draws from the prior within the stable region; the scale is the best for each."""
-    rng = np.random.default_rng(seed)
-    sites = {"irreducible": prior_draws(target.prior, target.forward, n_draws, seed)}
-    n_found = len(sites["irreducible"])
-    if target.prior.cubic_scales is not None:
-        scales = np.asarray(target.prior.cubic_scales)
-        sites["cubic"] = rng.normal(0.0, scales, (n_found, len(scales)))
-    if LEVEL in target.coordinates:
-        sites[LEVEL] = rng.normal(*LOG_NOISE, n_found)
-    if SCALE in target.coordinates:
-        sites[SCALE] = np.zeros(n_found)
-    if has_background(target.forward):
-        assert target.forward.instrument is not None
-        scales = np.asarray(target.forward.instrument.scales)
-        sites["background"] = rng.normal(0.0, scales, (n_found, len(scales)))
+    crystals = [(one.forward.crystal, np.asarray(one.design)) for one in target.volumes]
+    sites = prior_draws(target.prior, crystals, n_draws, seed)
+    rng, n_found = np.random.default_rng(seed), len(sites["irreducible"])
+    for one in target.volumes:
+        if one.prefix + LEVEL in target.coordinates:
+            sites[one.prefix + LEVEL] = rng.normal(*LOG_NOISE, n_found)
+        if one.prefix + SCALE in target.coordinates:
+            sites[one.prefix + SCALE] = np.zeros(n_found)
     return sites
 
 
-def replicated_data(target: Target, sites: Sites, seed: int) -> Float[np.ndarray, "n_draws n_q"]:
-    """One replicate of the observations for each draw."""
-    keys, likelihood = _keys(sites, seed), target.likelihood
+def replicated_data(
+    target: Target, one: Observation, sites: Sites, seed: int
+) -> Float[np.ndarray, "n_draws n_q"]:
+    """One replicate of the observations of a volume for each draw."""
+    keys, likelihood = _keys(sites, seed), one.likelihood
     assert isinstance(likelihood, Likelihood)
-    expected, unknowns = _expected(target.forward, likelihood, sites, keys)
+    expected, unknowns = _expected(target, one, likelihood, sites, keys)
     return likelihood.replicate(expected, unknowns, jax.vmap(partial(jax.random.fold_in, data=1))(keys))
 
 
 def star_log_likelihood(
-    target: Target, sites: Sites, stars: np.ndarray, seed: int
+    target: Target, one: Observation, sites: Sites, stars: np.ndarray, seed: int
 ) -> Float[np.ndarray, "n_draws n_stars"]:
-    """Log density of the observations of each star of k, for each draw.
+    """Log density of the observations of each star of k of a volume, for each draw.
 
     Where the noise is correlated, it is the density given all other stars.
 
     Args:
         target: the posterior.
+        one: the volume.
         sites: the draws.
         stars: (n_q,) from :func:`star_labels`.
         seed: of the draws of the scale.
     """
-    likelihood = target.likelihood
+    likelihood = one.likelihood
     assert isinstance(likelihood, Likelihood)
-    expected, unknowns = _expected(target.forward, likelihood, sites, _keys(sites, seed))
+    expected, unknowns = _expected(target, one, likelihood, sites, _keys(sites, seed))
     return likelihood.log_density_by_group(expected, unknowns, stars)
 
 
@@ -157,16 +158,16 @@ def _keys(sites: Sites, seed: int) -> Array:
 
 
 def _expected(
-    forward: ForwardModel, likelihood: Likelihood, sites: Sites, keys: Array
+    target: Target, one: Observation, likelihood: Likelihood, sites: Sites, keys: Array
 ) -> tuple[Float[Array, "n_draws n_q"], Unknowns]:
     """Expected log intensities of each draw, with its scale, and what the likelihood does not know.
 
     Where the scale is integrated out, a draw of the force constants gets one of the scale from its
     conditional distribution.
     """
-    unknowns = {name: jnp.asarray(sites[name]) for name in likelihood.unknowns()}
-    parameters = [sites[name] for name in ("irreducible", "cubic", "background") if name in sites]
-    return _scaled(forward, likelihood, jnp.concatenate(parameters, axis=1), unknowns, keys), unknowns
+    unknowns = {name: jnp.asarray(sites[one.prefix + name]) for name in likelihood.unknowns()}
+    parameters = jnp.asarray(target.parameters(sites) @ np.asarray(one.design).T)
+    return _scaled(one.forward, likelihood, parameters, unknowns, keys), unknowns
 
 
 @jax.jit

@@ -1,6 +1,7 @@
-"""Priors of the irreducible force constants, and draws from them inside the stable region."""
+"""Priors of the parameters, and draws from them inside the region of stable crystals."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import jax
@@ -10,10 +11,11 @@ import numpyro
 import numpyro.distributions as dist
 from jax import Array
 from jaxtyping import Float, Int
+from numpyro.distributions.transforms import ExpTransform
 from numpyro.infer import Predictive
 from numpyro.infer.util import log_density
 
-from bayestds.scattering.forward import ForwardModel, stable
+from bayestds.lattice_dynamics.harmonic import HarmonicCrystal, stable
 
 Family = Literal["normal", "student_t", "shrinkage"]
 
@@ -45,40 +47,46 @@ MAX_BATCHES = 30
 """Draws that are tried at once, and how often, to find some for which the crystal is stable."""
 
 
+TREND_SIZE = "log_trend_size"
+"""NumPyro site of the logarithm of the size of a temperature trend, over the prior scales."""
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Prior:
-    """Prior of the irreducible force constants; a pytree.
+    """Prior of all parameters θ, block by block; a pytree.
 
     Attributes:
-        scales: (n_irreducible,) eV/Å², standard deviations of the normal family, scales of the Student-t,
-            and the largest standard deviations that the shrinkage family can reach.
+        names: of the blocks, in the order of θ: those of ``Problem.blocks``.
+        scales: of each block, (n,): standard deviations of normal densities. Of ``irreducible``, eV/Å²,
+            standard deviations of the normal family, scales of the Student-t, and the largest standard
+            deviations that the shrinkage family can reach. Of ``trend`` at the size 1.
         shells: (n_irreducible,) int, from 1.
-        family: shape of the density.
+        trend_share: size of the trend over the prior scales, or the standard deviation of that size.
+        family: shape of the density of the irreducible constants.
         n_shells: number of shells.
-        cubic_scales: (n_cubic,) eV/Å³, standard deviations of the normal prior of third-order constants.
-        learned: whether the scales, of both orders, have a common factor that is a parameter.
+        learned: whether the scales of force constants have a common factor that is a parameter.
+        hierarchical: whether the size of the trend is a parameter with a half-normal prior.
     """
 
-    scales: Float[Array, " n_irreducible"]
+    names: tuple[str, ...] = field(metadata={"static": True})
+    scales: tuple[Float[Array, " n"], ...]
     shells: Int[Array, " n_irreducible"]
-    family: Family = field(metadata={"static": True})
-    n_shells: int = field(metadata={"static": True})
-    cubic_scales: Float[Array, " n_cubic"] | None = None
+    trend_share: Float[Array, ""]
+    family: Family = field(default="normal", metadata={"static": True})
+    n_shells: int = field(default=1, metadata={"static": True})
     learned: bool = field(default=False, metadata={"static": True})
+    hierarchical: bool = field(default=False, metadata={"static": True})
 
+    @property
+    def block_scales(self) -> dict[str, Float[Array, " n"]]:
+        """Scales by the names of the blocks."""
+        return dict(zip(self.names, self.scales, strict=True))
 
-def make_prior(
-    scales: np.ndarray,
-    shells: np.ndarray,
-    family: Family = "normal",
-    cubic_scales: np.ndarray | None = None,
-    learned: bool = False,
-) -> Prior:
-    """Prior from scales (n_irreducible,) in eV/Å², the shell of each constant, and scales of third order."""
-    cubic = None if cubic_scales is None else jnp.asarray(cubic_scales, dtype=float)
-    n_shells = int(np.max(shells))
-    return Prior(jnp.asarray(scales, dtype=float), jnp.asarray(shells), family, n_shells, cubic, learned)
+    def split(self, parameters: Float[Array, " n_parameters"]) -> dict[str, Float[Array, " n"]]:
+        """θ by the names of the blocks."""
+        ends = np.cumsum([len(scales) for scales in self.scales])
+        return dict(zip(self.names, jnp.split(parameters, ends[:-1]), strict=True))
 
 
 def learned_factor(irreducible: np.ndarray, scales: np.ndarray) -> float:
@@ -91,13 +99,14 @@ def learned_factor(irreducible: np.ndarray, scales: np.ndarray) -> float:
 
 
 def prior_standard_deviations(prior: Prior) -> Float[Array, " n_irreducible"]:
-    """Standard deviation of each constant in the prior, eV/Å², regardless of stability; at a factor of 1."""
+    """Standard deviation of each irreducible constant, eV/Å², regardless of stability; at a factor of 1."""
+    scales = prior.block_scales["irreducible"]
     if prior.family == "student_t":
-        return prior.scales * (DEGREES_OF_FREEDOM / (DEGREES_OF_FREEDOM - 2)) ** 0.5
+        return scales * (DEGREES_OF_FREEDOM / (DEGREES_OF_FREEDOM - 2)) ** 0.5
     if prior.family == "shrinkage":
         # The factor squared, t²/(1+t²), has the mean 1/2: t and 1/t have the same distribution.
-        return prior.scales * 0.5**0.5
-    return prior.scales
+        return scales * 0.5**0.5
+    return scales
 
 
 def prior_shift(
@@ -116,22 +125,64 @@ def prior_shift(
     return covariance @ (values / scales**2) / np.sqrt(np.diag(covariance))
 
 
-def sample_irreducible(prior: Prior) -> tuple[Float[Array, " n_irreducible"], Float[Array, ""]]:
-    """Part of a NumPyro model: the site ``irreducible`` (eV/Å²), and the factor on the scales of the prior.
-
-    Further sites: ``log_prior_scale`` where that factor is learned, and the shrinkage of the shells if any.
-    """
-    factor = jnp.ones(())
+def hyperparameters(prior: Prior) -> dict[str, Array]:
+    """Part of a NumPyro model: the sites of what the prior learns."""
+    found = {}
     if prior.learned:
-        factor = jnp.exp(numpyro.sample(PRIOR_SCALE, dist.Normal(*LOG_SCALE)))
-    scales = factor * prior.scales
+        found[PRIOR_SCALE] = numpyro.sample(PRIOR_SCALE, dist.Normal(*LOG_SCALE))
+    if prior.family == "shrinkage":
+        found["shrinkage_overall"] = numpyro.sample("shrinkage_overall", dist.HalfCauchy(1.0))
+        by_shell = dist.HalfCauchy(jnp.ones(prior.n_shells)).to_event(1)
+        found["shrinkage_shell"] = numpyro.sample("shrinkage_shell", by_shell)
+    if prior.hierarchical:
+        half_normal = dist.HalfNormal(prior.trend_share)
+        logarithm = dist.TransformedDistribution(half_normal, ExpTransform().inv)
+        found[TREND_SIZE] = numpyro.sample(TREND_SIZE, logarithm)
+    return found
+
+
+def densities(prior: Prior, hyper: dict[str, Array]) -> dict[str, dist.Distribution]:
+    """Density of each block of the parameters, at values of :func:`hyperparameters`."""
+    factor = jnp.exp(hyper[PRIOR_SCALE]) if PRIOR_SCALE in hyper else jnp.ones(())
+    found = {}
+    for name, scales in prior.block_scales.items():
+        if name == "irreducible":
+            density = _of_irreducible(prior, factor * scales, hyper)
+        elif name == "trend":
+            size = jnp.exp(hyper[TREND_SIZE]) if TREND_SIZE in hyper else prior.trend_share
+            density = dist.Normal(0.0, size * factor * scales)
+        elif name == "cubic":
+            density = dist.Normal(0.0, factor * scales)
+        else:
+            density = dist.Normal(0.0, scales)
+        found[name] = density.to_event(1)
+    return found
+
+
+def _of_irreducible(
+    prior: Prior, scales: Float[Array, " n_irreducible"], hyper: dict[str, Array]
+) -> dist.Distribution:
     if prior.family == "student_t":
-        density = dist.StudentT(DEGREES_OF_FREEDOM, 0.0, scales)
-    elif prior.family == "shrinkage":
-        density = dist.Normal(0.0, scales * _shrinkage(prior)[prior.shells - 1])
-    else:
-        density = dist.Normal(0.0, scales)
-    return numpyro.sample("irreducible", density.to_event(1)), factor
+        return dist.StudentT(DEGREES_OF_FREEDOM, 0.0, scales)
+    if prior.family == "shrinkage":
+        return dist.Normal(0.0, scales * _shrinkage(hyper)[prior.shells - 1])
+    return dist.Normal(0.0, scales)
+
+
+def _shrinkage(hyper: dict[str, Array]) -> Float[Array, " n_shells"]:
+    """Factor below 1 on the scales of each shell: a horseshoe over whole shells, regularised by the scales.
+
+    With t = τ λ_s, both half-Cauchy, the factor is t/√(1+t²) (Piironen and Vehtari, Electron. J. Stat. 11
+    (2017) 5018, eq. 2.8, with one local scale for a group and the slab at the given scale).
+    """
+    strength = hyper["shrinkage_overall"] * hyper["shrinkage_shell"]
+    return strength / jnp.sqrt(1 + strength**2)
+
+
+def sample_prior(prior: Prior) -> None:
+    """NumPyro model of the prior: its hyperparameters and every block of the parameters."""
+    for name, density in densities(prior, hyperparameters(prior)).items():
+        numpyro.sample(name, density)
 
 
 def log_prior(prior: Prior, sites: dict[str, np.ndarray]) -> np.ndarray:
@@ -141,53 +192,50 @@ def log_prior(prior: Prior, sites: dict[str, np.ndarray]) -> np.ndarray:
     background and of the noise.
 
     Args:
-        prior: of the force constants.
+        prior: of all parameters.
         sites: values by name, (chains, draws, ...).
     """
-    names = ("irreducible", PRIOR_SCALE, *shrinkage_shapes(prior))
+    constants = {name: x for name, x in prior.block_scales.items() if not name.endswith("background")}
+    prior = replace(prior, names=tuple(constants), scales=tuple(constants.values()))
+    names = (*constants, PRIOR_SCALE, TREND_SIZE, *shrinkage_shapes(prior))
     given = {name: jnp.asarray(sites[name]) for name in names if name in sites}
 
     def density(one: dict[str, Array]) -> Array:
-        return log_density(sample_irreducible, (prior,), {}, one)[0]
+        return log_density(sample_prior, (prior,), {}, one)[0]
 
-    total = np.asarray(jax.jit(jax.vmap(jax.vmap(density)))(given))
-    if prior.cubic_scales is not None:
-        factor = np.exp(sites[PRIOR_SCALE])[..., None] if PRIOR_SCALE in sites else 1.0
-        normal = dist.Normal(0.0, factor * np.asarray(prior.cubic_scales))
-        total = total + np.asarray(normal.log_prob(sites["cubic"]).sum(axis=-1))
-    return total
-
-
-def _shrinkage(prior: Prior) -> Float[Array, " n_shells"]:
-    """Factor below 1 on the scales of each shell: a horseshoe over whole shells, regularised by the scales.
-
-    With t = τ λ_s, both half-Cauchy, the factor is t/√(1+t²) (Piironen and Vehtari, Electron. J. Stat. 11
-    (2017) 5018, eq. 2.8, with one local scale for a group and the slab at the given scale).
-    """
-    overall = numpyro.sample("shrinkage_overall", dist.HalfCauchy(1.0))
-    local = numpyro.sample("shrinkage_shell", dist.HalfCauchy(jnp.ones(prior.n_shells)).to_event(1))
-    strength = overall * local
-    return strength / jnp.sqrt(1 + strength**2)
+    return np.asarray(jax.jit(jax.vmap(jax.vmap(density)))(given))
 
 
 def shrinkage_shapes(prior: Prior) -> dict[str, tuple[int, ...]]:
-    """Shapes of the sites that the prior has besides ``irreducible``."""
+    """Shapes of the sites of the shrinkage of shells; none of other families."""
     if prior.family != "shrinkage":
         return {}
     return {"shrinkage_overall": (), "shrinkage_shell": (prior.n_shells,)}
 
 
-def prior_draws(prior: Prior, forward: ForwardModel, n_draws: int, seed: int) -> np.ndarray:
-    """Up to ``n_draws`` draws (n, n_irreducible) from the prior for which the crystal is stable, eV/Å².
+def prior_draws(
+    prior: Prior, crystals: Sequence[tuple[HarmonicCrystal, np.ndarray]], n_draws: int, seed: int
+) -> dict[str, np.ndarray]:
+    """Up to ``n_draws`` draws (n, ...) of each site of the prior for which the crystal is stable.
 
     Fewer come back where the stable region holds too little of the prior.
+
+    Args:
+        prior: of all parameters.
+        crystals: the crystal of each volume, and A_v.
+        n_draws: how many.
+        seed: of the draws.
     """
-    draw = jax.jit(lambda key: Predictive(sample_irreducible, num_samples=BATCH)(key, prior)["irreducible"])
+    draw = jax.jit(lambda key: Predictive(sample_prior, num_samples=BATCH)(key, prior))
     keep = jax.jit(jax.vmap(stable, in_axes=(None, 0)))
-    found: list[np.ndarray] = []
+    found: list[dict[str, np.ndarray]] = []
     for key in jax.random.split(jax.random.key(seed), MAX_BATCHES):
         batch = draw(key)
-        found.append(np.asarray(batch[np.asarray(keep(forward, batch))]))
-        if sum(map(len, found)) >= n_draws:
+        parameters = jnp.concatenate([batch[name] for name in prior.names], axis=1)
+        kept = np.ones(BATCH, dtype=bool)
+        for crystal, design in crystals:
+            kept &= np.asarray(keep(crystal, parameters @ design[: crystal.n_irreducible].T))
+        found.append({name: np.asarray(values[kept]) for name, values in batch.items()})
+        if sum(len(one["irreducible"]) for one in found) >= n_draws:
             break
-    return np.concatenate(found)[:n_draws]
+    return {name: np.concatenate([one[name] for one in found])[:n_draws] for name in found[0]}

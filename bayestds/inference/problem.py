@@ -1,206 +1,297 @@
-"""The inverse problem of one volume: its data, the model of its crystal, and the scattering engines."""
+"""The inverse problem of one or more volumes of a crystal: parameters, priors, and data.
 
-from dataclasses import dataclass, replace
+Volume v, measured at the temperature T_v, scatters with the parameters A_v θ; for one volume A = 1. Force
+constants are shared by all volumes or, with a trend, second-order ones are linear in the temperature:
+φ_v = φ₀ + φ₁ (T_v - T₀) / 100 K, where T₀ is the mean temperature, which is the leading order of the
+quasi-harmonic softening. Each volume keeps its grid, noise, atoms, instrument, background and scale.
+Log-likelihoods add up, and so does the Fisher information, Σ A_vᵀ F_v A_v.
+"""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 from bayestds.crystal.supercell import Supercell
+from bayestds.errors import ModelError
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.force_constants.third_order import ThirdOrderForceConstants
 from bayestds.inference.likelihoods.base import Likelihood
 from bayestds.inference.likelihoods.log_normal import learned_log_normal
-from bayestds.inference.priors import learned_factor
-from bayestds.scattering.engine import MEMORY, ExactEngine, make_engine
-from bayestds.scattering.expansion import Truncation, choose_engine, measure_truncation
-from bayestds.scattering.forward import (
-    Engine,
-    ForwardModel,
-    Statistics,
-    Tangent,
-    covariance,
-    log_intensity,
-    make_forward_model,
-)
+from bayestds.inference.priors import Family, Prior, learned_factor
+from bayestds.lattice_dynamics.harmonic import HarmonicCrystal, harmonic_crystal
+from bayestds.lattice_dynamics.statistics import StatisticsName
+from bayestds.lattice_dynamics.third_cumulant import make_cubic_term
 from bayestds.scattering.grid import IrreducibleGrid
-from bayestds.scattering.instrument import Instrument, measured_log_intensity, some_rows
-from bayestds.scattering.points import make_point_engine
+from bayestds.scattering.instrument import Background, Effect, background_of
+from bayestds.scattering.q_points import QPoints
+from bayestds.scattering.supported import check_terms
+from bayestds.scattering.terms import Cubic, Term
+
+KELVIN_PER_UNIT = 100.0
+"""Change of temperature that a trend is given for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """One volume: where and how it was measured, and what was observed.
+
+    Attributes:
+        temperature: K.
+        grid: the averaged voxels.
+        q_points: where the crystal scatters into them.
+        likelihood: what was observed, and how it scatters about what is expected.
+        effects: of the instrument.
+        statistics: of the displacements.
+        configurations: number of independent configurations that the volume is a mean over, whose noise is
+            then known and correlated; 0 for other noise.
+    """
+
+    temperature: float
+    grid: IrreducibleGrid
+    q_points: QPoints
+    likelihood: Likelihood
+    effects: tuple[Effect, ...] = ()
+    statistics: StatisticsName = "classical"
+    configurations: int = 0
+
+    @property
+    def background(self) -> Background:
+        """Its background; one without terms where there is none."""
+        return background_of(self.effects)
+
+    @property
+    def n_points(self) -> int:
+        """Number of averaged voxels."""
+        return self.likelihood.n_points
+
+    @property
+    def with_learned_noise(self) -> "Volume":
+        """The same log intensities with a noise level that is learned."""
+        weight = self.grid.multiplicity.astype(float)
+        likelihood = learned_log_normal(self.likelihood.observed, weight)
+        return replace(self, likelihood=likelihood, configurations=0)
+
+    def some_rows(self, rows: np.ndarray) -> "Volume":
+        """The volume at some of its averaged voxels, with a learned noise level; its grid stays."""
+        return replace(
+            self,
+            likelihood=self.likelihood.subset(rows),
+            q_points=self.q_points.some_rows(rows, self.n_points),
+            effects=tuple(effect.some_rows(rows) for effect in self.effects),
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """The inverse problem of one volume: parameters and priors, the forward model, and the data.
+    """The inverse problem of one or more volumes.
+
+    Its parameters θ are the irreducible force constants φ, their trend if there is one, third-order constants
+    γ if there are any, and the strengths of the background of each volume.
 
     Attributes:
-        irreducible: the parameters.
+        irreducible: what φ means.
         supercell: the periodic supercell.
-        temperature: K.
-        grid: the Q points.
-        likelihood: what was observed at them, and how it scatters about what is expected.
-        prior_scales: (n_irreducible,) eV/Å², standard deviations of their normal prior.
-        scattering_factors: f_κ (n_atoms,) or (n_q, n_atoms), may be complex; None for 1. With ``points`` they
-            are those of all of these, one after the other.
+        volumes: the data.
+        given_scales: (n_irreducible,) eV/Å², standard deviations of the normal prior of φ.
+        third_order: what γ means, None for a harmonic crystal.
+        given_cubic_scales: (n_cubic,) eV/Å³, standard deviations of the normal prior of γ.
+        learns_scale: whether a common factor on the prior scales of force constants is learned.
+        factor: this factor, as it was learned last.
+        trend_scales: (n_irreducible,) or (0,), prior standard deviations of the change over 100 K, as a share
+            of those of φ.
         tolerance: of the forward model in log intensity.
-        tangent: the log intensity to first order, about a sample that deviates from the crystal; None for the
-            log intensity of the crystal.
-        statistics: of the displacements.
-        points: (n_q, n_points, 3) r.l.u., over which the intensity of each Q point is averaged, anywhere in
-            reciprocal space; None if it is that of the Q point, on a wave vector of the supercell.
-        on_mesh: whether these points are wave vectors of the supercell.
-        instrument: what the measured intensity has beyond the crystal's, None for nothing.
-        third_order: the parameters that follow the irreducible ones, None for a harmonic crystal.
-        cubic_scales: (n_cubic,) eV/Å³, standard deviations of their normal prior.
-        learns_scale: whether a common factor on all prior scales is learned.
-        memory: bytes for the points that the forward model evaluates at once.
     """
 
     irreducible: IrreducibleForceConstants
     supercell: Supercell
-    temperature: float
-    grid: IrreducibleGrid
-    likelihood: Likelihood
-    prior_scales: np.ndarray
-    scattering_factors: np.ndarray | None = None
-    tolerance: float = 1e-4
-    tangent: Tangent | None = None
-    statistics: Statistics = "classical"
-    points: np.ndarray | None = None
-    on_mesh: bool = False
-    instrument: Instrument | None = None
+    volumes: tuple[Volume, ...]
+    given_scales: np.ndarray
     third_order: ThirdOrderForceConstants | None = None
-    cubic_scales: np.ndarray | None = None
+    given_cubic_scales: np.ndarray = field(default_factory=lambda: np.zeros(0))
     learns_scale: bool = False
-    memory: float | int = MEMORY
+    factor: float = 1.0
+    trend_scales: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    tolerance: float = 1e-4
 
     @property
-    def scattering_points(self) -> np.ndarray:
-        """All points (n, 3) at which the crystal scatters, those of one Q point after those of another."""
-        return self.grid.q_points if self.points is None else self.points.reshape(-1, 3)
+    def prior_scales(self) -> np.ndarray:
+        """(n_irreducible,) standard deviations of the prior of φ as it was learned last, eV/Å²."""
+        return self.factor * self.given_scales
 
     @property
-    def anywhere(self) -> bool:
-        """Whether the crystal scatters at points between the wave vectors of the supercell."""
-        return self.points is not None and not self.on_mesh
+    def cubic_scales(self) -> np.ndarray:
+        """(n_cubic,) those of γ, eV/Å³."""
+        return self.factor * self.given_cubic_scales
 
     @property
-    def constant_scales(self) -> np.ndarray:
-        """Prior standard deviations (n_constants,) of the force constants of both orders."""
-        return (
-            self.prior_scales
-            if self.cubic_scales is None
-            else np.append(self.prior_scales, self.cubic_scales)
-        )
+    def blocks(self) -> dict[str, np.ndarray]:
+        """Kinds of parameters in the order of θ, by name, with their prior standard deviations."""
+        found = {
+            "irreducible": self.prior_scales,
+            "trend": self.trend_scales * self.prior_scales[: len(self.trend_scales)],
+            "cubic": self.cubic_scales,
+        }
+        found |= {
+            f"{prefix}background": np.asarray(volume.background.scales)
+            for prefix, volume in zip(self.prefixes, self.volumes, strict=True)
+        }
+        return {name: scales for name, scales in found.items() if len(scales)}
+
+    @property
+    def prefixes(self) -> list[str]:
+        """What the names of each volume's own parameters begin with; nothing where there is one volume."""
+        if len(self.volumes) == 1:
+            return [""]
+        return [f"volume_{number}_" for number in range(1, len(self.volumes) + 1)]
 
     @property
     def parameter_scales(self) -> np.ndarray:
-        """Prior standard deviations (n_parameters,) of force constants and strengths of the background."""
-        if self.instrument is None:
-            return self.constant_scales
-        return np.append(self.constant_scales, self.instrument.scales)
+        """Prior standard deviations (n_parameters,) of θ."""
+        return np.concatenate(list(self.blocks.values()))
 
-    def with_scale_of(self, irreducible: np.ndarray) -> "Problem":
-        """The same with prior scales that suit force constants (n_irreducible,), where they are learned."""
+    @property
+    def constant_scales(self) -> np.ndarray:
+        """Prior standard deviations (n_constants,) of what all volumes share: force constants and trend."""
+        return self.parameter_scales[: self.n_constants]
+
+    @property
+    def n_constants(self) -> int:
+        """Number of parameters that all volumes share, the first in θ."""
+        return len(self.prior_scales) + len(self.trend_scales) + len(self.cubic_scales)
+
+    def split(self, parameters: np.ndarray) -> dict[str, np.ndarray]:
+        """θ (..., n_parameters) by the names of :attr:`blocks`."""
+        ends = np.cumsum([len(scales) for scales in self.blocks.values()])
+        return dict(zip(self.blocks, np.split(parameters, ends[:-1], axis=-1), strict=True))
+
+    @property
+    def reference_temperature(self) -> float:
+        """T₀, K, at which φ is given."""
+        return float(np.mean([volume.temperature for volume in self.volumes]))
+
+    @property
+    def designs(self) -> list[np.ndarray]:
+        """A_v (n_parameters of the volume, n_parameters) of each volume."""
+        n, n_cubic, total = len(self.prior_scales), len(self.cubic_scales), len(self.parameter_scales)
+        unit, first, found = np.eye(total), self.n_constants, []
+        for volume in self.volumes:
+            n_terms = volume.background.n_parameters
+            constants = unit[:n].copy()
+            if len(self.trend_scales):
+                lag = (volume.temperature - self.reference_temperature) / KELVIN_PER_UNIT
+                constants += lag * unit[n : 2 * n]
+            cubic = unit[self.n_constants - n_cubic : self.n_constants]
+            found.append(np.concatenate([constants, cubic, unit[first : first + n_terms]]))
+            first += n_terms
+        return found
+
+    def with_scale_of(self, parameters: np.ndarray) -> "Problem":
+        """The same with prior scales that suit force constants φ, the first of these, where it is learned."""
         if not self.learns_scale:
             return self
-        factor = learned_factor(irreducible, self.prior_scales)
-        cubic = None if self.cubic_scales is None else factor * self.cubic_scales
-        return replace(self, prior_scales=factor * self.prior_scales, cubic_scales=cubic)
+        irreducible = parameters[: len(self.given_scales)]
+        return replace(self, factor=self.factor * learned_factor(irreducible, self.prior_scales))
+
+    def prior(self, family: Family = "normal", hierarchical: bool = True) -> Prior:
+        """Prior of the posterior, with the scales as they were given; a factor on them may be learned.
+
+        Args:
+            family: shape of the density of the irreducible constants.
+            hierarchical: whether the size of a trend is a parameter, rather than that of the problem.
+        """
+        blocks = replace(self, factor=1.0).blocks
+        with_trend = "trend" in blocks
+        if with_trend:
+            blocks["trend"] = self.given_scales
+        return Prior(
+            tuple(blocks),
+            tuple(map(jnp.asarray, blocks.values())),
+            jnp.asarray(self.irreducible.shells),
+            jnp.asarray(self.trend_scales[0] if with_trend else 1.0),
+            family,
+            self.irreducible.n_shells,
+            self.learns_scale,
+            hierarchical and with_trend,
+        )
+
+    @property
+    def normal_prior(self) -> Prior:
+        """Prior of the point fit: normal, with the scales as they were learned last."""
+        scales = tuple(map(jnp.asarray, self.blocks.values()))
+        return Prior(tuple(self.blocks), scales, jnp.asarray(self.irreducible.shells), jnp.ones(()))
 
     @property
     def harmonic(self) -> "Problem":
         """The same without third-order force constants."""
-        return replace(self, third_order=None, cubic_scales=None)
+        return replace(self, third_order=None, given_cubic_scales=np.zeros(0))
 
-    @property
-    def with_learned_noise(self) -> "Problem":
-        """The same log intensities with a noise level that is learned."""
-        weight = self.grid.multiplicity.astype(float)
-        return replace(self, likelihood=learned_log_normal(self.likelihood.observed, weight))
+    def with_volumes(self, *volumes: Volume) -> "Problem":
+        """The same of other volumes."""
+        return replace(self, volumes=volumes)
 
-    def forward_model(self, engine: Engine | None = None) -> ForwardModel:
-        """Forward model of the crystal and the instrument, or its tangent."""
-        forward = make_forward_model(
-            self.irreducible, self.supercell, self.temperature, engine, self.statistics, self.third_order
-        )
-        return replace(forward, instrument=self.instrument, tangent=self.tangent)
+    def with_volume(self, **changes: Any) -> "Problem":
+        """The same with changes to its only volume."""
+        (volume,) = self.volumes
+        return self.with_volumes(replace(volume, **changes))
 
-    def some_rows(self, rows: np.ndarray) -> "Problem":
-        """The problem at some of its Q points, with a learned noise level; its grid stays."""
-        # Points by themselves, which the grid holds no longer.
-        points, on_mesh = self.points, self.on_mesh
-        if points is None:
-            points, on_mesh = self.grid.q_points[:, None], True
-        factors = self.scattering_factors
-        if factors is not None and factors.ndim == 2:
-            by_point = factors.reshape(len(self.grid.q_points), -1, factors.shape[1])
-            factors = by_point[rows].reshape(-1, factors.shape[1])
-        return replace(
-            self,
-            likelihood=self.likelihood.subset(rows),
-            scattering_factors=factors,
-            points=points[rows],
-            on_mesh=on_mesh,
-            instrument=None if self.instrument is None else some_rows(self.instrument, rows),
-        )
+    def alone(self, volume: Volume) -> "Problem":
+        """The problem of one of the volumes by itself."""
+        return replace(self, volumes=(volume,), trend_scales=np.zeros(0))
+
+    def crystal(self, volume: Volume) -> HarmonicCrystal:
+        """The crystal at the temperature of a volume."""
+        return harmonic_crystal(self.irreducible, self.supercell, volume.temperature, volume.statistics)
+
+    def terms(self, volume: Volume) -> tuple[Term, ...]:
+        """Terms of a volume's intensity beyond that of a harmonic crystal.
+
+        Raises:
+            ModelError: what third-order force constants add to it is not known.
+        """
+        if self.third_order is None:
+            return ()
+        check_terms(volume.statistics, volume.q_points.on_mesh)
+        return (Cubic(make_cubic_term(self.third_order, self.supercell)),)
 
 
-def direct_engine(problem: Problem) -> Engine:
-    """Engine that is accurate for any force constants."""
-    if problem.anywhere:
-        return _point_engine(problem)
-    return make_engine(problem.supercell, problem.scattering_points, problem.scattering_factors)
+def with_trend(problem: Problem, scale: float) -> Problem:
+    """The problem of several volumes with a temperature trend.
 
+    Args:
+        problem: of volumes of different temperatures.
+        scale: prior standard deviation of a change over 100 K, as a share of that of the constant itself.
 
-def _point_engine(problem: Problem) -> Engine:
-    return make_point_engine(
-        problem.irreducible, problem.supercell, problem.scattering_points, problem.scattering_factors
-    )
-
-
-def engine_for(bare: ForwardModel, problem: Problem, location: Array) -> ForwardModel:
-    """The forward model with the cheapest engine within the tolerance at these force constants."""
-    if problem.tangent is not None:
-        return bare
-    if problem.anywhere:
-        return bare.with_engine(_point_engine(problem))
-    engine = choose_engine(
-        problem.supercell,
-        problem.scattering_points,
-        covariance(bare, location),
-        problem.scattering_factors,
-        # Half the tolerance: the force constants will still move.
-        problem.tolerance / 2,
-        problem.memory,
-    )
-    return bare.with_engine(engine)
-
-
-def truncation_at(forward: ForwardModel, problem: Problem, location: Array) -> Truncation:
-    """What the engine of the forward model leaves out at these force constants.
-
-    Errors are those of the crystal's intensity, offsets those of the measured one, diluted by a background.
+    Raises:
+        ModelError: all volumes have one temperature.
     """
-    if not isinstance(forward.engine, ExactEngine):
-        nothing = np.zeros(len(problem.grid.q_points))
-        return Truncation(nothing, nothing)
-    found = measure_truncation(
-        forward.engine,
-        problem.supercell,
-        problem.scattering_points,
-        covariance(forward, location),
-        problem.scattering_factors,
-    )
-    diffuse = log_intensity(replace(forward, instrument=None), location)
-    if forward.cubic is not None and found.offset.any():
-        # Where the direct form is affordable, it gives the error of the third-order term as well.
-        bare = replace(forward.with_engine(direct_engine(problem)), instrument=None)
-        difference = np.asarray(log_intensity(bare, location) - diffuse)
-        found = Truncation(difference, difference)
-    if forward.instrument is None:
-        return found
-    strengths = location[forward.n_constants :]
-    direct, ours = (
-        measured_log_intensity(forward.instrument, value, strengths)
-        for value in (diffuse + found.offset, diffuse)
-    )
-    return replace(found, offset=np.asarray(direct - ours))
+    temperatures = [volume.temperature for volume in problem.volumes]
+    if np.ptp(temperatures) == 0:
+        raise ModelError(
+            "There is no temperature trend to fit.",
+            f"All volumes were measured at {temperatures[0]:g} K.",
+            "Leave `trend` out, or add a volume of another temperature.",
+        )
+    return replace(problem, trend_scales=np.full(len(problem.given_scales), scale))
+
+
+def joined(problems: Sequence[Problem]) -> Problem:
+    """One problem of the volumes of several ones.
+
+    Raises:
+        ModelError: they have different force constants or priors.
+    """
+    first = problems[0]
+    for other in problems[1:]:
+        same = other.irreducible.names == first.irreducible.names
+        same = same and len(other.given_cubic_scales) == len(first.given_cubic_scales)
+        learned = first.learns_scale and other.learns_scale
+        if not (same and (learned or np.array_equal(other.given_scales, first.given_scales))):
+            raise ModelError(
+                "The volumes of a joint fit do not share their force constants.",
+                "Their irreducible constants or their priors differ.",
+                "Make all problems from one model.",
+            )
+    return first.with_volumes(*(volume for problem in problems for volume in problem.volumes))

@@ -25,7 +25,7 @@ from numpyro.optim import optax_to_numpyro
 
 from bayestds.lattice_dynamics.covariance import instability, is_stable
 from bayestds.lattice_dynamics.displacements import displacements, white_noise
-from bayestds.scattering.forward import ForwardModel, blocks
+from bayestds.lattice_dynamics.harmonic import HarmonicCrystal, blocks
 from bayestds.scattering.sampled import SampledEngine, mean_intensity
 from bayestds.scattering.simulation import displacement_root
 
@@ -60,14 +60,14 @@ class Target:
     """What is trained on; a pytree.
 
     Attributes:
-        forward: crystal and temperature, without an engine.
+        crystal: in its supercell, at its temperature.
         engine: atoms and voxels.
         log_intensity: (n_h, n_k, n_l) observed; finite also where not used.
         used: (n_h, n_k, n_l) voxels that take part.
         differences: from ``cell_differences`` for dense Cholesky as in the paper, None for that by blocks.
     """
 
-    forward: ForwardModel
+    crystal: HarmonicCrystal
     engine: SampledEngine
     log_intensity: Float[Array, "n_h n_k n_l"]
     used: Bool[Array, "n_h n_k n_l"]
@@ -94,11 +94,11 @@ def sampled_loss(
     target: Target, irreducible: Float[Array, " n_irreducible"], key: Array, configurations: int
 ) -> Float[Array, ""]:
     """Loss of the paper for one draw of configurations; finite, with finite gradients, everywhere."""
-    forward = target.forward
-    phi_blocks = blocks(forward, irreducible)
-    white = white_noise(key, configurations, len(phi_blocks), forward.n_atoms)
-    root = displacement_root(forward, irreducible, target.differences)
-    intensity = mean_intensity(target.engine, displacements(root, white, forward.grid_shape))
+    crystal = target.crystal
+    phi_blocks = blocks(crystal, irreducible)
+    white = white_noise(key, configurations, len(phi_blocks), crystal.n_atoms)
+    root = displacement_root(crystal, irreducible, target.differences)
+    intensity = mean_intensity(target.engine, displacements(root, white, crystal.grid_shape))
     weight = target.used / target.used.sum()
     difference = target.log_intensity - jnp.log(jnp.where(target.used, intensity, 1.0))
     variance = (weight * (difference - (weight * difference).sum()) ** 2).sum()

@@ -16,7 +16,7 @@ from numpyro.infer.autoguide import AutoMultivariateNormal
 from numpyro.infer.util import potential_energy
 from numpyro.optim import optax_to_numpyro
 
-from bayestds.inference.model import whitened_posterior
+from bayestds.inference.model import scattering
 from bayestds.inference.nuts import Draws, Sampling, site_values
 from bayestds.inference.posterior import Target, starting_points
 
@@ -66,13 +66,13 @@ def approximate_posterior(target: Target, method: str, sampling: Sampling) -> Ap
     ratios = _log_density(target.arguments, checked) - normal.log_prob(z[:CHECKED_DRAWS])
     one_chain = {name: np.asarray(values)[None] for name, values in positions.items()}
     return Approximation(
-        Draws(site_values(whitened_posterior, target.arguments, one_chain), {}), np.asarray(ratios)
+        Draws(site_values(scattering, target.arguments, one_chain), {}), np.asarray(ratios)
     )
 
 
 @jax.jit
 def _log_density(arguments: tuple, positions: dict[str, Array]) -> Float[Array, " n_draws"]:
-    return -jax.lax.map(partial(potential_energy, whitened_posterior, arguments, {}), positions)
+    return -jax.lax.map(partial(potential_energy, scattering, arguments, {}), positions)
 
 
 @jax.jit
@@ -81,9 +81,9 @@ def _fitted_normal(
 ) -> tuple[Float[Array, " n"], Float[Array, "n n"]]:
     """Location and Cholesky factor of the normal of largest evidence bound."""
     start = init_to_value(values=origin)
-    guide = AutoMultivariateNormal(whitened_posterior, init_loc_fn=start, init_scale=1.0)
+    guide = AutoMultivariateNormal(scattering, init_loc_fn=start, init_scale=1.0)
     schedule = optax.exponential_decay(LEARNING_RATES[0], STEPS, LEARNING_RATES[1] / LEARNING_RATES[0])
-    svi = SVI(whitened_posterior, guide, optax_to_numpyro(optax.adam(schedule)), Trace_ELBO(PARTICLES))
+    svi = SVI(scattering, guide, optax_to_numpyro(optax.adam(schedule)), Trace_ELBO(PARTICLES))
     state = svi.init(key, *arguments)
     state, _ = jax.lax.scan(lambda state, _: svi.update(state, *arguments), state, length=STEPS)
     found = guide.get_posterior(svi.get_params(state))

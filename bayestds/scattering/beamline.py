@@ -10,7 +10,10 @@ from bayestds.crystal.structure import Crystal
 from bayestds.errors import VolumeError
 from bayestds.scattering.atoms import compton_intensity
 from bayestds.scattering.instrument import (
-    Instrument,
+    Average,
+    Background,
+    Effect,
+    Factor,
     polarisation,
     smooth_background,
     spread_covariance,
@@ -63,30 +66,8 @@ class Beamline:
         """Whether the volume has the intensity of the crystal alone, at wave vectors of the supercell."""
         return self.on_mesh and self.wavelength is None and not self.n_terms
 
-    def points(self, q_points: np.ndarray, axes: GridAxes) -> np.ndarray | None:
+    def points(self, q_points: np.ndarray, axes: GridAxes, inverted: bool = False) -> np.ndarray:
         """Points (n_q, n_points, 3), r.l.u., over which the intensity of each voxel is averaged.
-
-        None where the voxels are wave vectors of the supercell and nothing is averaged.
-
-        Args:
-            q_points: (n_q, 3) centres of the voxels, conventional r.l.u.
-            axes: of the voxels.
-
-        Raises:
-            VolumeError: the size of the voxels matters, and an axis does not tell it.
-        """
-        if self.on_mesh:
-            return None
-        edges = voxel_edges(axes) if self.voxel_size else None
-        covariance = spread_covariance(self.crystal, q_points, self.resolution, self.mosaic, edges)
-        if not covariance.any():
-            return q_points[:, None]
-        return spread_points(self.crystal, q_points, covariance)
-
-    def averaged_points(
-        self, q_points: np.ndarray, axes: GridAxes, inverted: bool
-    ) -> tuple[np.ndarray | None, bool]:
-        """The points of :meth:`points`, and whether they are wave vectors of the supercell.
 
         Args:
             q_points: (n_q, 3) centres of the voxels, conventional r.l.u.
@@ -96,38 +77,49 @@ class Beamline:
         Raises:
             VolumeError: the size of the voxels matters, and an axis does not tell it.
         """
-        points = self.points(q_points, axes)
-        if inverted:
-            around = q_points[:, None] if points is None else points
-            points = np.concatenate([around, -around], axis=1)
-        return points, self.on_mesh
+        around = q_points[:, None] if self.on_mesh else self._spread(q_points, axes)
+        return np.concatenate([around, -around], axis=1) if inverted else around
 
-    def instrument(self, q_points: np.ndarray, averaged: bool = False) -> Instrument | None:
-        """Factors and background terms at the Q points (n_q, 3); None if there are none and no average.
+    def _spread(self, q_points: np.ndarray, axes: GridAxes) -> np.ndarray:
+        """The points of voxels that are averaged over, or lie between wave vectors of the supercell."""
+        edges = voxel_edges(axes) if self.voxel_size else None
+        covariance = spread_covariance(self.crystal, q_points, self.resolution, self.mosaic, edges)
+        return spread_points(self.crystal, q_points, covariance) if covariance.any() else q_points[:, None]
+
+    def effects(self, q_points: np.ndarray, n_points: int = 1) -> tuple[Effect, ...]:
+        """Effects of the instrument on the intensity at the Q points (n_q, 3), one after the other.
 
         Args:
             q_points: conventional r.l.u.
-            averaged: whether the intensity is an average for another reason.
+            n_points: over which the intensity of each of them is averaged.
 
         Raises:
             VolumeError: a Q point cannot be reached with the wavelength, or a background cannot be made.
         """
-        if self.ideal and not averaged:
-            return None
+        found: list[Effect] = []
+        if n_points > 1:
+            found.append(Average(n_points))
         lengths = np.linalg.norm(self.crystal.scattering_vectors(q_points), axis=-1)
         factor = np.ones(len(lengths))
         if self.wavelength is not None:
             factor = polarisation(lengths, self.wavelength)
+            found.append(Factor(jnp.asarray(factor)))
+        if self.n_terms:
+            found.append(self._background(lengths, factor))
+        return tuple(found)
+
+    def _background(self, lengths: np.ndarray, factor: np.ndarray) -> Background:
+        """The background at |Q| (n_q,), Å⁻¹, with the polarisation (n_q,) there."""
         terms = np.zeros((len(lengths), 0))
         if self.compton is not None:
             # Compton scattering is polarised as the elastic one is.
             terms = (factor * compton_intensity(self.compton, lengths))[:, None]
         if self.n_background:
             terms = np.hstack([terms, self.unit * smooth_background(lengths, self.n_background)])
-        scales = np.full(terms.shape[1], self.background_scale)
         names = ("compton",) * (self.compton is not None)
         names += tuple(f"background_{i}" for i in range(self.n_background))
-        return Instrument(jnp.asarray(factor), jnp.asarray(terms), jnp.asarray(scales), names)
+        scales = np.full(len(names), self.background_scale)
+        return Background(jnp.asarray(terms), jnp.asarray(scales), names)
 
 
 def voxel_edges(axes: GridAxes) -> np.ndarray:

@@ -10,6 +10,7 @@ on the lattice sum, as a Gaussian multiplies exp(iQ·R) by exp(-RᵀΣR/2).
 """
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -34,46 +35,134 @@ SMALLEST_SHARE = 1e-6
 """Share of the diffuse intensity that a negative background leaves of it at least."""
 
 
+class Effect(Protocol):
+    """One effect of the instrument on the intensity; a pytree."""
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of parameters that it adds."""
+        ...
+
+    def applied(
+        self, log_intensity: Float[Array, " n"], strengths: Float[Array, " n_terms"]
+    ) -> Float[Array, " n_q"]:
+        """Logarithm of the intensity with this effect.
+
+        Args:
+            log_intensity: without it.
+            strengths: of the background; only that has parameters.
+        """
+        ...
+
+    def some_rows(self, rows: np.ndarray) -> "Effect":
+        """The effect at some of the Q points."""
+        ...
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class Instrument:
-    """What is between the diffuse intensity at the Q points and the measured one; a pytree.
+class Average:
+    """Mean over what a voxel collects from: equally many points in a row for each Q point; a pytree.
 
     Attributes:
-        factor: (n_q,) P, known.
-        background: (n_q, n_terms) B_m, per primitive cell where their strengths are 1.
+        n_points: how many.
+    """
+
+    n_points: int = field(metadata={"static": True})
+    n_parameters: ClassVar[int] = 0
+
+    def applied(
+        self, log_intensity: Float[Array, " n"], strengths: Float[Array, " n_terms"]
+    ) -> Float[Array, " n_q"]:
+        """See :class:`Effect`."""
+        around = log_intensity.reshape(-1, self.n_points)
+        return jax.nn.logsumexp(around, axis=1) - np.log(self.n_points)
+
+    def some_rows(self, rows: np.ndarray) -> "Average":
+        """See :class:`Effect`."""
+        return self
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Factor:
+    """A known factor on the intensity of each Q point, such as the polarisation; a pytree.
+
+    Attributes:
+        values: (n_q,) P.
+    """
+
+    values: Float[Array, " n_q"]
+    n_parameters: ClassVar[int] = 0
+
+    def applied(
+        self, log_intensity: Float[Array, " n_q"], strengths: Float[Array, " n_terms"]
+    ) -> Float[Array, " n_q"]:
+        """See :class:`Effect`."""
+        return log_intensity + jnp.log(self.values)
+
+    def some_rows(self, rows: np.ndarray) -> "Factor":
+        """See :class:`Effect`."""
+        return Factor(self.values[rows])
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Background:
+    """A background of known shapes and unknown strengths; a pytree.
+
+    Attributes:
+        terms: (n_q, n_terms) B_m, per primitive cell where their strengths are 1.
         scales: (n_terms,) standard deviations of the normal priors of the strengths about 0.
         names: of the terms.
     """
 
-    factor: Float[Array, " n_q"]
-    background: Float[Array, "n_q n_terms"]
+    terms: Float[Array, "n_q n_terms"]
     scales: Float[Array, " n_terms"]
     names: tuple[str, ...] = field(metadata={"static": True})
 
+    @property
+    def n_parameters(self) -> int:
+        """Number of strengths."""
+        return len(self.names)
 
-def some_rows(instrument: Instrument, rows: np.ndarray) -> Instrument:
-    """The instrument at some of the Q points."""
-    return replace(instrument, factor=instrument.factor[rows], background=instrument.background[rows])
+    def applied(
+        self, log_intensity: Float[Array, " n_q"], strengths: Float[Array, " n_terms"]
+    ) -> Float[Array, " n_q"]:
+        """See :class:`Effect`.
+
+        Strengths may be negative, as after too large a subtraction; where nothing would be left of the
+        intensity, a little of it is.
+        """
+        ratio = self.terms @ strengths * jnp.exp(-log_intensity)
+        return log_intensity + jnp.log(jnp.maximum(1 + ratio, SMALLEST_SHARE))
+
+    def some_rows(self, rows: np.ndarray) -> "Background":
+        """See :class:`Effect`."""
+        return replace(self, terms=self.terms[rows])
 
 
-def measured_log_intensity(
-    instrument: Instrument, log_intensity: Float[Array, " n_points"], strengths: Float[Array, " n_terms"]
+def measured(
+    effects: tuple[Effect, ...], log_intensity: Float[Array, " n"], strengths: Float[Array, " n_terms"]
 ) -> Float[Array, " n_q"]:
     """Logarithm of the measured intensity, up to the overall scale.
 
     Args:
-        instrument: factors and background terms.
-        log_intensity: of the crystal, per primitive cell; equally many points in a row for each Q point, over
-            which the intensity is averaged.
-        strengths: b_m. They may be negative, as after too large a subtraction; where nothing would be left of
-            the intensity, a little of it is.
+        effects: one after the other.
+        log_intensity: of the crystal, per primitive cell.
+        strengths: b_m, of the background.
     """
-    around = log_intensity.reshape(len(instrument.factor), -1)
-    mean = jax.nn.logsumexp(around, axis=1) - np.log(around.shape[1])
-    diffuse = mean + jnp.log(instrument.factor)
-    ratio = instrument.background @ strengths * jnp.exp(-diffuse)
-    return diffuse + jnp.log(jnp.maximum(1 + ratio, SMALLEST_SHARE))
+    for effect in effects:
+        log_intensity = effect.applied(log_intensity, strengths)
+    return log_intensity
+
+
+def background_of(effects: tuple[Effect, ...]) -> Background:
+    """The background among the effects; one without terms where there is none."""
+    for effect in effects:
+        if isinstance(effect, Background):
+            return effect
+    return Background(jnp.zeros((0, 0)), jnp.zeros(0), ())
 
 
 def polarisation(

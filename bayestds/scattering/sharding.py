@@ -14,8 +14,9 @@ from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from bayestds.errors import ModelError
-from bayestds.scattering.engine import ExactEngine, Points
+from bayestds.scattering.engine import Points
 from bayestds.scattering.forward import ForwardModel
+from bayestds.scattering.lattice_sum import OnMesh
 
 Tree = TypeVar("Tree")
 
@@ -34,22 +35,22 @@ def on_every_device(tree: Tree, mesh: Mesh) -> Tree:
 
 
 def sharded(forward: ForwardModel, mesh: Mesh) -> ForwardModel:
-    """The forward model with the Q points of its exact engine spread over the devices of a mesh of one axis.
+    """The forward model with the Q points of its lattice sum spread over the devices of a mesh of one axis.
 
     Args:
-        forward: crystal, temperature and an exact engine.
+        forward: whose lattice sum is :class:`OnMesh`.
         mesh: from :func:`mesh_of_devices`, or of some of them.
 
     Raises:
-        ModelError: the forward model has no exact engine.
+        ModelError: the forward model has another lattice sum.
     """
-    engine = forward.engine
-    if not isinstance(engine, ExactEngine):
+    if not isinstance(forward.lattice_sum, OnMesh):
         raise ModelError(
             "The Q points of this forward model cannot be spread over devices.",
-            f"Its engine is {type(engine).__name__}, and only the tables of an ExactEngine are cut up.",
-            "Give it one: forward.with_engine(make_engine(...)).",
+            f"Its lattice sum is {type(forward.lattice_sum).__name__}, and only the tables of OnMesh are cut up.",
+            "Give it one: forward.with_sum(OnMesh(make_engine(...))).",
         )
+    engine = forward.lattice_sum.engine
     n_groups = -(-engine.n_groups // mesh.size)
 
     def spread(array: Array, axis: int) -> Array:
@@ -80,4 +81,5 @@ def sharded(forward: ForwardModel, mesh: Mesh) -> ForwardModel:
         lattice=lattice,
         **{name: on_every_device(getattr(engine, name), mesh) for name in whole},
     )
-    return on_every_device(replace(forward, engine=None), mesh).with_engine(engine)
+    crystal, terms, effects = on_every_device((forward.crystal, forward.terms, forward.effects), mesh)
+    return ForwardModel(crystal, terms, OnMesh(engine), effects)

@@ -1,7 +1,7 @@
 """Scattering volumes from force constants: exact and free of noise, or averaged over configurations."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -25,21 +25,15 @@ from bayestds.lattice_dynamics.displacements import (
     stiffness_blocks,
     white_noise,
 )
+from bayestds.lattice_dynamics.harmonic import HarmonicCrystal, blocks, harmonic_crystal, stable
+from bayestds.lattice_dynamics.statistics import Classical, StatisticsName
 from bayestds.scattering.beamline import Beamline
 from bayestds.scattering.engine import make_engine
-from bayestds.scattering.forward import (
-    ForwardModel,
-    Statistics,
-    blocks,
-    displacement_covariance,
-    log_intensity,
-    make_forward_model,
-    stable,
-)
+from bayestds.scattering.forward import ForwardModel, log_intensity
 from bayestds.scattering.grid import IrreducibleGrid, Mask, reduce_grid, voxel_mask
-from bayestds.scattering.instrument import SMALLEST_SHARE
-from bayestds.scattering.one_phonon import one_phonon_intensity
-from bayestds.scattering.points import make_point_engine
+from bayestds.scattering.instrument import SMALLEST_SHARE, background_of
+from bayestds.scattering.lattice_sum import OnMesh
+from bayestds.scattering.q_points import FreePoints, MeshPoints
 from bayestds.scattering.sampled import SampledEngine, folded_intensity, folded_shape, unfolded
 from bayestds.scattering.slabs import COPYING, places
 from bayestds.scattering.volume import make_volume
@@ -61,7 +55,7 @@ def simulate_volume(
     scattering_factors: ScatteringFactors | None = None,
     scale: float = 1.0,
     one_phonon: bool = False,
-    statistics: Statistics = "classical",
+    statistics: StatisticsName = "classical",
     beamline: Beamline | None = None,
     strengths: Sequence[float] | Array = (),
 ) -> xr.Dataset:
@@ -86,29 +80,26 @@ def simulate_volume(
             the background leaves none.
     """
     beamline = beamline or Beamline(supercell.crystal)
-    forward = stable_forward_model(irreducible, values, supercell, temperature, statistics)
+    crystal = stable_crystal(irreducible, values, supercell, temperature, statistics)
     attributes = {"temperature": temperature, "noise": "none", "statistics": statistics}
     volume = empty_volume(axes, supercell, beamline.commensurate, **attributes)
     used = np.isfinite(volume["intensity"].values)
     grid = reduce_grid(volume, supercell, used, beamline.commensurate, beamline.friedel)
     points = beamline.points(grid.q_points, grid.axes)
-    q_points = grid.q_points if points is None else points.reshape(-1, 3)
+    q_points = points.reshape(-1, 3)
     factors = scattering_factors(q_points) if callable(scattering_factors) else scattering_factors
-    phi = jnp.asarray(values)
     if one_phonon:
-        covariance = displacement_covariance(forward, blocks(forward, phi))
-        intensity = one_phonon_intensity(supercell, grid.q_points, covariance, factors)
+        # Without near pairs, whose sum has all orders, and up to the first order of the expansion.
+        lattice_sum = OnMesh(make_engine(supercell, q_points, factors, n_near=0, order=1))
+    elif beamline.on_mesh:
+        lattice_sum = MeshPoints(supercell, q_points, factors).direct()
     else:
-        engine = (
-            make_engine(supercell, q_points, factors)
-            if points is None
-            else make_point_engine(irreducible, supercell, q_points, factors)
-        )
-        measured = replace(forward, engine=engine, instrument=beamline.instrument(grid.q_points))
-        strengths = jnp.asarray(strengths, dtype=float)
-        if (strengths < 0).any():
-            _check_background(measured, phi, strengths, grid.q_points)
-        intensity = jnp.exp(log_intensity(measured, jnp.append(phi, strengths)))
+        lattice_sum = FreePoints(irreducible, supercell, q_points, factors).direct()
+    forward = ForwardModel(crystal, (), lattice_sum, beamline.effects(grid.q_points, points.shape[1]))
+    phi, strengths = jnp.asarray(values), jnp.asarray(strengths, dtype=float)
+    if (strengths < 0).any():
+        _check_background(forward, phi, strengths, grid.q_points)
+    intensity = jnp.exp(log_intensity(forward, jnp.append(phi, strengths)))
     return _filled(volume, scale * np.asarray(intensity), grid)
 
 
@@ -123,9 +114,8 @@ def _filled(volume: xr.Dataset, intensity: np.ndarray, grid: IrreducibleGrid) ->
 
 def _check_background(forward: ForwardModel, phi: Array, strengths: Array, q_points: np.ndarray) -> None:
     """Refuse a negative background that leaves nothing of the intensity, where a fit would leave a little."""
-    assert forward.instrument is not None
     bare = np.asarray(jnp.exp(log_intensity(forward, jnp.append(phi, 0 * strengths))))
-    left = bare + np.asarray(forward.instrument.background @ strengths)
+    left = bare + np.asarray(background_of(forward.effects).terms @ strengths)
     if (gone := left <= SMALLEST_SHARE * bare).any():
         raise VolumeError(
             f"The background leaves no intensity at {gone.sum()} of {len(gone)} points.",
@@ -135,26 +125,26 @@ def _check_background(forward: ForwardModel, phi: Array, strengths: Array, q_poi
         )
 
 
-def stable_forward_model(
+def stable_crystal(
     irreducible: IrreducibleForceConstants,
     values: np.ndarray,
     supercell: Supercell,
     temperature: float,
-    statistics: Statistics = "classical",
-) -> ForwardModel:
-    """Forward model of a crystal that is stable with these values (n_irreducible,), eV/Å².
+    statistics: StatisticsName = "classical",
+) -> HarmonicCrystal:
+    """A crystal that is stable with these values (n_irreducible,), eV/Å².
 
     Raises:
         InstabilityError: the crystal is unstable.
     """
-    forward = make_forward_model(irreducible, supercell, temperature, statistics=statistics)
-    if not stable(forward, jnp.asarray(values)):
+    crystal = harmonic_crystal(irreducible, supercell, temperature, statistics)
+    if not stable(crystal, jnp.asarray(values)):
         raise InstabilityError(
             "The crystal is unstable with these force constants.",
             "A mode has a force constant that is not positive, so that its displacement is not defined.",
             "Check the signs of the values: those of bonds are negative where they bind.",
         )
-    return forward
+    return crystal
 
 
 def empty_volume(
@@ -199,28 +189,28 @@ def no_configurations(engine: SampledEngine) -> IntensitySum:
 
 
 def displacement_root(
-    forward: ForwardModel,
+    crystal: HarmonicCrystal,
     values: Float[Array, " n_irreducible"],
     differences: Int[Array | np.ndarray, "n_cells n_cells"] | None = None,
 ) -> Array:
     """What turns white noise into displacements: block by block, or dense as in arXiv:2603.28683.
 
     Args:
-        forward: the crystal.
+        crystal: in its supercell.
         values: (n_irreducible,) eV/Å²; blocks that are not stable are replaced by the identity.
         differences: from ``cell_differences``, to factorise the Hessian of the whole supercell.
     """
-    phi_blocks = blocks(forward, values)
-    if forward.masses is not None:
-        covariance = displacement_covariance(forward, phi_blocks)
+    phi_blocks = blocks(crystal, values)
+    if not isinstance(crystal.statistics, Classical):
+        covariance = crystal.statistics.covariance(phi_blocks)
         if differences is None:
             return covariance_root(covariance)
         stiffness, thermal_energy = stiffness_blocks(covariance), jnp.ones(())
     elif differences is None:
-        return block_root(phi_blocks, forward.thermal_energy)
+        return block_root(phi_blocks, crystal.statistics.thermal_energy)
     else:
-        stiffness, thermal_energy = stable_blocks(phi_blocks), forward.thermal_energy
-    hessian = dense_hessian(stiffness, jnp.asarray(differences), forward.grid_shape)
+        stiffness, thermal_energy = stable_blocks(phi_blocks), crystal.statistics.thermal_energy
+    hessian = dense_hessian(stiffness, jnp.asarray(differences), crystal.grid_shape)
     return dense_root(hessian, thermal_energy)
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Complex, Float, Int
 
 from bayestds.inference.correlation import Correlation
 
@@ -210,6 +210,12 @@ class Likelihood(ABC):
     @abstractmethod
     def log_density(self, log_intensity: Float[Array, " n_q"], unknowns: Unknowns) -> Float[Array, ""]:
         """Log density of the observations up to a constant; a scale that is no site is integrated out."""
+
+    def outside(
+        self, stable: Bool[Array, ""], phi_blocks: Complex[Array, "n_stars three_n three_n"]
+    ) -> Float[Array, ""]:
+        """What takes the place of the density where the crystal is unstable: there is no such crystal."""
+        return jnp.asarray(-jnp.inf)
 
     @abstractmethod
     def log_scale(

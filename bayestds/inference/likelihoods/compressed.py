@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Bool, Complex, Float
 
 from bayestds.inference.likelihoods.base import LOG_NOISE, Diagonal, Unknowns, centred
 from bayestds.inference.likelihoods.gaussian import Gaussian
@@ -33,6 +33,12 @@ class Compressed(ABC):
     @abstractmethod
     def chi_square(self, log_intensity: Float[Array, " n"]) -> Float[Array, ""]:
         """χ² of all points at the best scale, with relative weights where the noise level is learned."""
+
+    def outside(
+        self, stable: Bool[Array, ""], phi_blocks: Complex[Array, "n_stars three_n three_n"]
+    ) -> Float[Array, ""]:
+        """See :class:`Likelihood`."""
+        return jnp.asarray(-jnp.inf)
 
     def log_scale(self, log_intensity: Float[Array, " n"], unknowns: Unknowns) -> Float[Array, ""]:
         """The few points do not tell it."""

@@ -1,0 +1,90 @@
+"""Lattice sums: from the displacements of a crystal to its diffuse intensity at Q points."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from bayestds.lattice_dynamics.covariance import packed_covariance
+from bayestds.lattice_dynamics.stars import packed_in_real_space
+from bayestds.scattering import exact, points
+from bayestds.scattering.engine import ExactEngine
+from bayestds.scattering.motion import Motion
+from bayestds.scattering.terms import Term
+
+
+class LatticeSum(Protocol):
+    """Sum over the pairs of atoms of a crystal; a pytree."""
+
+    def log_intensity(self, motion: Motion, terms: tuple[Term, ...]) -> Float[Array, " n_points"]:
+        """Logarithm of the diffuse intensity per primitive cell, of a harmonic crystal and further terms."""
+        ...
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class OnMesh:
+    """At wave vectors of the supercell, through fast Fourier transforms; a pytree.
+
+    Attributes:
+        engine: tables of the Q points.
+    """
+
+    engine: ExactEngine
+
+    def log_intensity(self, motion: Motion, terms: tuple[Term, ...]) -> Float[Array, " n_points"]:
+        """See :class:`LatticeSum`."""
+        # Terms of higher order need all elements of C, of which quadratic forms are then a part.
+        packed = packed_covariance(motion.everywhere) if terms else motion.packed
+        parts = [term.part(self.engine, motion) for term in terms]
+        harmonic = exact.harmonic(self.engine, packed)
+        return exact.logarithm(exact.sum_of_exponentials(self.engine, packed, harmonic, *parts))
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Anywhere:
+    """At Q points between wave vectors of the supercell as well, of a harmonic crystal; a pytree.
+
+    Attributes:
+        engine: tables of the Q points.
+    """
+
+    engine: points.PointEngine
+
+    def log_intensity(self, motion: Motion, terms: tuple[Term, ...]) -> Float[Array, " n_points"]:
+        """See :class:`LatticeSum`."""
+        assert not terms, "refused where the forward model is made"
+        crystal = motion.crystal
+        at_points = points.point_blocks(self.engine, crystal.force_constants(motion.parameters.second))
+        # Together, as the first block is that of k = 0.
+        waves = crystal.statistics.covariance(jnp.concatenate([motion.star_blocks, at_points]))
+        n_stars = len(motion.star_blocks)
+        packed = packed_in_real_space(crystal.stars, waves[:n_stars])
+        return points.log_intensity(self.engine, packed, waves[n_stars:])
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Linearised:
+    """The log intensity to first order in the irreducible force constants; a pytree.
+
+    It need not be that of the crystal: the atoms that scatter may deviate from it.
+
+    Attributes:
+        location: (n_irreducible,) where it was taken, eV/Å².
+        value: (n_points,) log intensity there.
+        derivative: (n_points, n_irreducible) Å²/eV.
+    """
+
+    location: Float[Array, " n_irreducible"]
+    value: Float[Array, " n_points"]
+    derivative: Float[Array, "n_points n_irreducible"]
+
+    def log_intensity(self, motion: Motion, terms: tuple[Term, ...]) -> Float[Array, " n_points"]:
+        """See :class:`LatticeSum`."""
+        assert not terms, "refused where the forward model is made"
+        return self.value + self.derivative @ (motion.parameters.second - self.location)

@@ -1,0 +1,44 @@
+"""The displacements that scatter: what lattice sums and terms of the intensity need of a crystal's motion."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from jax import Array
+from jaxtyping import Complex, Float
+
+from bayestds.lattice_dynamics.covariance import half_in_real_space
+from bayestds.lattice_dynamics.harmonic import HarmonicCrystal, half_blocks
+from bayestds.lattice_dynamics.stars import packed_in_real_space
+from bayestds.scattering.parameters import Parameters
+
+
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """Displacements of a crystal with given parameters; each form is computed where it is asked for.
+
+    Attributes:
+        crystal: in its supercell, at its temperature.
+        parameters: φ, and what else there is.
+        star_blocks: Φ(k), eV/Å², at one k of each star.
+    """
+
+    crystal: HarmonicCrystal
+    parameters: Parameters
+    star_blocks: Complex[Array, "n_stars three_n three_n"]
+
+    @property
+    def thermal_energy(self) -> Float[Array, ""]:
+        """k_B T, eV."""
+        return self.crystal.statistics.thermal_energy
+
+    @cached_property
+    def everywhere(self) -> Float[Array, "n_cells n_atoms n_atoms 3 3"]:
+        """C_κκ'(R), Å²."""
+        half = half_blocks(self.crystal, self.parameters.second)
+        return half_in_real_space(self.crystal.statistics.covariance(half), self.crystal.grid_shape)
+
+    @cached_property
+    def packed(self) -> Float[Array, "6 n_kinds n_cells"]:
+        """Coefficients of QᵀC_κκ'(R)Q, as ``packed_covariance`` gives them; cheaper than all of C."""
+        waves = self.crystal.statistics.covariance(self.star_blocks)
+        return packed_in_real_space(self.crystal.stars, waves)

@@ -1,0 +1,174 @@
+"""Where the crystal scatters into the voxels of a volume, and the lattice sums that serve these Q points."""
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from bayestds.crystal.supercell import Supercell
+from bayestds.force_constants.irreducible import IrreducibleForceConstants
+from bayestds.scattering.engine import MEMORY, make_engine
+from bayestds.scattering.expansion import Truncation, choose_engine, measure_truncation
+from bayestds.scattering.lattice_sum import Anywhere, LatticeSum, Linearised, OnMesh
+from bayestds.scattering.points import make_point_engine
+
+
+class QPoints(Protocol):
+    """Points at which a crystal scatters, and the sums that give its intensity there.
+
+    Attributes:
+        on_mesh: whether they are wave vectors of the supercell.
+    """
+
+    on_mesh: bool
+
+    def direct(self) -> LatticeSum:
+        """The sum that is accurate for any force constants."""
+        ...
+
+    def cheapest(
+        self, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"], tolerance: float
+    ) -> LatticeSum:
+        """The fastest sum within a tolerance in log intensity, for a covariance C_κκ'(R), Å²."""
+        ...
+
+    def truncation(
+        self, lattice_sum: LatticeSum, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]
+    ) -> Truncation:
+        """What a sum leaves out of the intensity of a harmonic crystal."""
+        ...
+
+    def some_rows(self, rows: np.ndarray, n_rows: int) -> "QPoints":
+        """The points of some of ``n_rows`` voxels, each of which has equally many in a row."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class MeshPoints:
+    """Points on wave vectors of the supercell.
+
+    Attributes:
+        supercell: the periodic supercell.
+        q_points: (n, 3) conventional r.l.u.
+        factors: f_κ (n_atoms,) or (n, n_atoms), may be complex; None for 1.
+        memory: bytes for the points that are evaluated at once.
+    """
+
+    supercell: Supercell
+    q_points: np.ndarray
+    factors: np.ndarray | None = None
+    memory: float | int = MEMORY
+    on_mesh = True
+
+    def direct(self) -> OnMesh:
+        """See :class:`QPoints`."""
+        return OnMesh(make_engine(self.supercell, self.q_points, self.factors))
+
+    def cheapest(self, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"], tolerance: float) -> OnMesh:
+        """See :class:`QPoints`."""
+        given = (self.supercell, self.q_points, covariance, self.factors)
+        return OnMesh(choose_engine(*given, tolerance, self.memory))
+
+    def truncation(
+        self, lattice_sum: LatticeSum, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]
+    ) -> Truncation:
+        """See :class:`QPoints`."""
+        assert isinstance(lattice_sum, OnMesh)
+        return measure_truncation(
+            lattice_sum.engine, self.supercell, self.q_points, covariance, self.factors
+        )
+
+    def some_rows(self, rows: np.ndarray, n_rows: int) -> "MeshPoints":
+        """See :class:`QPoints`."""
+        return replace(self, **_rows(self.q_points, self.factors, rows, n_rows))
+
+
+@dataclass(frozen=True, eq=False)
+class FreePoints:
+    """Points anywhere in reciprocal space.
+
+    Attributes:
+        irreducible: which pairs of atoms have force constants.
+        supercell: of the displacements of atoms that scatter by several phonons.
+        q_points: (n, 3) conventional r.l.u.
+        factors: f_κ (n_atoms,) or (n, n_atoms), may be complex; None for 1.
+    """
+
+    irreducible: IrreducibleForceConstants
+    supercell: Supercell
+    q_points: np.ndarray
+    factors: np.ndarray | None = None
+    on_mesh = False
+
+    def direct(self) -> Anywhere:
+        """See :class:`QPoints`."""
+        return Anywhere(make_point_engine(self.irreducible, self.supercell, self.q_points, self.factors))
+
+    def cheapest(
+        self, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"], tolerance: float
+    ) -> Anywhere:
+        """See :class:`QPoints`; there is no other."""
+        return self.direct()
+
+    def truncation(
+        self, lattice_sum: LatticeSum, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]
+    ) -> Truncation:
+        """See :class:`QPoints`; nothing."""
+        return nothing_left_out(len(self.q_points))
+
+    def some_rows(self, rows: np.ndarray, n_rows: int) -> "FreePoints":
+        """See :class:`QPoints`."""
+        return replace(self, **_rows(self.q_points, self.factors, rows, n_rows))
+
+
+@dataclass(frozen=True, eq=False)
+class LinearisedPoints:
+    """Points whose log intensity is known to first order in the force constants.
+
+    Attributes:
+        lattice_sum: that gives it.
+    """
+
+    lattice_sum: Linearised
+    on_mesh = True
+
+    def direct(self) -> Linearised:
+        """See :class:`QPoints`."""
+        return self.lattice_sum
+
+    def cheapest(
+        self, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"], tolerance: float
+    ) -> Linearised:
+        """See :class:`QPoints`; there is no other."""
+        return self.lattice_sum
+
+    def truncation(
+        self, lattice_sum: LatticeSum, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]
+    ) -> Truncation:
+        """See :class:`QPoints`; nothing."""
+        return nothing_left_out(len(self.lattice_sum.value))
+
+    def some_rows(self, rows: np.ndarray, n_rows: int) -> "LinearisedPoints":
+        """See :class:`QPoints`."""
+        value, derivative = self.lattice_sum.value[rows], self.lattice_sum.derivative[rows]
+        return LinearisedPoints(replace(self.lattice_sum, value=value, derivative=derivative))
+
+
+def nothing_left_out(n_points: int) -> Truncation:
+    """The truncation of a sum that leaves nothing out."""
+    return Truncation(np.zeros(n_points), np.zeros(n_points))
+
+
+def _rows(
+    q_points: np.ndarray, factors: np.ndarray | None, rows: np.ndarray, n_rows: int
+) -> dict[str, np.ndarray | None]:
+    """The points and factors of some voxels."""
+
+    def some(values: np.ndarray) -> np.ndarray:
+        by_voxel = values.reshape(n_rows, -1, values.shape[-1])
+        return by_voxel[rows].reshape(-1, values.shape[-1])
+
+    each = factors is not None and factors.ndim == 2
+    return {"q_points": some(q_points), "factors": some(factors) if each else factors}

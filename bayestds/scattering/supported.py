@@ -1,0 +1,64 @@
+"""Which stages go together: the few combinations whose physics is not known here, and why."""
+
+from bayestds.errors import ModelError
+from bayestds.lattice_dynamics.statistics import StatisticsName
+
+THIRD_ORDER = "Third-order force constants (`cubic_shells` in [force_constants], or --cubic) are asked for"
+
+
+def check_terms(statistics: StatisticsName, on_mesh: bool) -> None:
+    """Refuse third-order force constants where what they add to the scattering is not known.
+
+    Args:
+        statistics: of the displacements.
+        on_mesh: whether the crystal scatters at wave vectors of the supercell only.
+
+    Raises:
+        ModelError: the displacements are quantum mechanical, or points lie between wave vectors.
+    """
+    if statistics == "quantum":
+        raise ModelError(
+            f"{THIRD_ORDER}, in quantum statistics.",
+            "The scattering that they add is known here for classical motion only.",
+            'Give statistics = "classical" in [measurement] if the volume is one of molecular dynamics; else '
+            "leave third order out.",
+        )
+    if not on_mesh:
+        raise ModelError(
+            f"{THIRD_ORDER}, at Q points between wave vectors of the supercell, or averaged over such.",
+            "The scattering that they add is known here at these wave vectors only.",
+            "Leave third order out, or commensurate = false and what [instrument] averages over.",
+        )
+
+
+def check_ensemble(configurations: int, third_order: bool, ideal: bool, known_otherwise: bool) -> None:
+    """Refuse the noise of a mean over configurations where it is not known.
+
+    Args:
+        configurations: that a volume is a mean over.
+        third_order: whether third-order force constants are fitted.
+        ideal: whether the volume is the intensity of the crystal alone, at wave vectors of the supercell.
+        known_otherwise: whether a noise floor or heavy tails are asked for.
+
+    Raises:
+        ModelError: one of these holds.
+    """
+    summary = f"It is a mean over {configurations} independent configurations, whose noise is correlated"
+    if third_order:
+        raise ModelError(
+            f"{summary}; {THIRD_ORDER[0].lower()}{THIRD_ORDER[1:]}.",
+            "That noise is known for a harmonic crystal only.",
+            'Leave third order out, or set noise = "learned" in [fit].',
+        )
+    if not ideal:
+        raise ModelError(
+            f"{summary}; the model has effects of an instrument or commensurate = false.",
+            "That noise is known for the intensity of the crystal alone, at wave vectors of the supercell.",
+            'Leave these out, or set noise = "learned" in [fit].',
+        )
+    if known_otherwise:
+        raise ModelError(
+            f"{summary}; [fit] asks for noise_floor or degrees_of_freedom.",
+            "That noise is known, and the only one.",
+            "Leave both out for this volume.",
+        )
