@@ -152,19 +152,15 @@ def sample(
 ) -> None:
     """Sample the posterior of the force constants.
 
-    It begins with the point fit of `bayestds fit`, and takes one volume.
+    It begins with the point fit of `bayestds fit`, to one volume or several.
     """
-    if volumes and len(volumes) > 1:
-        raise typer.BadParameter(
-            "several volumes are only fitted: use `bayestds fit`, or sample_joint_posterior in Python."
-        )
     from bayestds.cli.sampling import Choices, Sampling
     from bayestds.cli.sampling import sample as run
 
     choices = Choices(
         Sampling(chains, draws, warmup, seed), method.value, resume, unconverged=unconverged, group=path
     )
-    run(model, volumes[0] if volumes else None, output, start, shells, cubic, choices, json)
+    run(model, volumes or [], output, start, shells, cubic, choices, json)
 
 
 @app.command()

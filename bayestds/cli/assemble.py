@@ -10,7 +10,6 @@ import xarray as xr
 
 from bayestds.cli.beam import constant_factors, make_beamline, refuse_instrument, scattering_factors
 from bayestds.cli.crystal import check_lattice, in_crystal_axes, model_crystal
-from bayestds.cli.cubic import check_cubic
 from bayestds.cli.sizes import check_size
 from bayestds.config import Model
 from bayestds.crystal.structure import Crystal
@@ -22,16 +21,19 @@ from bayestds.force_constants.linear_map import check_reach
 from bayestds.force_constants.third_order import ThirdOrderForceConstants, third_order_force_constants
 from bayestds.inference.likelihoods.base import Likelihood
 from bayestds.inference.likelihoods.make import make_likelihood
-from bayestds.inference.priors import Prior, learned_factor, make_prior
-from bayestds.inference.problem import Problem
+from bayestds.inference.priors import learned_factor
+from bayestds.inference.problem import Problem, Volume
 from bayestds.io import read_volume
+from bayestds.lattice_dynamics.harmonic import harmonic_crystal, stable
+from bayestds.lattice_dynamics.statistics import StatisticsName
 from bayestds.memory import too_much
 from bayestds.scattering.averaging import Observations, average
-from bayestds.scattering.forward import Statistics, make_forward_model, stable
-from bayestds.scattering.grid import Mask
+from bayestds.scattering.grid import IrreducibleGrid, Mask
+from bayestds.scattering.q_points import FreePoints, MeshPoints
 from bayestds.scattering.sampled import SampledEngine, make_sampled_engine
 from bayestds.scattering.simulation import simulate_volume
 from bayestds.scattering.slabs import SLAB_BYTES
+from bayestds.scattering.supported import check_ensemble, check_terms
 
 NOISE_FREE_SIGMA = 1e-3
 """Relative noise assumed of each voxel of a volume that was simulated without noise."""
@@ -68,20 +70,12 @@ class Study:
         return factor * self.prior_scales
 
     @property
-    def cubic_scales(self) -> np.ndarray | None:
+    def cubic_scales(self) -> np.ndarray:
         """The same (n_cubic,) of third-order constants, eV/Å³, which decay with the shells likewise."""
         if self.third_order is None:
-            return None
+            return np.zeros(0)
         first = self._scales(np.array([1]))
         return self.model.priors.cubic_scale * self._scales(self.third_order.shells) / first
-
-    @property
-    def prior(self) -> Prior:
-        """Prior of the irreducible force constants."""
-        given = self.model.priors
-        return make_prior(
-            self.prior_scales, self.irreducible.shells, given.family, self.cubic_scales, given.learned
-        )
 
     @property
     def mask(self) -> Mask:
@@ -164,8 +158,7 @@ class Study:
     def stable_ifcs(self, name: str, complete: bool = True) -> np.ndarray:
         """The named set, as near to it as invariance allows, refused if the crystal is unstable with it."""
         values = self._invariant_ifcs(name, complete)
-        forward = make_forward_model(self.irreducible, self.supercell(), 300.0)
-        if not stable(forward, values):
+        if not stable(harmonic_crystal(self.irreducible, self.supercell(), 300.0), values):
             raise InstabilityError(
                 f"The crystal is unstable with the IFC set {name!r} of {self.model.path}.",
                 "A mode of the supercell has a force constant that is not positive.",
@@ -179,7 +172,7 @@ class Study:
         return self._measurement().temperature
 
     @property
-    def model_statistics(self) -> Statistics:
+    def model_statistics(self) -> StatisticsName:
         """How atoms move in the model's measurement."""
         return self._measurement().statistics
 
@@ -262,7 +255,7 @@ class Study:
         """Temperature of the volume where it states one, else of the model, K."""
         return float(volume.attrs.get("temperature", self._measurement().temperature))
 
-    def statistics(self, volume: xr.Dataset) -> Statistics:
+    def statistics(self, volume: xr.Dataset) -> StatisticsName:
         """How atoms moved in the volume where it says so (a simulated one does), else in the model."""
         return volume.attrs.get("statistics", self.model_statistics)
 
@@ -284,35 +277,74 @@ class Study:
             check_reach(self.third_order.bonds, self.third_order.n_shells, supercell)
         n_constants = self.irreducible.n_irreducible + (self.third_order.n_cubic if self.third_order else 0)
         check_size(name, len(observations.intensity), n_constants, beamline.n_terms)
-        grid, inverted = observations.grid, not beamline.friedel and observations.agreement.inverted
         try:
-            points, on_mesh = beamline.averaged_points(grid.q_points, grid.axes, inverted)
-            instrument = beamline.instrument(grid.q_points, inverted)
-        except VolumeError as error:
-            raise VolumeError(f"{name}: {error.summary}", error.reason, error.fix) from error
-        scattering_at = grid.q_points if points is None else points.reshape(-1, 3)
-        self._check_configurations(volume, instrument is not None, name)
-        if self.third_order is not None:
-            statistics, configurations = self.statistics(volume), self.configurations(volume)
-            check_cubic(self.model, name, statistics, on_mesh, configurations)
+            measured = self.measured(
+                observations.grid,
+                observations.agreement.inverted,
+                self._likelihood(volume, observations),
+                self.temperature(volume),
+                self.statistics(volume),
+                self.configurations(volume),
+            )
+            self._check_combination(measured)
+        except (VolumeError, ModelError) as error:
+            raise type(error)(f"{name}: {error.summary}", error.reason, error.fix) from error
+        return self.problem_of(measured)
+
+    def measured(
+        self,
+        grid: IrreducibleGrid,
+        inverted: bool,
+        likelihood: Likelihood,
+        temperature: float,
+        statistics: StatisticsName,
+        configurations: int = 0,
+    ) -> Volume:
+        """A volume as it is fitted, with the radiation and the instrument of the model.
+
+        Args:
+            grid: the averaged voxels.
+            inverted: whether the intensities at Q and -Q were averaged before.
+            likelihood: of what was observed.
+            temperature: K.
+            statistics: of the displacements.
+            configurations: that it is a mean over, 0 for other noise.
+        """
+        beamline, supercell = make_beamline(self.model, self.crystal), self.supercell()
+        points = beamline.points(grid.q_points, grid.axes, inverted and not beamline.friedel)
+        effects = beamline.effects(grid.q_points, points.shape[1])
+        scattering_at = points.reshape(-1, 3)
+        factors = scattering_factors(self.model, self.crystal, scattering_at)
+        memory = self.model.fit.memory * 2**20
+        q_points = (
+            MeshPoints(supercell, scattering_at, factors, memory)
+            if beamline.on_mesh
+            else FreePoints(self.irreducible, supercell, scattering_at, factors)
+        )
+        return Volume(temperature, grid, q_points, likelihood, effects, statistics, configurations)
+
+    def problem_of(self, *volumes: Volume) -> Problem:
+        """The fit of this model to volumes."""
         return Problem(
             self.irreducible,
-            supercell,
-            self.temperature(volume),
-            grid,
-            self._likelihood(volume, observations),
+            self.supercell(),
+            volumes,
             self.prior_scales,
-            scattering_factors(self.model, self.crystal, scattering_at),
-            self.model.fit.tolerance,
-            statistics=self.statistics(volume),
-            points=points,
-            on_mesh=on_mesh,
-            instrument=instrument,
-            third_order=self.third_order,
-            cubic_scales=self.cubic_scales,
-            learns_scale=self.model.priors.learned,
-            memory=self.model.fit.memory * 2**20,
+            self.third_order,
+            self.cubic_scales,
+            self.model.priors.learned,
+            tolerance=self.model.fit.tolerance,
         )
+
+    def _check_combination(self, volume: Volume) -> None:
+        """Refuse what is asked for together and whose physics is not known."""
+        fit, third_order = self.model.fit, self.third_order is not None
+        if volume.configurations:
+            ideal = volume.q_points.on_mesh and not volume.effects
+            otherwise = bool(fit.noise_floor or fit.degrees_of_freedom)
+            check_ensemble(volume.configurations, third_order, ideal, otherwise)
+        if third_order:
+            check_terms(volume.statistics, volume.q_points.on_mesh)
 
     def _likelihood(self, volume: xr.Dataset, observations: Observations) -> Likelihood:
         """The likelihood that the model asks for."""
@@ -324,27 +356,8 @@ class Study:
                 f"[fit] of {self.model.path}: {error.summary}", error.reason, error.fix
             ) from error
 
-    def _check_configurations(self, volume: xr.Dataset, instrument: bool, name: str) -> None:
-        """Refuse a mean over configurations where the noise of one is not known."""
-        if not self.configurations(volume):
-            return
-        if instrument:
-            raise ModelError(
-                f"{name} is a mean over configurations, and {self.model.path} has effects of an instrument "
-                "or commensurate = false.",
-                "The noise of such a mean is known for the intensity of the crystal alone, at wave vectors "
-                "of the supercell.",
-                'Leave these out, or set noise = "learned" in [fit].',
-            )
-        if self.model.fit.noise_floor or self.model.fit.degrees_of_freedom:
-            raise ModelError(
-                f"[fit] of {self.model.path} asks for noise_floor or degrees_of_freedom.",
-                f"{name} is a mean over configurations, whose noise is known and correlated.",
-                "Leave both out for this volume.",
-            )
-
-    def configurations(self, volume: xr.Dataset) -> int | None:
-        """Number of independent configurations that a volume has its noise from, None for other noise.
+    def configurations(self, volume: xr.Dataset) -> int:
+        """Number of independent configurations that a volume has its noise from, 0 for other noise.
 
         The volume states it, or the model for a volume that does not. The model may ask for other noise;
         snapshots of a trajectory are correlated and not harmonic.
@@ -352,7 +365,7 @@ class Study:
         given = {"sigma", "counts"} & set(volume)
         other = self.model.fit.noise is not None or given or "snapshots" in volume.attrs
         stated = volume.attrs.get("configurations", self._measurement().configurations)
-        return None if other else stated
+        return 0 if other else stated or 0
 
     def _noise(self, volume: xr.Dataset) -> float | None:
         noise = self.model.fit.noise

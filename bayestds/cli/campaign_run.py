@@ -160,7 +160,7 @@ def _sampled(job: Job, tell: Tell) -> dict[str, Any]:
     choices = Choices(sampling, run.method, resume=True, insist=False)
     attributes = {"command": job.command}
     volume = Path(run.volume)
-    tree, warnings = sample_to_file(study, volume, job.result, run.start, choices, tell, data, attributes)
+    tree, warnings = sample_to_file(study, [volume], job.result, run.start, choices, tell, data, attributes)
     record = summary_record(tree)
     return record | {
         "warnings": warnings + chain_warnings(record),

@@ -16,13 +16,14 @@ from bayestds.diagnostics.cautions import uncertainty_record
 from bayestds.diagnostics.dataset import ERRORS
 from bayestds.diagnostics.equivalents import agreement_record
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
-from bayestds.inference.point_fit import PointFit
-from bayestds.inference.problem import Problem
+from bayestds.inference.fit_result import VolumeFit
+from bayestds.inference.problem import Volume
 
 
 def fit_record(study: Study, fitted: Fitted) -> dict[str, Any]:
     """Everything that `bayestds fit --json` says of a fit, but for warnings and what the command adds."""
     constants, problem, result, columns = study.irreducible, fitted.problem, fitted.result, fitted.columns
+    volume, measured = fitted.measured, result.volumes[0]
     n, covariance = constants.n_irreducible, fitted.uncertainty.covariance
     values = {"value": result.irreducible, "sd": np.sqrt(np.diag(covariance))[:n]}
     values |= {key: columns[name] for key, name in ERRORS.items()}
@@ -37,28 +38,28 @@ def fit_record(study: Study, fitted: Fitted) -> dict[str, Any]:
         "ifcs": ifcs,
         "cubic": cubic_values(problem, result, covariance, fitted.cubic_columns),
         "anharmonicity": fitted.anharmonicity and asdict(fitted.anharmonicity),
-        "background": background_record(problem, result.background, result.background_standard_error),
+        "background": background_record(volume, measured.background, result.background_standard_errors[0]),
         **self_terms_record(constants, result.irreducible, covariance[:n, :n]),
         "loss": result.residual_rms**2,
         "residual_rms": result.residual_rms,
         "residuals": asdict(fitted.residuals),
         "noise": fitted.noise,
-        "relative_noise": _relative_noise(problem, result),
+        "relative_noise": _relative_noise(measured),
         "reduced_chi_square": fitted.uncertainty.chi_square,
         **uncertainty_record(fitted.uncertainty),
         "prior_conflict": list(conflict_with_prior(fitted)),
         "equivalents": agreement_record(fitted.agreement),
         "notes": _notes(fitted),
-        "n_points": len(problem.grid.q_points),
-        "n_voxels": int(problem.grid.multiplicity.sum()),
-        "n_rejected": problem.grid.n_rejected,
-        "temperature_K": problem.temperature,
-        "statistics": problem.statistics,
+        "n_points": volume.n_points,
+        "n_voxels": int(volume.grid.multiplicity.sum()),
+        "n_rejected": volume.grid.n_rejected,
+        "temperature_K": volume.temperature,
+        "statistics": volume.statistics,
         "expansion_error": {
-            "largest": float(np.abs(result.truncation.error).max()),
-            "median": float(np.median(np.abs(result.truncation.error))),
-            "n_checked": 0 if problem.anywhere else len(result.truncation.error),
-            "corrected": bool(result.truncation.offset.any()),
+            "largest": float(np.abs(measured.truncation.error).max()),
+            "median": float(np.median(np.abs(measured.truncation.error))),
+            "n_checked": len(measured.truncation.error) if volume.q_points.on_mesh else 0,
+            "corrected": bool(measured.truncation.offset.any()),
         },
     }
 
@@ -82,19 +83,18 @@ def self_terms_record(
 
 
 def background_record(
-    problem: Problem, strengths: np.ndarray, errors: np.ndarray
+    volume: Volume, strengths: np.ndarray, errors: np.ndarray
 ) -> dict[str, dict[str, float]]:
     """Strengths (n_terms,) of the background and their standard errors, by the names of the terms."""
-    names = () if problem.instrument is None else problem.instrument.names
     return {
         name: {"value": float(value), "sd": float(sd)}
-        for name, value, sd in zip(names, strengths, errors, strict=True)
+        for name, value, sd in zip(volume.background.names, strengths, errors, strict=True)
     }
 
 
-def _relative_noise(problem: Problem, result: PointFit) -> float | None:
+def _relative_noise(fit: VolumeFit) -> float | None:
     """Relative standard deviation of one voxel; None if it differs from voxel to voxel."""
-    per_voxel = problem.grid.multiplicity / result.weight
+    per_voxel = fit.volume.grid.multiplicity / fit.weight
     return float(np.sqrt(per_voxel[0])) if np.ptp(per_voxel) < 1e-9 * per_voxel[0] else None
 
 

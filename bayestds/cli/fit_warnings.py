@@ -8,8 +8,9 @@ from bayestds.diagnostics.cautions import misfit_warnings
 from bayestds.diagnostics.equivalents import agreement_warnings
 from bayestds.diagnostics.per_shell import listed
 from bayestds.inference.priors import prior_shift
-from bayestds.inference.problem import Problem
+from bayestds.inference.problem import Volume
 from bayestds.scattering.grid import nearest_bragg
+from bayestds.scattering.q_points import FreePoints
 
 FROM_BRAGG = 4.0
 """Standard deviations of what a voxel collects; so far from a Bragg point its mean of 1/q² is 8 % off."""
@@ -60,24 +61,24 @@ def volume_warnings(study: Study, fitted: Fitted, expect_temperature: bool) -> l
         expect_temperature: whether the temperature is to be the model's.
     """
     found = []
-    volume, problem = fitted.volume, fitted.problem
+    volume, measured = fitted.volume, fitted.measured
     if fitted.noise_after_all:
         found.append(
             "the volume says that it was simulated without noise, but the fit leaves more than "
             f"{NOISE_FREE_SIGMA:g} of it unexplained; its noise was learned instead."
         )
-    expected = study.model.measurement.temperature if study.model.measurement else problem.temperature
-    if expect_temperature and abs(problem.temperature - expected) > 1e-3 * expected:
+    expected = study.model.measurement.temperature if study.model.measurement else measured.temperature
+    if expect_temperature and abs(measured.temperature - expected) > 1e-3 * expected:
         found.append(
-            f"the volume was measured at {problem.temperature:g} K, which was used; the model says "
+            f"the volume was measured at {measured.temperature:g} K, which was used; the model says "
             f"{expected:g} K."
         )
     if not expect_temperature and "temperature" not in volume.attrs:
         found.append(f"the volume states no temperature; the model's {expected:g} K was used.")
-    if problem.statistics != study.model_statistics:
+    if measured.statistics != study.model_statistics:
         found.append(
-            f"the volume was simulated with {problem.statistics} statistics, which were used; the model says "
-            f"{study.model_statistics}."
+            f"the volume was simulated with {measured.statistics} statistics, which were used; the model "
+            f"says {study.model_statistics}."
         )
     if "configurations" in volume.attrs and fitted.noise != "ensemble":
         found.append(
@@ -88,16 +89,17 @@ def volume_warnings(study: Study, fitted: Fitted, expect_temperature: bool) -> l
         known = "standard errors" if fitted.noise == "given" else "counts"
         if known == "counts" or "sigma" in volume:
             found.append(f"`noise` of [fit] was not used: the volume has {known} of its own.")
-    return found + agreement_warnings(fitted.agreement) + _bragg_warnings(study, problem)
+    return found + agreement_warnings(fitted.agreement) + _bragg_warnings(study, measured)
 
 
-def _bragg_warnings(study: Study, problem: Problem) -> list[str]:
+def _bragg_warnings(study: Study, volume: Volume) -> list[str]:
     """Whether voxels are averaged over Bragg points."""
-    if problem.points is None or not problem.anywhere:
+    if not isinstance(volume.q_points, FreePoints):
         return []
-    crystal, q_points = study.crystal, problem.grid.q_points
+    crystal, q_points = study.crystal, volume.grid.q_points
+    around = volume.q_points.q_points.reshape(len(q_points), -1, 3)
     # Points about -Q, where both were averaged, are as far from it as their opposites from Q.
-    sides = (problem.points - q_points[:, None], problem.points + q_points[:, None])
+    sides = (around - q_points[:, None], around + q_points[:, None])
     away = [np.linalg.norm(crystal.scattering_vectors(side), axis=2) for side in sides]
     distance = np.linalg.norm(crystal.scattering_vectors(q_points - nearest_bragg(q_points, crystal)), axis=1)
     # The outermost of the six points is √3 standard deviations away.

@@ -16,11 +16,11 @@ from bayestds.diagnostics.cubic import Anharmonicity, compare_fits
 from bayestds.diagnostics.dataset import point_fit_tree
 from bayestds.diagnostics.equivalents import symmetrised_note
 from bayestds.diagnostics.residuals import ResidualReport, residual_report, zone_labels
-from bayestds.inference.ensemble import ensemble_fit
-from bayestds.inference.likelihoods.base import Diagonal
-from bayestds.inference.point_fit import PointFit, point_fit, with_cubic
+from bayestds.inference.fit_result import PointFit
+from bayestds.inference.point_fit import point_fit
 from bayestds.inference.predictive import star_labels
-from bayestds.inference.problem import Problem
+from bayestds.inference.problem import Problem, Volume
+from bayestds.inference.rounds import with_cubic
 from bayestds.inference.uncertainty import Uncertainty, clustered
 from bayestds.io.checkpoint import fingerprint
 from bayestds.scattering.agreement import Agreement
@@ -65,7 +65,12 @@ class Fitted:
     @property
     def noise(self) -> str:
         """Where the size of the noise comes from, in a word."""
-        return "assumed" if self.exact else self.problem.likelihood.noise
+        return "assumed" if self.exact else self.measured.likelihood.noise
+
+    @property
+    def measured(self) -> Volume:
+        """The volume as it was fitted."""
+        return self.problem.volumes[0]
 
 
 def run_fit(
@@ -94,27 +99,25 @@ def run_fit(
     name = str(volume or "The model's own measurement")
     observations = study.observations(data, name)
     problem = study.problem(data, name, observations)
-    digest = {"data_digest": fingerprint(problem.grid.q_points, problem.likelihood.observed)}
-    configurations, harmonic = study.configurations(data), None
-    if configurations:
-        result = ensemble_fit(problem, begin, configurations, tell)
-    else:
-        harmonic, result = _both_fits(problem, begin, tell)
-    stated = configurations or study.model.fit.noise is not None
+    given = problem.volumes[0]
+    digest = {"data_digest": fingerprint(given.grid.q_points, given.likelihood.observed)}
+    harmonic, result = _both_fits(problem, begin, tell)
+    stated = given.configurations or study.model.fit.noise is not None
     claims_no_noise = data.attrs.get("noise") == "none" and not stated
     exact = claims_no_noise and result.residual_rms < NOISE_FREE_SIGMA
     if claims_no_noise and not exact:
-        harmonic, result = _both_fits(problem.with_learned_noise, result.irreducible, tell)
+        learned = problem.with_volumes(given.with_learned_noise)
+        harmonic, result = _both_fits(learned, result.irreducible, tell)
     problem = result.problem
     tell("standard errors and residuals")
-    grid = problem.grid
+    grid = given.grid
     zones = zone_labels(grid.q_points, study.crystal)
     found = _uncertainty(problem, result, observations, zones, exact, claims_no_noise)
     columns, cubic_columns = standard_errors(found, len(begin))
     columns |= {"start": begin} | _reference(study) | _harmonic_columns(harmonic)
 
     def report(fit: PointFit) -> ResidualReport:
-        return residual_report(fit.residual, grid.point_of_voxel, grid.axes, zones, study.crystal)
+        return residual_report(fit.volumes[0].residual, grid.point_of_voxel, grid.axes, zones, study.crystal)
 
     residuals, anharmonicity = report(result), None
     if harmonic is not None:
@@ -136,7 +139,7 @@ def _attributes(study: Study, volume: Path | None, problem: Problem) -> dict[str
         "model": study.model.path.stem,
         "model_text": study.model.text,
         "data": str(volume or ""),
-        "statistics": problem.statistics,
+        "statistics": problem.volumes[0].statistics,
         "command": shlex.join(["bayestds", *sys.argv[1:]]),
     }
 
@@ -188,19 +191,20 @@ def _uncertainty(
     claims_no_noise: bool,
 ) -> Uncertainty:
     """Errors of a fit; none are clustered where the noise model has correlations of its own."""
-    learned = problem.likelihood.noise == "learned"
+    measured = result.volumes[0]
+    learned = measured.volume.likelihood.noise == "learned"
     chi_square = result.reduced_chi_square
     if learned:
         chi_square = observations.agreement.chi_square(
-            result.residual,
+            measured.residual,
             observations.independent,
-            len(result.parameter_precision),
+            len(result.parameters),
             NOISE_FREE_SIGMA if claims_no_noise else 0.0,
         )
     star = zone = None
-    if isinstance(result.quadratic.precision, Diagonal) and np.isfinite(result.covariance).all():
-        priors, scores = np.diag(problem.constant_scales**-2.0), result.scores
-        stars = star_labels(problem.supercell, problem.grid.q_points)
+    if not measured.correlated and result.stable:
+        priors, scores = np.diag(problem.constant_scales**-2.0), measured.scores(problem.n_constants)
+        stars = star_labels(problem.supercell, measured.volume.grid.q_points)
         star, zone = (clustered(result.precision, priors, [(scores, labels)]) for labels in (stars, zones))
     return Uncertainty(result.covariance, star, zone, chi_square, not learned, exact)
 

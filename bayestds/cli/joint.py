@@ -14,7 +14,7 @@ import xarray as xr
 
 from bayestds.cli.assemble import Study, build_study
 from bayestds.cli.crystal import crystal_notes
-from bayestds.cli.cubic import refuse_cubic
+from bayestds.cli.cubic import cubic_values, print_cubic_constants
 from bayestds.cli.fit_record import background_record, self_terms_record
 from bayestds.cli.fit_warnings import (
     moved_by_prior,
@@ -44,10 +44,10 @@ from bayestds.diagnostics.dataset import ERRORS, joint_tree
 from bayestds.diagnostics.equivalents import agreement_record
 from bayestds.diagnostics.residuals import zone_labels
 from bayestds.diagnostics.result_file import write_result
-from bayestds.inference.joint import JointFit, joint_fit, make_joint_problem
-from bayestds.inference.likelihoods.base import Diagonal
-from bayestds.inference.point_fit import PointFit
+from bayestds.inference.fit_result import PointFit, VolumeFit, marginal_precision
+from bayestds.inference.point_fit import joint_fit
 from bayestds.inference.predictive import star_labels
+from bayestds.inference.problem import Problem, joined, with_trend
 from bayestds.inference.uncertainty import ACCEPTABLE_CHI_SQUARE, Uncertainty, clustered
 from bayestds.report.plots import save_figure, slices_figure
 
@@ -62,13 +62,15 @@ class Joint:
         result: the joint fit.
         uncertainty: its errors, of what the volumes share.
         columns: further values by irreducible constant.
+        cubic_columns: further values by third-order constant.
     """
 
     paths: Sequence[Path]
     own: Sequence[Fitted]
-    result: JointFit
+    result: PointFit
     uncertainty: Uncertainty
     columns: dict[str, np.ndarray]
+    cubic_columns: dict[str, np.ndarray]
 
 
 def fit_several(
@@ -84,32 +86,19 @@ def fit_several(
     """Fit a model to several volumes, print the tables, write the result and a picture of each volume."""
     began = time.perf_counter()
     study = build_study(load_model(model), shells, cubic=cubic)
-    refuse_cubic(study.model, study.third_order is not None)
     target = output or Path(f"{study.model.path.stem}_fit.nc")
     pictures = [picture_path(target, i) for i in range(1, len(volumes) + 1)]
     check_output(target, *pictures, inputs=[*volumes, *study.inputs])
     # What is wrong with the last is said before the first is fitted.
     data = [study.read(path, group) for path in volumes]
     with progress_bar(study.model.path.stem) as tell:
-        joint = _run(study, volumes, data, start, tell)
-        record = _record(study, joint)
-        record |= {"warnings": _warnings(study, joint), "notes": crystal_notes(study.crystal)}
-        attributes = {
-            "warnings": json.dumps(record["warnings"]),
-            "notes": json.dumps(record["notes"]),
-            "uncertainty": json.dumps(plain(uncertainty_record(joint.uncertainty))),
-            "prior_conflict": json.dumps(_conflict(joint)),
-            "model": study.model.path.stem,
-            "model_text": study.model.text,
-            "command": shlex.join(["bayestds", *sys.argv[1:]]),
-        }
-        given = (joint.result, joint.uncertainty, joint.columns, _attributes(record["volumes"]))
-        tree = joint_tree(*given, attributes)
+        joint = fit_volumes(study, volumes, data, start, tell)
+        record = joint_record(study, joint)
+        tree = joint_result(study, joint, record)
         write_result(tree, target)
         for i, (path, picture) in enumerate(zip(volumes, pictures, strict=True), start=1):
-            save_figure(
-                slices_figure(tree.children[f"volume_{i}"], f"{study.model.title}: {path.name}"), picture
-            )
+            title = f"{study.model.title}: {path.name}"
+            save_figure(slices_figure(tree.children[f"volume_{i}"], title), picture)
     record |= {"seconds": time.perf_counter() - began, "output": str(target)}
     record["pictures"] = [str(picture) for picture in pictures]
     if as_json:
@@ -121,7 +110,7 @@ def fit_several(
     words.print(f"Wrote {target} and {', '.join(record['pictures'])}.", markup=False)
 
 
-def _run(
+def fit_volumes(
     study: Study,
     paths: Sequence[Path],
     data: Sequence[xr.Dataset],
@@ -134,56 +123,78 @@ def _run(
         for path, one in zip(paths, data, strict=True)
     ]
     settings = study.model.fit
-    problem = make_joint_problem(
-        [one.problem for one in own], settings.trend_scale if settings.trend else None
-    )
+    problem = joined([one.problem for one in own])
+    if settings.trend:
+        problem = with_trend(problem, settings.trend_scale)
     result = joint_fit(problem, [one.result for one in own], tell)
     uncertainty = _uncertainty(study, own, result)
-    columns, _ = standard_errors(uncertainty, study.irreducible.n_irreducible)
+    columns, others = standard_errors(uncertainty, study.irreducible.n_irreducible)
+    n_cubic = len(result.cubic)
+    cubic_columns = {name: values[len(values) - n_cubic :] for name, values in others.items()}
     columns["start"] = start_values(study, start)
     if settings.reference is not None:
         columns["reference"] = study.ifcs(settings.reference, complete=False)
-    return Joint(paths, own, result, uncertainty, columns)
+    return Joint(paths, own, result, uncertainty, columns, cubic_columns)
 
 
-def _uncertainty(study: Study, own: Sequence[Fitted], result: JointFit) -> Uncertainty:
+def joint_result(study: Study, joint: Joint, record: dict[str, Any]) -> xr.DataTree:
+    """The data tree of a fit to several volumes, with what its record says."""
+    attributes = {
+        "warnings": json.dumps(record["warnings"]),
+        "notes": json.dumps(record["notes"]),
+        "uncertainty": json.dumps(plain(uncertainty_record(joint.uncertainty))),
+        "prior_conflict": json.dumps(_conflict(joint)),
+        "model": study.model.path.stem,
+        "model_text": study.model.text,
+        "command": shlex.join(["bayestds", *sys.argv[1:]]),
+    }
+    columns = joint.columns, joint.cubic_columns
+    return joint_tree(joint.result, joint.uncertainty, *columns, _attributes(record["volumes"]), attributes)
+
+
+def _uncertainty(study: Study, own: Sequence[Fitted], result: PointFit) -> Uncertainty:
     """Errors of what the volumes share; clusters are stars and zones of each volume."""
-    n = result.problem.n_shared
-    covariance, star, zone = result.covariance[:n, :n], None, None
-    if np.isfinite(covariance).all():
-        trusted = np.diag(result.problem.prior_scales[:n] ** -2.0)
+    n, star, zone = result.problem.n_constants, None, None
+    if result.stable:
+        trusted = np.diag(result.problem.constant_scales**-2.0)
         by_star, by_zone = [], []
-        for number, (one, fit) in enumerate(zip(own, result.volumes, strict=True)):
-            scores = result.shared_scores(number)
-            if not isinstance(fit.quadratic.precision, Diagonal):
+        for fit in result.volumes:
+            if fit.correlated:
                 # The noise model of this volume has the correlations that are looked for.
-                centre, design = fit.precision, result.problem.designs[number][: len(fit.irreducible), :n]
-                own_prior = np.diag(one.problem.constant_scales**-2.0)
-                trusted = trusted + design.T @ (centre - own_prior) @ design
+                trusted = trusted + _information(result.problem, fit)
                 continue
-            q_points = one.problem.grid.q_points
-            by_star.append((scores, star_labels(one.problem.supercell, q_points)))
+            scores, q_points = fit.scores(n), fit.volume.grid.q_points
+            by_star.append((scores, star_labels(result.problem.supercell, q_points)))
             by_zone.append((scores, zone_labels(q_points, study.crystal)))
         star, zone = (
-            clustered(result.shared_precision, trusted, labelled) if labelled else None
+            clustered(result.precision, trusted, labelled) if labelled else None
             for labelled in (by_star, by_zone)
         )
     exact = all(one.exact for one in own)
-    return Uncertainty(covariance, star, zone, result.reduced_chi_square, True, exact)
+    return Uncertainty(result.covariance, star, zone, result.reduced_chi_square, True, exact)
+
+
+def _information(problem: Problem, fit: VolumeFit) -> np.ndarray:
+    """What a volume says (n_constants, n_constants) of what all volumes share, whatever its background is."""
+    n = fit.forward.sizes.n_constants
+    design = fit.design[:n, : problem.n_constants]
+    prior = np.diag(problem.alone(fit.volume).constant_scales ** -2.0)
+    return design.T @ (marginal_precision(fit.own_precision, n) - prior) @ design
 
 
 def _prefixed(tell: Callable[[str], None], name: str) -> Callable[[str], None]:
     return lambda text: tell(f"{name}: {text}")
 
 
-def _record(study: Study, joint: Joint) -> dict[str, Any]:
+def joint_record(study: Study, joint: Joint) -> dict[str, Any]:
+    """Everything that the JSON output says of a fit to several volumes, but for what the command adds."""
     constants, result = study.irreducible, joint.result
     n, covariance = constants.n_irreducible, joint.uncertainty.covariance
     errors = np.sqrt(np.diag(covariance))
     values = {"value": result.irreducible, "sd": errors[:n]}
     values |= {key: joint.columns[name] for key, name in ERRORS.items()}
     values |= {key: joint.columns[key] for key in ("start", "reference") if key in joint.columns}
-    if result.trend is not None:
+    if len(result.trend):
         values |= {"trend": result.trend, "trend_sd": errors[n : 2 * n]}
     return {
         "converged": result.converged,
@@ -192,33 +203,36 @@ def _record(study: Study, joint: Joint) -> dict[str, Any]:
             name: {"shell": int(constants.shells[i]), **{key: float(x[i]) for key, x in values.items()}}
             for i, name in enumerate(constants.names)
         },
+        "cubic": cubic_values(result.problem, result, covariance, joint.cubic_columns),
         **self_terms_record(constants, result.irreducible, covariance[:n, :n]),
         "reference_temperature_K": result.problem.reference_temperature,
-        "trend": result.trend is not None,
+        "trend": len(result.trend) > 0,
         "reduced_chi_square": result.reduced_chi_square,
         **uncertainty_record(joint.uncertainty),
         "volumes": [_volume(joint, i) for i in range(len(joint.paths))],
+        "warnings": _warnings(study, joint),
+        "notes": crystal_notes(study.crystal),
     }
 
 
 def _volume(joint: Joint, i: int) -> dict[str, Any]:
     """What is said of one volume."""
-    problem, fit, agreement = joint.own[i].problem, joint.result.volumes[i], joint.result.consistency[i]
-    errors = joint.result.background_standard_errors[i]
+    fit, agreement = joint.result.volumes[i], joint.result.consistency[i]
+    errors, volume = joint.result.background_standard_errors[i], fit.volume
     return {
         "name": str(joint.paths[i]),
-        "temperature_K": problem.temperature,
-        "statistics": problem.statistics,
-        "n_points": len(problem.grid.q_points),
-        "n_voxels": int(problem.grid.multiplicity.sum()),
-        "n_rejected": problem.grid.n_rejected,
+        "temperature_K": volume.temperature,
+        "statistics": volume.statistics,
+        "n_points": volume.n_points,
+        "n_voxels": int(volume.grid.multiplicity.sum()),
+        "n_rejected": volume.grid.n_rejected,
         "residual_rms": fit.residual_rms,
         "own_residual_rms": joint.own[i].result.residual_rms,
         "own_converged": joint.own[i].result.converged,
         "noise": joint.own[i].noise,
         "reduced_chi_square": _chi_square(joint.own[i], fit),
         "log_scale": float(fit.quadratic.log_scale),
-        "background": background_record(problem, fit.background, errors),
+        "background": background_record(volume, fit.background, errors),
         "equivalents": agreement_record(joint.own[i].agreement),
         "notes": joint.own[i].notes,
         "chi_square": agreement.chi_square,
@@ -227,7 +241,7 @@ def _volume(joint: Joint, i: int) -> dict[str, Any]:
     }
 
 
-def _chi_square(own: Fitted, fit: PointFit) -> float:
+def _chi_square(own: Fitted, fit: VolumeFit) -> float:
     """χ² per degree of freedom of a volume at the joint constants; of learned noise, that by its own fit."""
     return own.uncertainty.chi_square if own.noise == "learned" else fit.reduced_chi_square
 
@@ -266,25 +280,23 @@ def _warnings(study: Study, joint: Joint) -> list[str]:
             )
     found += misfit_warnings(joint.uncertainty, "the noise of the volumes")
     found += prior_warnings(_conflict(joint), *_priors(joint))
-    if np.isfinite(joint.result.covariance).all():
-        scales = joint.result.problem.problems[0].prior_scales
-        information = np.linalg.inv(joint.result.irreducible_covariance) - np.diag(scales**-2.0)
+    if joint.result.stable:
+        information = joint.result.irreducible_precision - np.diag(joint.result.problem.prior_scales**-2.0)
         found += stiffness_warnings(joint.result.irreducible, information)
     return found
 
 
 def _priors(joint: Joint) -> tuple[np.ndarray, tuple[str, ...]]:
     """Scales (n_irreducible,) of the prior, eV/Å², and names of the constants."""
-    first = joint.result.problem.problems[0]
-    return first.prior_scales, first.irreducible.names
+    return joint.result.problem.prior_scales, joint.result.problem.irreducible.names
 
 
 def _conflict(joint: Joint) -> tuple[str, ...]:
     """Names of the constants that their prior moves by more than a standard error."""
-    covariance, (scales, names) = joint.result.irreducible_covariance, _priors(joint)
-    if not np.isfinite(covariance).all():
+    (scales, names), result = _priors(joint), joint.result
+    if not result.stable:
         return ()
-    return moved_by_prior(names, joint.result.irreducible, np.linalg.inv(covariance), scales)
+    return moved_by_prior(names, result.irreducible, result.irreducible_precision, scales)
 
 
 def _print(record: dict[str, Any]) -> None:
@@ -300,6 +312,7 @@ def _print(record: dict[str, Any]) -> None:
     at = f" at {record['reference_temperature_K']:g} K" if record["trend"] else ""
     print_table(f"Irreducible force constants{at} (eV/Å²)", columns, rows)
     print_self_terms(record)
+    print_cubic_constants(record)
     print_table(
         "Volumes",
         (

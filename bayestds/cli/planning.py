@@ -25,9 +25,10 @@ from bayestds.diagnostics.design import (
 from bayestds.diagnostics.per_shell import RULE
 from bayestds.errors import ModelError, VolumeError
 from bayestds.inference.information import log_intensity_and_jacobian
-from bayestds.scattering.expansion import choose_engine
-from bayestds.scattering.forward import covariance, make_forward_model
+from bayestds.lattice_dynamics.harmonic import covariance, harmonic_crystal
+from bayestds.scattering.forward import ForwardModel
 from bayestds.scattering.grid import FEWEST_POINTS, IrreducibleGrid, Mask, reduce_grid, voxel_mask
+from bayestds.scattering.q_points import MeshPoints
 from bayestds.scattering.simulation import empty_volume
 
 UNITS = (
@@ -218,15 +219,14 @@ def _scattering(
         scattering_factors(study.model, study.crystal, grid.q_points),
         study.model_statistics,
     )
-    crystal = make_forward_model(study.irreducible, supercell, max(temperatures), statistics=statistics)
-    hottest = covariance(crystal, phi)
-    engine = choose_engine(supercell, grid.q_points, hottest, factors, study.model.fit.tolerance)
+    hottest = covariance(harmonic_crystal(study.irreducible, supercell, max(temperatures), statistics), phi)
+    points = MeshPoints(supercell, grid.q_points, factors)
+    lattice_sum = points.cheapest(hottest, study.model.fit.tolerance)
     scatter = jax.jit(log_intensity_and_jacobian)
     found = {}
     for kelvin in temperatures:
-        log_intensity, derivative = scatter(
-            make_forward_model(study.irreducible, supercell, kelvin, engine, statistics), phi
-        )
+        crystal = harmonic_crystal(study.irreducible, supercell, kelvin, statistics)
+        log_intensity, derivative = scatter(ForwardModel(crystal, (), lattice_sum, ()), phi)
         found[kelvin] = np.asarray(log_intensity), np.asarray(derivative)
     mean = np.average(np.exp(found[temperatures[0]][0]), weights=grid.multiplicity)
     return Scattering(volume, grid, counts / mean, found)

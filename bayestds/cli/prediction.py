@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -10,7 +10,6 @@ import numpy as np
 import xarray as xr
 
 from bayestds.cli.assemble import build_study
-from bayestds.cli.beam import make_beamline, scattering_factors
 from bayestds.config import parse_model
 from bayestds.diagnostics.dataset import CUBIC
 from bayestds.diagnostics.draws import ForceConstantDraws
@@ -18,9 +17,11 @@ from bayestds.errors import BayesTDSError, InstabilityError, ResultError
 from bayestds.inference.likelihoods.base import Likelihood
 from bayestds.inference.likelihoods.gaussian import Gaussian
 from bayestds.inference.likelihoods.log_normal import LogNormal
-from bayestds.inference.problem import Problem, engine_for
+from bayestds.inference.problem import Problem
+from bayestds.inference.sums import cheapest_model
+from bayestds.lattice_dynamics.harmonic import stable
 from bayestds.scattering.agreement import INVERSION
-from bayestds.scattering.forward import log_intensity, stable
+from bayestds.scattering.forward import log_intensity
 from bayestds.scattering.grid import IrreducibleGrid
 from bayestds.scattering.volume import volume_axes
 
@@ -60,18 +61,19 @@ def make_predictor(tree: xr.DataTree, path: Path, found: ForceConstantDraws) -> 
             f"{path} is a fit to several volumes.", "Only one volume is predicted.", "Fit one volume alone."
         )
     problem, others = _problem(tree, path, found)
-    bare = problem.forward_model()
+    (volume,) = problem.volumes
+    crystal = problem.crystal(volume)
 
     def predict(values: np.ndarray) -> Prediction:
-        location = jnp.asarray(np.append(values, others))
-        if not bool(stable(bare, location)):
+        if not bool(stable(crystal, jnp.asarray(values))):
             raise InstabilityError(
                 "The crystal is unstable with these force constants.",
                 "A mode of the supercell of the fit has a force constant that is not positive.",
                 "There is no such volume.",
             )
-        predicted = log_intensity(engine_for(bare, problem, location), location)
-        here = problem.likelihood.quadratic(predicted, 0)
+        location = jnp.asarray(np.append(values, others))
+        predicted = log_intensity(cheapest_model(problem, volume, location), location)
+        here = volume.likelihood.quadratic(predicted, 0)
         return Prediction(np.asarray(here.residual), float(here.residual_rms))
 
     return predict
@@ -89,27 +91,20 @@ def _problem(tree: xr.DataTree, path: Path, found: ForceConstantDraws) -> tuple[
             error.reason,
             "Put the files that the model names beside the result.",
         ) from error
-    axes = volume_axes(observed)
-    q_points = observed["q_points"].values
-    grid = IrreducibleGrid(q_points, observed["multiplicity"].values, observed["point_of_voxel"].values, axes)
-    beamline = make_beamline(model, study.crystal)
-    copies = json.loads(tree.attrs.get("agreement", "{}")).get("copies", [])
-    inverted = not beamline.friedel and INVERSION in copies
-    points, on_mesh = beamline.averaged_points(q_points, axes, inverted)
-    scattering_at = q_points if points is None else points.reshape(-1, 3)
-    problem = Problem(
-        found.irreducible,
-        found.supercell,
-        found.temperature,
-        grid,
-        _likelihood(observed),
-        study.prior_scales,
-        scattering_factors(model, study.crystal, scattering_at),
-        model.fit.tolerance,
-        statistics=tree.attrs.get("statistics", study.model_statistics),
-        points=points,
-        on_mesh=on_mesh,
-        instrument=beamline.instrument(q_points, inverted),
+    grid = IrreducibleGrid(
+        observed["q_points"].values,
+        observed["multiplicity"].values,
+        observed["point_of_voxel"].values,
+        volume_axes(observed),
+    )
+    inverted = INVERSION in json.loads(tree.attrs.get("agreement", "{}")).get("copies", [])
+    statistics = tree.attrs.get("statistics", study.model_statistics)
+    volume = study.measured(grid, inverted, _likelihood(observed), found.temperature, statistics)
+    # Crystal and supercell are those that the result holds, whatever has become of the model's files.
+    problem = replace(
+        study.problem_of(volume),
+        irreducible=found.irreducible,
+        supercell=found.supercell,
         third_order=found.third_order,
     )
     groups = [group for group in (CUBIC, "background") if group in tree.children]

@@ -1,32 +1,35 @@
 """The command that samples a posterior."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from bayestds.cli.assemble import Study, build_study
 from bayestds.cli.fit_record import account
 from bayestds.cli.fit_warnings import fit_warnings
-from bayestds.cli.fitted import Fitted, run_fit
+from bayestds.cli.fitted import run_fit
 from bayestds.cli.fitting import refuse_trend
+from bayestds.cli.joint import fit_volumes, joint_record, joint_result
 from bayestds.cli.output import Tell, check_output, print_json, print_warnings, progress_bar, words
 from bayestds.cli.summary import print_summary
 from bayestds.config import load_model
-from bayestds.diagnostics.dataset import pareto_shape, posterior_tree
+from bayestds.diagnostics.dataset import pareto_shape
+from bayestds.diagnostics.posterior_tree import posterior_tree
 from bayestds.diagnostics.result_file import write_result
 from bayestds.diagnostics.summary import chain_warnings, summary_record
 from bayestds.errors import InstabilityError, ModelError, ResultError
 from bayestds.inference.compression import ACCEPTED, compress, compression_error
+from bayestds.inference.fit_result import PointFit
 from bayestds.inference.nuts import STATISTICS, Draws, Sampling
 from bayestds.inference.posterior import Target, make_target, sample_posterior, widened
-from bayestds.inference.predictive import make_predictions, star_labels
+from bayestds.inference.predictive import PRIOR_DRAWS, make_predictions, prior_sites, star_labels
 from bayestds.inference.problem import Problem
+from bayestds.inference.uncertainty import Uncertainty
 from bayestds.inference.variational import approximate_posterior
 from bayestds.io.checkpoint import checkpoint_path
 from bayestds.memory import too_much
@@ -53,9 +56,26 @@ class Choices:
     group: str | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Start:
+    """The fit that a posterior is sampled around.
+
+    Attributes:
+        result: the point fit.
+        uncertainty: its errors.
+        tree: all of it as a result file holds it.
+        warnings: of the fit.
+    """
+
+    result: PointFit
+    uncertainty: Uncertainty
+    tree: xr.DataTree
+    warnings: list[str]
+
+
 def sample(
     model: str,
-    volume: Path | None,
+    volumes: Sequence[Path],
     output: Path | None,
     start: str | None,
     shells: int | None,
@@ -63,13 +83,13 @@ def sample(
     choices: Choices,
     as_json: bool,
 ) -> None:
-    """Fit a model to a volume, draw from the posterior around the fit, and summarise the draws."""
+    """Fit a model to volumes, draw from the posterior around the fit, and summarise the draws."""
     began = time.perf_counter()
     study = build_study(load_model(model), shells, cubic=cubic)
     output = output or Path(f"{study.model.path.stem}_posterior.nc")
     with progress_bar(study.model.path.stem) as tell:
         try:
-            tree, warnings = sample_to_file(study, volume, output, start, choices, tell)
+            tree, warnings = sample_to_file(study, volumes, output, start, choices, tell)
         except KeyboardInterrupt:
             checkpoint = checkpoint_path(output)
             if checkpoint.exists():
@@ -90,7 +110,7 @@ def sample(
 
 def sample_to_file(
     study: Study,
-    volume: Path | None,
+    volumes: Sequence[Path],
     output: Path,
     start: str | None,
     choices: Choices,
@@ -98,60 +118,87 @@ def sample_to_file(
     data: xr.Dataset | None = None,
     attributes: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[xr.DataTree, list[str]]:
-    """Fit a study to a volume, draw from the posterior around the fit, and write the result.
+    """Fit a study to volumes, draw from the posterior around the fit, and write the result.
 
     Args:
         study: crystal, force constants and priors.
-        volume: the data file; None for the model's own measurement.
+        volumes: the data files; none for the model's own measurement.
         output: of the result.
         start: named IFC set to start from.
         choices: what is sampled, and how.
         tell: called with what is going on.
-        data: what the file holds, where it was read before; its temperature is then one of several.
+        data: what the only file holds, where it was read before; its temperature is then one of several.
         attributes: of the result, beyond its own.
 
     Returns:
         the result and the warnings of the fit.
     """
-    refuse_trend(study)
     _check_memory(choices.sampling, study.irreducible.n_irreducible)
     checkpoint = checkpoint_path(output)
-    check_output(output, inputs=[volume, *study.inputs])
-    fitted = run_fit(study, volume, start, tell, data, choices.group)
-    target = _target(study, fitted, choices.unconverged)
-    draws, quality = _draws(target, fitted.problem, choices, checkpoint, tell)
-    if fitted.uncertainty.widened_by:
-        draws = widened(draws, fitted.result, fitted.uncertainty.covariance)
+    check_output(output, inputs=[*volumes, *study.inputs])
+    if len(volumes) > 1:
+        begin = _fit_to_several(study, volumes, start, choices, tell)
+    else:
+        begin = _fit_to_one(study, next(iter(volumes), None), start, choices, tell, data)
+    begin.tree.attrs |= dict(attributes)
+    target = _target(study, begin.result, choices.unconverged)
+    draws, quality = _draws(target, begin.result.problem, choices, checkpoint, tell)
+    if begin.uncertainty.widened_by:
+        draws = widened(target, draws, begin.result, begin.uncertainty.covariance)
     tell("predictions")
-    warnings = fit_warnings(study, fitted, expect_temperature=data is None)
-    fitted.tree.attrs |= account(fitted, warnings) | dict(attributes)
-    tree = _tree(study, fitted, target, draws, choices, quality)
+    tree = _tree(begin, target, draws, choices, quality)
     write_result(tree, output)
     checkpoint.unlink(missing_ok=True)
     _of_whole(checkpoint).unlink(missing_ok=True)
-    return tree, warnings
+    return tree, begin.warnings
 
 
-def _target(study: Study, fitted: Fitted, unconverged: bool) -> Target:
+def _fit_to_one(
+    study: Study,
+    volume: Path | None,
+    start: str | None,
+    choices: Choices,
+    tell: Tell,
+    data: xr.Dataset | None,
+) -> Start:
+    """The fit to a volume, by default to the model's own measurement."""
+    refuse_trend(study)
+    fitted = run_fit(study, volume, start, tell, data, choices.group)
+    warnings = fit_warnings(study, fitted, expect_temperature=data is None)
+    fitted.tree.attrs |= account(fitted, warnings)
+    return Start(fitted.result, fitted.uncertainty, fitted.tree, warnings)
+
+
+def _fit_to_several(
+    study: Study, volumes: Sequence[Path], start: str | None, choices: Choices, tell: Tell
+) -> Start:
+    """The fit to several volumes."""
+    data = [study.read(path, choices.group) for path in volumes]
+    joint = fit_volumes(study, volumes, data, start, tell)
+    record = joint_record(study, joint)
+    return Start(joint.result, joint.uncertainty, joint_result(study, joint, record), record["warnings"])
+
+
+def _target(study: Study, fit: PointFit, unconverged: bool) -> Target:
     """The posterior of a fit.
 
     Raises:
         ResultError: the fit did not converge, and this is not asked for all the same.
         InstabilityError: the fit ended where the crystal is unstable.
     """
-    if not np.isfinite(fitted.result.covariance).all():
+    if not fit.stable:
         raise InstabilityError(
             "There is no posterior to sample: the point fit ended at an unstable crystal.",
-            fitted.result.message,
+            fit.message,
             "Start from another IFC set, or check that the model and the volume belong together.",
         )
-    if not (fitted.result.converged or unconverged):
+    if not (fit.converged or unconverged):
         raise ResultError(
             "The point fit, around which the posterior would be sampled, did not converge.",
-            fitted.result.message,
+            fit.message,
             "Start from another IFC set, or change data or model; --unconverged samples all the same.",
         )
-    return make_target(fitted.result, study.prior)
+    return make_target(fit, fit.problem.prior(study.model.priors.family))
 
 
 def _draws(
@@ -206,20 +253,19 @@ def _chains(target: Target, choices: Choices, checkpoint: Path, tell: Tell) -> D
 
 
 def _tree(
-    study: Study,
-    fitted: Fitted,
-    target: Target,
-    draws: Draws,
-    choices: Choices,
-    quality: dict[str, float | int],
+    begin: Start, target: Target, draws: Draws, choices: Choices, quality: dict[str, float | int]
 ) -> xr.DataTree:
-    stars = star_labels(study.supercell(), fitted.problem.grid.q_points)
-    predictions = make_predictions(target, draws, stars, choices.sampling.seed)
+    seed, supercell = choices.sampling.seed, begin.result.problem.supercell
+    of_prior = prior_sites(target, PRIOR_DRAWS, seed)
+    predictions = []
+    for one, fit in zip(target.volumes, begin.result.volumes, strict=True):
+        stars = star_labels(supercell, fit.volume.grid.q_points)
+        predictions.append(make_predictions(target, one, draws, of_prior, stars, seed))
     attributes = {
         "method": choices.method,
         "prior": target.prior.family,
-        "seed": choices.sampling.seed,
+        "seed": seed,
         "warmup": choices.sampling.warmup,
         **quality,
     }
-    return posterior_tree(fitted.tree, target.prior, draws, predictions, attributes)
+    return posterior_tree(begin.tree, target.prior, draws, of_prior, predictions, attributes)

@@ -27,7 +27,7 @@ from bayestds.scattering.simulation import (
     empty_volume,
     no_configurations,
     sample_intensity,
-    stable_forward_model,
+    stable_crystal,
 )
 
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
@@ -116,11 +116,11 @@ def _sampled(study: Study, name: str, sampling: Sampling, scale: float, target: 
     supercell, values, temperature = study.supercell(), study.stable_ifcs(name), study.model_temperature
     statistics = study.model_statistics
     empty = empty_volume(study.axes, supercell, temperature=temperature, statistics=statistics)
-    forward = stable_forward_model(study.irreducible, values, supercell, temperature, statistics)
+    crystal = stable_crystal(study.irreducible, values, supercell, temperature, statistics)
     if sampling.dense:
         _check_hessian(supercell)
     differences = cell_differences(supercell) if sampling.dense else None
-    root = displacement_root(forward, jnp.asarray(values), differences)
+    root = displacement_root(crystal, jnp.asarray(values), differences)
     engine = study.sampled_engine(sampling.nufft)
     made_from = fingerprint(engine, root, vars(sampling))
     checkpoint = checkpoint_path(target)
@@ -129,7 +129,7 @@ def _sampled(study: Study, name: str, sampling: Sampling, scale: float, target: 
     with progress_bar(study.model.path.stem) as tell:
         tell(f"going on from {running.count:,} configurations" if running.count else "compiling")
         sums = sample_intensity(
-            engine, root, forward.grid_shape, sampling.seed, sampling.configurations, running
+            engine, root, crystal.grid_shape, sampling.seed, sampling.configurations, running
         )
         for running in sums:
             tell(

@@ -11,7 +11,7 @@ from bayestds.diagnostics.dataset import CUBIC, ERRORS, POSTERIOR, chain_diagnos
 from bayestds.diagnostics.draws import posterior_draws
 from bayestds.diagnostics.per_shell import summarise_draws, summarise_normal, summarise_shells
 from bayestds.diagnostics.residuals import ResidualReport
-from bayestds.inference.point_fit import PointFit
+from bayestds.inference.fit_result import PointFit
 
 
 @dataclass(frozen=True)

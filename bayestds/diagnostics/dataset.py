@@ -1,7 +1,7 @@
 """Results as labelled groups of arrays, with the names that ArviZ knows. The one door to ArviZ."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -13,14 +13,10 @@ from arviz_base import dict_to_dataset
 from scipy.special import logsumexp
 
 from bayestds.diagnostics.cubic_group import cubic_group
-from bayestds.inference.joint import JointFit
-from bayestds.inference.nuts import Draws
-from bayestds.inference.point_fit import PointFit
-from bayestds.inference.predictive import Predictions
-from bayestds.inference.priors import PRIOR_SCALE, Prior, log_prior, prior_standard_deviations
+from bayestds.inference.fit_result import PointFit, VolumeFit
 from bayestds.inference.problem import Problem
 from bayestds.inference.uncertainty import Uncertainty
-from bayestds.scattering.instrument import Instrument
+from bayestds.scattering.instrument import Background
 
 POINT_FIT, POSTERIOR = "point_fit", "posterior"
 """Kinds of results, and the groups that hold them; a posterior comes with the point fit it started from."""
@@ -63,22 +59,31 @@ def point_fit_tree(
         attributes: of the root: the model file, the command, and so on.
         cubic_columns: further values by third-order constant, (n_cubic,) each.
     """
-    groups = {
-        POINT_FIT: _constants(problem, fit, uncertainty.covariance, columns),
-        "observed_data": _observed(problem, fit),
-        "constant_data": _fixed(problem),
-    }
-    if problem.instrument is not None and len(fit.background):
-        groups["background"] = _background(problem.instrument, fit.background, fit.background_standard_error)
+    (volume,) = fit.volumes
+    groups = {POINT_FIT: _constants(problem, fit, uncertainty.covariance, columns)}
+    groups |= _volume_groups(problem, volume, fit.background_standard_errors[0], "")
     if problem.third_order is not None:
         groups[CUBIC] = cubic_group(problem, fit, uncertainty.covariance, cubic_columns or {})
     tree = xr.DataTree.from_dict(groups)
-    log_scale = float(fit.quadratic.log_scale)
+    log_scale = float(volume.quadratic.log_scale)
     tree.attrs = _origin(fit) | {"residual_rms": fit.residual_rms, "log_scale": log_scale, **attributes}
     return tree
 
 
-def _origin(fit: PointFit | JointFit) -> dict[str, Any]:
+def _volume_groups(
+    problem: Problem, fit: VolumeFit, errors: np.ndarray, folder: str
+) -> dict[str, xr.Dataset]:
+    """Groups of a volume in a folder: its data, its fixed values, and its background if any."""
+    groups = {
+        f"{folder}observed_data": _observed(fit),
+        f"{folder}constant_data": _fixed(problem, fit.volume.temperature),
+    }
+    if len(fit.background):
+        groups[f"{folder}background"] = _background(fit.volume.background, fit.background, errors)
+    return groups
+
+
+def _origin(fit: PointFit) -> dict[str, Any]:
     """Attributes that say how a result came about."""
     return {
         "kind": POINT_FIT,
@@ -90,126 +95,45 @@ def _origin(fit: PointFit | JointFit) -> dict[str, Any]:
 
 
 def joint_tree(
-    fit: JointFit,
+    fit: PointFit,
     uncertainty: Uncertainty,
     columns: dict[str, np.ndarray],
+    cubic_columns: dict[str, np.ndarray],
     volumes: Sequence[dict[str, Any]],
     attributes: dict[str, Any],
 ) -> xr.DataTree:
-    """Data tree of a joint fit: point_fit and constant_data at the reference temperature, and each volume.
+    """Data tree of a fit to several volumes: constants at the reference temperature, and each volume.
 
     The data and fixed values of the volumes lie in volume_1/observed_data, volume_1/constant_data and so on.
 
     Args:
-        fit: the joint fit.
+        fit: to several volumes.
         uncertainty: its errors.
         columns: further values by irreducible constant, (n_irreducible,) each.
+        cubic_columns: further values by third-order constant, (n_cubic,) each.
         volumes: attributes of each volume: its name, and so on.
         attributes: of the root.
     """
-    problems = fit.problem.problems
-    here = replace(fit.volumes[0], irreducible=fit.irreducible, covariance=fit.irreducible_covariance)
-    constants = _constants(problems[0], here, uncertainty.covariance, columns)
+    problem = fit.problem
+    constants = _constants(problem, fit, uncertainty.covariance, columns)
     constants = constants.drop_vars(["history", "history_rms"])
-    if fit.trend is not None:
+    if len(fit.trend):
         units = {"units": "eV/Å² per 100 K"}
         constants["trend"] = ("irreducible", fit.trend, units)
         n = len(fit.irreducible)
         trend_errors = np.sqrt(np.diag(uncertainty.covariance))[n : 2 * n]
         constants["trend_standard_error"] = ("irreducible", trend_errors, units)
-    at_reference = replace(problems[0], temperature=fit.problem.reference_temperature)
-    groups = {POINT_FIT: constants, "constant_data": _fixed(at_reference)}
+    groups = {POINT_FIT: constants, "constant_data": _fixed(problem, problem.reference_temperature)}
+    if problem.third_order is not None:
+        groups[CUBIC] = cubic_group(problem, fit, uncertainty.covariance, cubic_columns)
     errors = fit.background_standard_errors
-    for number, (problem, one) in enumerate(zip(problems, fit.volumes, strict=True), start=1):
-        if problem.instrument is not None and len(one.background):
-            terms = _background(problem.instrument, one.background, errors[number - 1])
-            groups[f"volume_{number}/background"] = terms
-        groups[f"volume_{number}/observed_data"] = _observed(problem, one)
-        groups[f"volume_{number}/constant_data"] = _fixed(problem)
+    for number, one in enumerate(fit.volumes, start=1):
+        groups |= _volume_groups(problem, one, errors[number - 1], f"volume_{number}/")
     tree = xr.DataTree.from_dict(groups)
     tree.attrs = _origin(fit) | attributes
     for number, given in enumerate(volumes, start=1):
         tree[f"volume_{number}"].attrs = given
     return tree
-
-
-def _named_sites(draws: Draws) -> dict[str, np.ndarray]:
-    """Draws by variable, which cannot have the name of its dimension; offsets only serve the sampler."""
-    return {
-        IFCS if name == "irreducible" else name: values
-        for name, values in draws.sites.items()
-        if name not in ("background_offset", "cubic_offset")
-    }
-
-
-def posterior_tree(
-    fitted: xr.DataTree, prior: Prior, draws: Draws, predictions: Predictions, attributes: dict[str, Any]
-) -> xr.DataTree:
-    """Data tree of a posterior, in the groups and names of ArviZ.
-
-    Args:
-        fitted: tree of the point fit that the posterior started from.
-        prior: of the force constants.
-        draws: of the posterior.
-        predictions: of the draws and of the prior.
-        attributes: of the root that replace those of the point fit.
-    """
-    fit = fitted[POINT_FIT].dataset
-    labels = {"irreducible": fit["irreducible"].values, "point": np.arange(len(predictions.stars))}
-    prior_sd = ("irreducible", _prior_widths(prior, draws), {"units": "eV/Å²"})
-
-    def group(
-        data: dict[str, np.ndarray], dims: dict, units: str, draw: np.ndarray | None = None
-    ) -> xr.Dataset:
-        chains, n_draws = next(iter(data.values())).shape[:2]
-        sampled = {"chain": np.arange(chains), "draw": np.arange(n_draws) if draw is None else draw}
-        named = {name: ["chain", "draw", *dims.get(name, [])] for name in data}
-        return _dataset(data, {**labels, **sampled}, named, units)
-
-    variable = predictions.variable
-    by_point, by_star = {variable: ["point"]}, {variable: ["star"]}
-    units = UNITS if variable == "log_intensity" else variable
-    by_constant = {IFCS: ["irreducible"], "shrinkage_shell": ["shell_number"], "background": ["term"]}
-    by_constant |= {CUBIC: ["third_order"]}
-    for name, label in (("background", "term"), (CUBIC, "third_order")):
-        if name in fitted.children:
-            labels[label] = fitted[name][label].values
-    of_prior = {IFCS: predictions.prior, CUBIC: predictions.prior_cubic}
-    prior_sites = {name: values[None] for name, values in of_prior.items() if values is not None}
-    groups = {
-        POSTERIOR: group(_named_sites(draws), by_constant, "eV/Å²").assign_coords(shell=fit["shell"]),
-        "prior": group(prior_sites, by_constant, "eV/Å²"),
-        "posterior_predictive": group(
-            {variable: predictions.replicated}, by_point, units, predictions.replicated_draws
-        ),
-        "prior_predictive": group({variable: predictions.prior_replicated[None]}, by_point, units),
-        "log_prior": group({"force_constants": log_prior(prior, draws.sites)}, {}, "nats"),
-        "log_likelihood": group(
-            {variable: predictions.log_likelihood}, by_star, "nats", predictions.likelihood_draws
-        ),
-        "observed_data": fitted["observed_data"].dataset.assign(star=("point", predictions.stars)),
-        "constant_data": fitted["constant_data"].dataset.assign(prior_sd=prior_sd),
-    }
-    for name in (POSTERIOR, "prior"):
-        groups[name][IFCS].attrs["units"] = "eV/Å²"
-        if CUBIC in groups[name]:
-            groups[name][CUBIC].attrs["units"] = "eV/Å³"
-    if "background" in draws.sites:
-        groups[POSTERIOR]["background"].attrs["units"] = BACKGROUND_UNITS
-    if draws.statistics:
-        depth = np.floor(np.log2(np.maximum(draws.statistics["n_steps"], 1))).astype(int) + 1
-        groups["sample_stats"] = group({**draws.statistics, "tree_depth": depth}, {}, "see ArviZ")
-    tree = xr.DataTree.from_dict({name: node.dataset for name, node in fitted.children.items()} | groups)
-    tree.attrs = {**fitted.attrs, "kind": POSTERIOR, **attributes}
-    return tree
-
-
-def _prior_widths(prior: Prior, draws: Draws) -> np.ndarray:
-    """Standard deviations (n_irreducible,) in the prior; a learned scale is that of the draws."""
-    widths = np.asarray(prior_standard_deviations(prior))
-    if PRIOR_SCALE not in draws.sites:
-        return widths
-    return widths * np.sqrt(np.mean(np.exp(2 * draws.sites[PRIOR_SCALE])))
 
 
 def shells_of(tree: xr.DataTree) -> int:
@@ -250,9 +174,11 @@ def leave_one_out(tree: xr.DataTree) -> LeftOut:
     """
     import arviz_stats  # noqa: F401  (adds the accessor; half a second that only a posterior needs)
 
-    (density,) = tree["log_likelihood"].dataset.data_vars.values()
-    weights, shape = density.azstats.psislw(dim=["chain", "draw"])
-    return LeftOut(logsumexp((density + weights).values, axis=(0, 1)), shape.values)
+    found = []
+    for density in tree["log_likelihood"].dataset.data_vars.values():
+        weights, shape = density.azstats.psislw(dim=["chain", "draw"])
+        found.append((logsumexp((density + weights).values, axis=(0, 1)), shape.values))
+    return LeftOut(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
 def pareto_shape(log_ratios: np.ndarray) -> float:
@@ -275,8 +201,8 @@ def _constants(
         "prior_scale": problem.prior_scales,
         "self_coefficients": problem.irreducible.self_coefficients,
         "shell": problem.irreducible.shells,
-        "history": fit.history[:, :-1],
-        "history_rms": fit.history[:, -1],
+        "history": fit.history[:, :n],
+        "history_rms": fit.history[:, len(fit.parameters)],
         **columns,
     }
     dims = {name: ["irreducible"] for name in data}
@@ -287,22 +213,22 @@ def _constants(
     names = list(problem.irreducible.names)
     coordinates = {"irreducible": names, "irreducible_2": names}
     coordinates |= {"self_term": list(problem.irreducible.self_names)}
-    return _dataset(data, coordinates, dims, "eV/Å²")
+    return labelled(data, coordinates, dims, "eV/Å²")
 
 
-def _background(instrument: Instrument, strengths: np.ndarray, errors: np.ndarray) -> xr.Dataset:
+def _background(background: Background, strengths: np.ndarray, errors: np.ndarray) -> xr.Dataset:
     data = {
         "value": strengths,
         "standard_error": errors,
-        "prior_scale": np.asarray(instrument.scales),
+        "prior_scale": np.asarray(background.scales),
     }
-    return _dataset(
-        data, {"term": list(instrument.names)}, {name: ["term"] for name in data}, BACKGROUND_UNITS
+    return labelled(
+        data, {"term": list(background.names)}, {name: ["term"] for name in data}, BACKGROUND_UNITS
     )
 
 
-def _observed(problem: Problem, fit: PointFit) -> xr.Dataset:
-    likelihood = problem.likelihood
+def _observed(fit: VolumeFit) -> xr.Dataset:
+    likelihood, grid = fit.volume.likelihood, fit.volume.grid
     data = {
         "log_intensity": np.asarray(likelihood.log_observed),
         likelihood.variable: np.asarray(likelihood.observed),
@@ -310,25 +236,25 @@ def _observed(problem: Problem, fit: PointFit) -> xr.Dataset:
         "expected": np.asarray(likelihood.expectation(jnp.asarray(fit.log_intensity))),
         "residual": fit.residual,
         "weight": fit.weight,
-        "multiplicity": problem.grid.multiplicity,
-        "q_points": problem.grid.q_points,
-        "point_of_voxel": problem.grid.point_of_voxel.astype(np.int32),
+        "multiplicity": grid.multiplicity,
+        "q_points": grid.q_points,
+        "point_of_voxel": grid.point_of_voxel.astype(np.int32),
     }
     dims = {name: ["point"] for name in data}
     dims |= {"q_points": ["point", "index"], "point_of_voxel": ["h", "k", "l"]}
-    axes = problem.grid.axes
+    axes = grid.axes
     coordinates = {"index": list("hkl"), **dict(zip("hkl", axes.coordinates, strict=True))}
-    observed = _dataset(data, coordinates, dims, UNITS)
+    observed = labelled(data, coordinates, dims, UNITS)
     # Only where the axes do not run along h, k and l, as in a volume.
     return observed if axes.along_hkl else observed.assign_attrs(directions=axes.directions.ravel())
 
 
-def _fixed(problem: Problem) -> xr.Dataset:
+def _fixed(problem: Problem, temperature: float) -> xr.Dataset:
     crystal = problem.irreducible.crystal
     data = {
         "lattice_vectors": crystal.conventional_lattice,
         "supercell_matrix": problem.supercell.matrix,
-        "temperature": np.array(problem.temperature),
+        "temperature": np.array(temperature),
         "primitive_vectors": crystal.lattice_vectors,
         "conventional_matrix": crystal.conventional_matrix,
         "given_matrix": crystal.given_matrix,
@@ -344,14 +270,15 @@ def _fixed(problem: Problem) -> xr.Dataset:
         "given_matrix": ["vector", "given_vector"],
     }
     dims |= {"fractional_positions": ["atom", "primitive_vector"]}
-    fixed = _dataset(data, {}, dims, "Å, amu, K")
+    fixed = labelled(data, {}, dims, "Å, amu, K")
     fixed = fixed.assign_attrs(invariance=problem.irreducible.invariance)
     return fixed.assign(species=("atom", list(crystal.species)))
 
 
-def _dataset(
+def labelled(
     data: dict[str, np.ndarray], coordinates: dict[str, Any], dims: dict[Any, list[str]], units: str
 ) -> xr.Dataset:
+    """A group of a result: arrays by name, with dimensions, the coordinates of these, and units."""
     used = {name for names in dims.values() for name in names}
     kept = {name: values for name, values in coordinates.items() if name in used}
     dataset = dict_to_dataset(data, coords=kept, dims={**dims}, sample_dims=[], attrs={"units": units})

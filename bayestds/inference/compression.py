@@ -17,7 +17,6 @@ from jax import Array
 from jaxtyping import Float
 from scipy.linalg import qr
 
-from bayestds.inference.likelihoods.base import Likelihood
 from bayestds.inference.likelihoods.compressed import COMPRESSIBLE, Compressed, Compressible, compressible
 from bayestds.inference.likelihoods.log_normal import LEVEL
 from bayestds.inference.model import Observation, scattering
@@ -136,7 +135,7 @@ def _short(
         n_parameters: how many are sampled.
         tolerated: error of the log-likelihood.
     """
-    assert isinstance(one.likelihood, Likelihood)
+    assert isinstance(one.likelihood, COMPRESSIBLE)
     own = parameters @ np.asarray(one.design).T
     log_intensities = _log_intensities(one.forward, own)
     whole = compressible(one.likelihood, log_intensities[0])

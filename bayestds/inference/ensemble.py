@@ -291,9 +291,8 @@ def ensemble_fit(problem: Problem, start: np.ndarray, progress: Progress = lambd
     problem = fit.problem
     amplitudes, settled = np.zeros(len(ensemble.cosets.modes.k_index)), False
     for number in range(MAX_ROUNDS):
-        progress(
-            f"noise of {ensemble.configurations} configurations, evaluation {number + 1} of at most {MAX_ROUNDS}"
-        )
+        evaluation = f"evaluation {number + 1} of at most {MAX_ROUNDS}"
+        progress(f"noise of {ensemble.configurations} configurations, {evaluation}")
         here = jnp.asarray(fit.irreducible)
         if np.abs(truncation.error).max() > problem.tolerance:
             forward = cheapest_model(problem, plain, here)

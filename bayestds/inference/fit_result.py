@@ -66,7 +66,7 @@ class VolumeFit:
     @property
     def background(self) -> np.ndarray:
         """(n_terms,) strengths of its background."""
-        return np.asarray(self.forward.sizes.split(self.parameters).background)
+        return self.parameters[self.forward.sizes.n_constants :]
 
     @property
     def correlated(self) -> bool:
@@ -81,7 +81,7 @@ class VolumeFit:
         return self.derivative[:, :n] + self.derivative[:, n:] @ follow
 
     def scores(self, n_constants: int) -> Scores:
-        """What its points say of the first parameters, those that all volumes share; independent ones only."""
+        """What its points say of the first parameters, which all volumes share; independent ones only."""
         precision, n = self.quadratic.precision, self.forward.sizes.n_constants
         derivative = np.asarray(centred(precision, jnp.asarray(self.derivative_by_constants)))
         shared = derivative @ self.design[:n, :n_constants]

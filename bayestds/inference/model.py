@@ -40,6 +40,10 @@ class Density(Protocol):
         """Log density of the observations up to a constant."""
         ...
 
+    def log_scale(self, log_intensity: Float[Array, " n"], unknowns: Unknowns) -> Float[Array, ""]:
+        """Log scale, where it is among the unknowns."""
+        ...
+
     def outside(
         self, stable: Bool[Array, ""], phi_blocks: Complex[Array, "n_stars three_n three_n"]
     ) -> Float[Array, ""]:

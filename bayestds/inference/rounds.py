@@ -151,19 +151,16 @@ class Ascent:
         forwards, truncations, settled = [], [], True
         for volume, forward, design in zip(self.volumes, self.forwards, self.designs, strict=True):
             own = design @ location
-            truncation: Truncation | None = truncation_at(forward, self.problem, volume, own)
-            if np.abs(truncation.error).max() > self.problem.tolerance:
-                # The force constants have moved out of the range of the sum: choose it anew.
-                forward, truncation = cheapest_model(self.problem, volume, own), None
-                settled = False
-            forwards.append(forward)
-            truncations.append(truncation)
+            truncation = truncation_at(forward, self.problem, volume, own)
+            accurate = np.abs(truncation.error).max() <= self.problem.tolerance
+            # Else the force constants have moved out of the range of the sum: choose it anew.
+            forwards.append(forward if accurate else cheapest_model(self.problem, volume, own))
+            truncations.append(truncation if accurate else None)
+            settled = settled and bool(accurate)
         return replace(self, forwards=tuple(forwards), truncations=tuple(truncations)), settled
 
 
-def subset_stage(
-    problem: Problem, location: Array, history: list[np.ndarray], progress: Progress
-) -> Array:
+def subset_stage(problem: Problem, location: Array, history: list[np.ndarray], progress: Progress) -> Array:
     """Into the stable region and near the maximum, on a subset of the Q points of the only volume."""
     (volume,) = problem.volumes
     part = volume.some_rows(np.random.default_rng(0).permutation(volume.n_points)[:SUBSET_SIZE])
@@ -180,9 +177,7 @@ def subset_stage(
     return location
 
 
-def full_stage(
-    ascent: Ascent, location: Array, history: list[np.ndarray], progress: Progress
-) -> PointFit:
+def full_stage(ascent: Ascent, location: Array, history: list[np.ndarray], progress: Progress) -> PointFit:
     """To the maximum, on all Q points of all volumes.
 
     Where the fit has converged, the truncation errors of the lattice sums are measured and taken off the

@@ -27,9 +27,7 @@ def cheapest_model(problem: Problem, volume: Volume, parameters: Array) -> Forwa
     return ForwardModel(crystal, problem.terms(volume), lattice_sum, volume.effects)
 
 
-def truncation_at(
-    forward: ForwardModel, problem: Problem, volume: Volume, parameters: Array
-) -> Truncation:
+def truncation_at(forward: ForwardModel, problem: Problem, volume: Volume, parameters: Array) -> Truncation:
     """What the lattice sum of a forward model leaves out at these parameters of a volume.
 
     Errors are those of the crystal's intensity, offsets those of the measured one, diluted by a background.

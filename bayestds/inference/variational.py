@@ -65,9 +65,7 @@ def approximate_posterior(target: Target, method: str, sampling: Sampling) -> Ap
     checked = {name: values[:CHECKED_DRAWS] for name, values in positions.items()}
     ratios = _log_density(target.arguments, checked) - normal.log_prob(z[:CHECKED_DRAWS])
     one_chain = {name: np.asarray(values)[None] for name, values in positions.items()}
-    return Approximation(
-        Draws(site_values(scattering, target.arguments, one_chain), {}), np.asarray(ratios)
-    )
+    return Approximation(Draws(site_values(scattering, target.arguments, one_chain), {}), np.asarray(ratios))
 
 
 @jax.jit

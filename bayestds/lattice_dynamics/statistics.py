@@ -17,13 +17,12 @@ StatisticsName = Literal["classical", "quantum"]
 
 
 class Statistics(Protocol):
-    """How atoms move at a temperature; a pytree.
+    """How atoms move at a temperature; a pytree."""
 
-    Attributes:
-        thermal_energy: k_B T, eV.
-    """
-
-    thermal_energy: Float[Array, ""]
+    @property
+    def thermal_energy(self) -> Float[Array, ""]:
+        """k_B T, eV."""
+        ...
 
     def covariance(
         self, blocks: Complex[Array, "n_k three_n three_n"]

@@ -1,6 +1,6 @@
 """The forward model as one differentiable function: parameters -> log intensity, stage by stage.
 
-    parameters -> force constants -> displacements -> terms -> lattice sum -> effects of the instrument
+parameters -> force constants -> displacements -> terms -> lattice sum -> effects of the instrument
 """
 
 from dataclasses import dataclass, replace

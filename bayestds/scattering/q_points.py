@@ -76,13 +76,15 @@ class MeshPoints:
     ) -> Truncation:
         """See :class:`QPoints`."""
         assert isinstance(lattice_sum, OnMesh)
-        return measure_truncation(
-            lattice_sum.engine, self.supercell, self.q_points, covariance, self.factors
-        )
+        return measure_truncation(lattice_sum.engine, self.supercell, self.q_points, covariance, self.factors)
 
     def some_rows(self, rows: np.ndarray, n_rows: int) -> "MeshPoints":
         """See :class:`QPoints`."""
-        return replace(self, **_rows(self.q_points, self.factors, rows, n_rows))
+        q_points, factors = (
+            _some_rows(self.q_points, rows, n_rows),
+            _factors_of_rows(self.factors, rows, n_rows),
+        )
+        return replace(self, q_points=q_points, factors=factors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,9 +108,7 @@ class FreePoints:
         """See :class:`QPoints`."""
         return Anywhere(make_point_engine(self.irreducible, self.supercell, self.q_points, self.factors))
 
-    def cheapest(
-        self, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"], tolerance: float
-    ) -> Anywhere:
+    def cheapest(self, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"], tolerance: float) -> Anywhere:
         """See :class:`QPoints`; there is no other."""
         return self.direct()
 
@@ -120,7 +120,11 @@ class FreePoints:
 
     def some_rows(self, rows: np.ndarray, n_rows: int) -> "FreePoints":
         """See :class:`QPoints`."""
-        return replace(self, **_rows(self.q_points, self.factors, rows, n_rows))
+        q_points, factors = (
+            _some_rows(self.q_points, rows, n_rows),
+            _factors_of_rows(self.factors, rows, n_rows),
+        )
+        return replace(self, q_points=q_points, factors=factors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,14 +165,11 @@ def nothing_left_out(n_points: int) -> Truncation:
     return Truncation(np.zeros(n_points), np.zeros(n_points))
 
 
-def _rows(
-    q_points: np.ndarray, factors: np.ndarray | None, rows: np.ndarray, n_rows: int
-) -> dict[str, np.ndarray | None]:
-    """The points and factors of some voxels."""
+def _some_rows(values: np.ndarray, rows: np.ndarray, n_rows: int) -> np.ndarray:
+    """Those of some voxels, each of which has equally many in a row."""
+    return values.reshape(n_rows, -1, values.shape[-1])[rows].reshape(-1, values.shape[-1])
 
-    def some(values: np.ndarray) -> np.ndarray:
-        by_voxel = values.reshape(n_rows, -1, values.shape[-1])
-        return by_voxel[rows].reshape(-1, values.shape[-1])
 
-    each = factors is not None and factors.ndim == 2
-    return {"q_points": some(q_points), "factors": some(factors) if each else factors}
+def _factors_of_rows(factors: np.ndarray | None, rows: np.ndarray, n_rows: int) -> np.ndarray | None:
+    """Scattering factors of some voxels."""
+    return factors if factors is None or factors.ndim == 1 else _some_rows(factors, rows, n_rows)

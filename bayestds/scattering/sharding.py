@@ -47,7 +47,7 @@ def sharded(forward: ForwardModel, mesh: Mesh) -> ForwardModel:
     if not isinstance(forward.lattice_sum, OnMesh):
         raise ModelError(
             "The Q points of this forward model cannot be spread over devices.",
-            f"Its lattice sum is {type(forward.lattice_sum).__name__}, and only the tables of OnMesh are cut up.",
+            f"Its lattice sum is {type(forward.lattice_sum).__name__}; only the tables of OnMesh are cut up.",
             "Give it one: forward.with_sum(OnMesh(make_engine(...))).",
         )
     engine = forward.lattice_sum.engine

@@ -32,7 +32,7 @@ from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import ForwardModel, log_intensity
 from bayestds.scattering.grid import IrreducibleGrid, Mask, reduce_grid, voxel_mask
 from bayestds.scattering.instrument import SMALLEST_SHARE, background_of
-from bayestds.scattering.lattice_sum import OnMesh
+from bayestds.scattering.lattice_sum import LatticeSum, OnMesh
 from bayestds.scattering.q_points import FreePoints, MeshPoints
 from bayestds.scattering.sampled import SampledEngine, folded_intensity, folded_shape, unfolded
 from bayestds.scattering.slabs import COPYING, places
@@ -88,6 +88,7 @@ def simulate_volume(
     points = beamline.points(grid.q_points, grid.axes)
     q_points = points.reshape(-1, 3)
     factors = scattering_factors(q_points) if callable(scattering_factors) else scattering_factors
+    lattice_sum: LatticeSum
     if one_phonon:
         # Without near pairs, whose sum has all orders, and up to the first order of the expansion.
         lattice_sum = OnMesh(make_engine(supercell, q_points, factors, n_near=0, order=1))

@@ -37,6 +37,10 @@ class Profiled:
         """Log-likelihood up to a constant."""
         return self.likelihood.log_likelihood(log_intensity)
 
+    def log_scale(self, log_intensity: Float[Array, " n_q"], unknowns: Unknowns) -> Float[Array, ""]:
+        """The best one."""
+        return self.likelihood.best_log_scale(log_intensity)
+
     def outside(
         self, stable: Bool[Array, ""], phi_blocks: Complex[Array, "n_stars three_n three_n"]
     ) -> Float[Array, ""]:
