@@ -8,8 +8,9 @@ import numpy as np
 from bayestds.crystal.supercell import Supercell
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.inference.likelihoods.log_normal import learned_log_normal
-from bayestds.inference.problem import Problem
+from bayestds.inference.problem import Problem, Volume
 from bayestds.scattering.grid import IrreducibleGrid, Mask, reduce_grid, voxel_mask
+from bayestds.scattering.q_points import MeshPoints
 from bayestds.scattering.volume import make_volume
 from tests.brute_force import (
     PeriodicAtoms,
@@ -76,15 +77,11 @@ class Crystal:
 
     def problem(self, intensity: np.ndarray) -> Problem:
         """The fit to observed intensities (n_q,), with a noise that is learned."""
-        return Problem(
-            self.irreducible,
-            self.supercell,
-            self.temperature,
-            self.grid,
-            learned_log_normal(np.log(intensity), self.grid.multiplicity.astype(float)),
-            np.full(self.irreducible.n_irreducible, 30.0),
-            self.factors,
-        )
+        points = MeshPoints(self.supercell, self.grid.q_points, self.factors)
+        likelihood = learned_log_normal(np.log(intensity), self.grid.multiplicity.astype(float))
+        volume = Volume(self.temperature, self.grid, points, likelihood)
+        scales = np.full(self.irreducible.n_irreducible, 30.0)
+        return Problem(self.irreducible, self.supercell, (volume,), scales)
 
     def sample_covariance(self, displacements: np.ndarray) -> np.ndarray:
         """Ĉ(k) = ⟨u(k) u(k)†⟩/N (n_k, 3n, 3n), Å², in the order of the supercell's wave vectors."""

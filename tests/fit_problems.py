@@ -8,8 +8,9 @@ import xarray as xr
 from bayestds.crystal.supercell import Supercell
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.inference.likelihoods.make import make_likelihood
-from bayestds.inference.problem import Problem
+from bayestds.inference.problem import Problem, Volume
 from bayestds.scattering.averaging import average
+from bayestds.scattering.q_points import MeshPoints
 from bayestds.scattering.simulation import simulate_volume
 from tests.brute_force import random_stable
 from tests.crystals import default_supercell, make_irreducible
@@ -31,14 +32,10 @@ class Known:
     ) -> Problem:
         """The fit to a volume, by default the noise-free one."""
         observations = average(self.volume if volume is None else volume, self.supercell)
-        return Problem(
-            self.irreducible,
-            self.supercell,
-            TEMPERATURE,
-            observations.grid,
-            make_likelihood(observations, noise),
-            np.full(self.irreducible.n_irreducible, prior_scale),
-        )
+        points = MeshPoints(self.supercell, observations.grid.q_points)
+        measured = Volume(TEMPERATURE, observations.grid, points, make_likelihood(observations, noise))
+        scales = np.full(self.irreducible.n_irreducible, prior_scale)
+        return Problem(self.irreducible, self.supercell, (measured,), scales)
 
 
 def known(name: str, n_shells: int, steps: int = 12, seed: int = 0, scale: float = 1.0) -> Known:
