@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from bayestds.choices import StatisticsName
 from bayestds.cli.beam import constant_factors, make_beamline, refuse_instrument, scattering_factors
 from bayestds.cli.crystal import check_lattice, in_crystal_axes, model_crystal
 from bayestds.cli.sizes import check_size
@@ -25,7 +26,6 @@ from bayestds.inference.priors import learned_factor
 from bayestds.inference.problem import Problem, Volume
 from bayestds.io import read_volume
 from bayestds.lattice_dynamics.harmonic import harmonic_crystal, stable
-from bayestds.lattice_dynamics.statistics import StatisticsName
 from bayestds.memory import too_much
 from bayestds.scattering.averaging import Observations, average
 from bayestds.scattering.grid import IrreducibleGrid, Mask

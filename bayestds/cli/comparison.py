@@ -9,10 +9,8 @@ import xarray as xr
 from bayestds.cli.output import number, print_json, print_table
 from bayestds.diagnostics.dataset import POINT_FIT, POSTERIOR, leave_one_out, shells_of
 from bayestds.diagnostics.result_file import read_result
+from bayestds.diagnostics.summary import LARGEST_K
 from bayestds.errors import ResultError
-
-LARGEST_K = 0.7
-"""k-hat above which leaving out a star by importance sampling is not to be trusted."""
 
 FEWEST_STARS = 2
 """One star cannot be predicted from others."""

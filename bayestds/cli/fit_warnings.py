@@ -6,7 +6,7 @@ from bayestds.cli.assemble import NOISE_FREE_SIGMA, Study
 from bayestds.cli.fitted import Fitted
 from bayestds.diagnostics.cautions import misfit_warnings
 from bayestds.diagnostics.equivalents import agreement_warnings
-from bayestds.diagnostics.per_shell import listed
+from bayestds.diagnostics.per_shell import LOOSE_STIFFNESS, listed
 from bayestds.inference.priors import prior_shift
 from bayestds.inference.problem import Volume
 from bayestds.scattering.grid import nearest_bragg
@@ -14,9 +14,6 @@ from bayestds.scattering.q_points import FreePoints
 
 FROM_BRAGG = 4.0
 """Standard deviations of what a voxel collects; so far from a Bragg point its mean of 1/q² is 8 % off."""
-
-LOOSE_STIFFNESS = 0.1
-"""Relative error of the overall stiffness above which the prior decides it."""
 
 MOVED_BY_PRIOR = 1.0
 """Standard errors by which a prior moves a constant that it contradicts."""

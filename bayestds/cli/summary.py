@@ -8,10 +8,7 @@ from bayestds.diagnostics.cubic import anharmonic_words
 from bayestds.diagnostics.dataset import ERRORS, POSTERIOR
 from bayestds.diagnostics.per_shell import INTERVAL, RULE
 from bayestds.diagnostics.result_file import read_result
-from bayestds.diagnostics.summary import chi_square_words, summary_record
-
-SMALLEST_COMPONENT = 0.3
-"""Components of a direction that are printed."""
+from bayestds.diagnostics.summary import LARGEST_K, SMALLEST_COMPONENT, chi_square_words, summary_record
 
 
 def summary(path: Path, as_json: bool) -> None:
@@ -48,7 +45,9 @@ def print_summary(title: str, record: dict[str, Any]) -> None:
         pairs = [f"{' and '.join(p['between'])} ({p['correlation']:+.2f})" for p in record["trade_offs"]]
         print(f"Correlated in the posterior: {', '.join(pairs)}.")
     if record["pareto_k"] is not None:
-        print(f"k-hat of the {record['method']} approximation: {record['pareto_k']:.2f} (good below 0.7).")
+        print(
+            f"k-hat of the {record['method']} approximation: {record['pareto_k']:.2f} (good below {LARGEST_K})."
+        )
     if sampled and record["method"] == "nuts":
         print(f"Divergent trajectories: {record['divergences']}.")
     print(f"Point fit: {record['message']}")

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from bayestds.choices import Method
 from bayestds.config.files import checked, read_text
 from bayestds.config.tables import Section
 from bayestds.config.values import Integer, Positive
@@ -20,9 +21,7 @@ class Options(Section):
     command: Literal["fit", "sample"] = Field(default="fit", description="fit or sample")
     start: str | None = Field(default=None, description="the name of an IFC set")
     shells: Count | None = Field(default=None, description="a positive number of neighbour shells")
-    method: Literal["nuts", "laplace", "normal"] = Field(
-        default="nuts", description="nuts, laplace or normal"
-    )
+    method: Method = Field(default="nuts", description="nuts, laplace or normal")
     chains: Count = Field(default=4, description="a positive number of chains")
     draws: Annotated[Integer, Field(ge=4)] = Field(default=1000, description="4 draws of each chain or more")
     warmup: Annotated[Integer, Field(ge=0)] = Field(default=200, description="a number of steps, 0 or more")

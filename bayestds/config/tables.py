@@ -1,29 +1,26 @@
 """The tables of a model file."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from bayestds.choices import Family, Invariance, Radiation, StatisticsName, ZerosAre
 from bayestds.config.values import (
     Background,
-    Family,
     GridAxis,
     IFCName,
     Integer,
-    Invariance,
     Lattice,
     Miller,
     Noise,
     NotNegative,
     Number,
     Positive,
-    Radiation,
     Range,
     Share,
     SpaceGroup,
     Species,
-    Statistics,
     Supercell,
     Symbol,
     Wedge,
@@ -108,7 +105,7 @@ class Measurement(Section):
 
     supercell: Supercell = Field(description="three positive integers or a 3x3 integer matrix")
     temperature: Positive = Field(description="a positive temperature in K")
-    statistics: Statistics = Field(default="quantum", description="quantum, or classical (MD)")
+    statistics: StatisticsName = Field(default="quantum", description="quantum, or classical (MD)")
     commensurate: bool = Field(
         default=True, strict=True, description="false for voxels that are no wave vectors of the supercell"
     )
@@ -120,7 +117,7 @@ class Measurement(Section):
         description="a positive number of independent configurations that the volume is a mean over",
     )
     path: str | None = Field(default=None, description="the path of a volume inside a NeXus file")
-    zeros: Literal["measured", "unmeasured"] | None = Field(
+    zeros: ZerosAre | None = Field(
         default=None, description="measured or unmeasured: what voxels of exactly zero are"
     )
     slab_memory: Positive = Field(default=256.0, description="a positive number of MiB")

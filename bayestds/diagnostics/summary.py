@@ -28,6 +28,9 @@ from bayestds.diagnostics.per_shell import (
 N_DIRECTIONS = 3
 """Stiff and sloppy directions that are reported."""
 
+SMALLEST_COMPONENT = 0.3
+"""Components of a direction that are named."""
+
 LARGEST_R_HAT, SMALLEST_ESS, LARGEST_K = 1.01, 400, 0.7
 """Limits of chains that have converged (Vehtari et al., Bayesian Anal. 16 (2021) 667), and of a Gaussian
 that can stand for its posterior (Vehtari et al., J. Mach. Learn. Res. 25 (2024) 72)."""

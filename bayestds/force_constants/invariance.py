@@ -7,15 +7,12 @@ positions in them are real numbers, so their null space is found in floating poi
 """
 
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
+from bayestds.choices import Invariance
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
-
-Invariance = Literal["none", "rotation", "huang", "both"]
-"""Conditions that force constants are to obey beyond symmetry and the acoustic sum rule."""
 
 DEPENDENT = 1e-8
 """Singular values below this are rounding, one term of the sums being about 1. In the crystals of the tests

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +14,8 @@ from numpyro.distributions.transforms import ExpTransform
 from numpyro.infer import Predictive
 from numpyro.infer.util import log_density
 
+from bayestds.choices import Family
 from bayestds.lattice_dynamics.harmonic import HarmonicCrystal, stable
-
-Family = Literal["normal", "student_t", "shrinkage"]
 
 DEGREES_OF_FREEDOM = 4.0
 """Of the Student-t prior: heavy tails, but with a variance."""

@@ -14,15 +14,15 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from bayestds.choices import Family, StatisticsName
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import ModelError
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.force_constants.third_order import ThirdOrderForceConstants
 from bayestds.inference.likelihoods.base import Likelihood
 from bayestds.inference.likelihoods.log_normal import learned_log_normal
-from bayestds.inference.priors import Family, Prior, learned_factor
+from bayestds.inference.priors import Prior, learned_factor
 from bayestds.lattice_dynamics.harmonic import HarmonicCrystal, harmonic_crystal
-from bayestds.lattice_dynamics.statistics import StatisticsName
 from bayestds.lattice_dynamics.third_cumulant import make_cubic_term
 from bayestds.scattering.grid import IrreducibleGrid
 from bayestds.scattering.instrument import Background, Effect, background_of

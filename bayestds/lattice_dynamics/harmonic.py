@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Complex, Float, Int
 
+from bayestds.choices import StatisticsName
 from bayestds.crystal.supercell import Supercell
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.force_constants.linear_map import (
@@ -17,7 +18,7 @@ from bayestds.force_constants.linear_map import (
 )
 from bayestds.lattice_dynamics.covariance import half_in_real_space, is_stable
 from bayestds.lattice_dynamics.stars import Stars, blocks_of_stars, make_stars
-from bayestds.lattice_dynamics.statistics import Statistics, StatisticsName, make_statistics
+from bayestds.lattice_dynamics.statistics import Statistics, make_statistics
 from bayestds.precision import require_x64
 
 

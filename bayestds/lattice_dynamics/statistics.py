@@ -1,7 +1,7 @@
 """Statistics of thermal displacements: from force-constant blocks Φ(k) to their covariance C(k)."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +9,9 @@ import numpy as np
 from jax import Array
 from jaxtyping import Complex, Float
 
+from bayestds.choices import StatisticsName
 from bayestds.lattice_dynamics.covariance import classical_covariance, quantum_covariance
 from bayestds.units import BOLTZMANN
-
-StatisticsName = Literal["classical", "quantum"]
-"""How atoms move: as in molecular dynamics, or as in a real crystal."""
 
 
 class Statistics(Protocol):

@@ -18,7 +18,7 @@ from bayestds.crystal.structure import Crystal
 from bayestds.diagnostics.dataset import POINT_FIT
 from bayestds.diagnostics.draws import ForceConstantDraws, force_constant_draws
 from bayestds.diagnostics.residuals import ResidualReport, residual_report, zone_labels
-from bayestds.diagnostics.summary import moments, prior_deviations, summary_record
+from bayestds.diagnostics.summary import SMALLEST_COMPONENT, moments, prior_deviations, summary_record
 from bayestds.errors import ResultError
 from bayestds.report import tables, words
 from bayestds.report.bands import phonon_section
@@ -33,9 +33,6 @@ from bayestds.report.figures import (
 )
 from bayestds.report.slices import LARGEST_BYTES, colour_tables, volume_slices
 from bayestds.scattering.volume import volume_axes
-
-SMALLEST_COMPONENT = 0.3
-"""Components of a direction that are named."""
 
 
 @dataclass(frozen=True)

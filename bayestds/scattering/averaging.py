@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import xarray as xr
 
+from bayestds.choices import ZerosAre
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import VolumeError
 from bayestds.memory import too_much
@@ -27,7 +28,7 @@ from bayestds.scattering.slabs import AXES, slabs
 from bayestds.scattering.variance import VarianceLaw, variance_law
 from bayestds.scattering.volume import Bad, volume_axes
 from bayestds.scattering.voxels import Voxels, summed
-from bayestds.scattering.zeros import Zeros, ZerosAre, unmeasured_zeros
+from bayestds.scattering.zeros import Zeros, unmeasured_zeros
 
 JUDGING = 200
 """Bytes a voxel that the search for outliers takes, which needs all voxels at once."""

@@ -9,11 +9,11 @@ import jax
 from jax import Array
 from jaxtyping import Complex, Float
 
+from bayestds.choices import StatisticsName
 from bayestds.crystal.supercell import Supercell
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.force_constants.third_order import ThirdOrderForceConstants
 from bayestds.lattice_dynamics.harmonic import HarmonicCrystal, harmonic_crystal, star_blocks
-from bayestds.lattice_dynamics.statistics import StatisticsName
 from bayestds.lattice_dynamics.third_cumulant import make_cubic_term
 from bayestds.scattering.instrument import Effect, measured
 from bayestds.scattering.lattice_sum import LatticeSum, OnMesh

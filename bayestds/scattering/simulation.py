@@ -12,6 +12,7 @@ import xarray as xr
 from jax import Array
 from jaxtyping import Float, Int
 
+from bayestds.choices import StatisticsName
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import InstabilityError, VolumeError
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
@@ -26,7 +27,7 @@ from bayestds.lattice_dynamics.displacements import (
     white_noise,
 )
 from bayestds.lattice_dynamics.harmonic import HarmonicCrystal, blocks, harmonic_crystal, stable
-from bayestds.lattice_dynamics.statistics import Classical, StatisticsName
+from bayestds.lattice_dynamics.statistics import Classical
 from bayestds.scattering.beamline import Beamline
 from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import ForwardModel, log_intensity

@@ -1,7 +1,7 @@
 """Which stages go together: the few combinations whose physics is not known here, and why."""
 
+from bayestds.choices import StatisticsName
 from bayestds.errors import ModelError
-from bayestds.lattice_dynamics.statistics import StatisticsName
 
 THIRD_ORDER = "Third-order force constants (`cubic_shells` in [force_constants], or --cubic) are asked for"
 

@@ -8,20 +8,17 @@ somebody must say what they are.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import xarray as xr
 from scipy import ndimage
 from scipy.optimize import nnls
 
+from bayestds.choices import ZerosAre
 from bayestds.errors import VolumeError
 from bayestds.scattering.grid import IrreducibleGrid
 from bayestds.scattering.slabs import Place, slabs
 from bayestds.scattering.volume import volume_axes
-
-ZerosAre = Literal["measured", "unmeasured"]
-"""What voxels of exactly zero are, where somebody says so."""
 
 FAR = 5.0
 """Standard deviations from zero of intensities that zero is no measurement of."""
