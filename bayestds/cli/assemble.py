@@ -9,7 +9,13 @@ import numpy as np
 import xarray as xr
 
 from bayestds.choices import StatisticsName
-from bayestds.cli.beam import constant_factors, make_beamline, refuse_instrument, scattering_factors
+from bayestds.cli.beam import (
+    constant_factors,
+    make_beamline,
+    make_volume,
+    refuse_instrument,
+    scattering_factors,
+)
 from bayestds.cli.crystal import check_lattice, in_crystal_axes, model_crystal
 from bayestds.cli.sizes import check_size
 from bayestds.config import Model
@@ -28,8 +34,7 @@ from bayestds.io import read_volume
 from bayestds.lattice_dynamics.harmonic import harmonic_crystal, stable
 from bayestds.memory import too_much
 from bayestds.scattering.averaging import Observations, average
-from bayestds.scattering.grid import IrreducibleGrid, Mask
-from bayestds.scattering.q_points import FreePoints, MeshPoints
+from bayestds.scattering.grid import Mask
 from bayestds.scattering.sampled import SampledEngine, make_sampled_engine
 from bayestds.scattering.simulation import simulate_volume
 from bayestds.scattering.slabs import SLAB_BYTES
@@ -278,7 +283,10 @@ class Study:
         n_constants = self.irreducible.n_irreducible + (self.third_order.n_cubic if self.third_order else 0)
         check_size(name, len(observations.intensity), n_constants, beamline.n_terms)
         try:
-            measured = self.measured(
+            measured = make_volume(
+                self.model,
+                self.irreducible,
+                self.supercell(),
                 observations.grid,
                 observations.agreement.inverted,
                 self._likelihood(volume, observations),
@@ -290,38 +298,6 @@ class Study:
         except (VolumeError, ModelError) as error:
             raise type(error)(f"{name}: {error.summary}", error.reason, error.fix) from error
         return self.problem_of(measured)
-
-    def measured(
-        self,
-        grid: IrreducibleGrid,
-        inverted: bool,
-        likelihood: Likelihood,
-        temperature: float,
-        statistics: StatisticsName,
-        configurations: int = 0,
-    ) -> Volume:
-        """A volume as it is fitted, with the radiation and the instrument of the model.
-
-        Args:
-            grid: the averaged voxels.
-            inverted: whether the intensities at Q and -Q were averaged before.
-            likelihood: of what was observed.
-            temperature: K.
-            statistics: of the displacements.
-            configurations: that it is a mean over, 0 for other noise.
-        """
-        beamline, supercell = make_beamline(self.model, self.crystal), self.supercell()
-        points = beamline.points(grid.q_points, grid.axes, inverted and not beamline.friedel)
-        effects = beamline.effects(grid.q_points, points.shape[1])
-        scattering_at = points.reshape(-1, 3)
-        factors = scattering_factors(self.model, self.crystal, scattering_at)
-        memory = self.model.fit.memory * 2**20
-        q_points = (
-            MeshPoints(supercell, scattering_at, factors, memory)
-            if beamline.on_mesh
-            else FreePoints(self.irreducible, supercell, scattering_at, factors)
-        )
-        return Volume(temperature, grid, q_points, likelihood, effects, statistics, configurations)
 
     def problem_of(self, *volumes: Volume) -> Problem:
         """The fit of this model to volumes."""

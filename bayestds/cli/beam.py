@@ -5,11 +5,18 @@ from dataclasses import replace
 
 import numpy as np
 
+from bayestds.choices import StatisticsName
 from bayestds.config import Model
 from bayestds.crystal.structure import Crystal
+from bayestds.crystal.supercell import Supercell
 from bayestds.errors import CrystalError, ModelError
+from bayestds.force_constants.irreducible import IrreducibleForceConstants
+from bayestds.inference.likelihoods.base import Likelihood
+from bayestds.inference.problem import Volume
 from bayestds.scattering.atoms import neutron_lengths, xray_factors
 from bayestds.scattering.beamline import Beamline
+from bayestds.scattering.grid import IrreducibleGrid
+from bayestds.scattering.q_points import FreePoints, MeshPoints
 from bayestds.units import KILOVOLT_ANGSTROMS
 
 
@@ -89,6 +96,46 @@ def make_beamline(model: Model, crystal: Crystal) -> Beamline:
         mosaic=np.radians(given.mosaic),
         voxel_size=given.voxel_size,
     )
+
+
+def make_volume(
+    model: Model,
+    irreducible: IrreducibleForceConstants,
+    supercell: Supercell,
+    grid: IrreducibleGrid,
+    inverted: bool,
+    likelihood: Likelihood,
+    temperature: float,
+    statistics: StatisticsName,
+    configurations: int = 0,
+) -> Volume:
+    """A volume as it is fitted, with the radiation and the instrument of a model.
+
+    Args:
+        model: which says what it was measured with.
+        irreducible: which pairs of atoms have force constants.
+        supercell: the periodic supercell.
+        grid: the averaged voxels.
+        inverted: whether the intensities at Q and -Q were averaged before.
+        likelihood: of what was observed.
+        temperature: K.
+        statistics: of the displacements.
+        configurations: that it is a mean over, 0 for other noise.
+
+    Raises:
+        VolumeError: effects of the instrument cannot be computed for these voxels.
+    """
+    beamline = make_beamline(model, irreducible.crystal)
+    points = beamline.points(grid.q_points, grid.axes, inverted and not beamline.friedel)
+    effects = beamline.effects(grid.q_points, points.shape[1])
+    scattering_at = points.reshape(-1, 3)
+    factors = scattering_factors(model, irreducible.crystal, scattering_at)
+    q_points = (
+        MeshPoints(supercell, scattering_at, factors, model.fit.memory * 2**20)
+        if beamline.on_mesh
+        else FreePoints(irreducible, supercell, scattering_at, factors)
+    )
+    return Volume(temperature, grid, q_points, likelihood, effects, statistics, configurations)
 
 
 def refuse_instrument(model: Model, crystal: Crystal, reason: str) -> None:

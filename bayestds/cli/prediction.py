@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from bayestds.cli.assemble import build_study
+from bayestds.cli.beam import make_volume
 from bayestds.config import parse_model
 from bayestds.diagnostics.dataset import CUBIC
 from bayestds.diagnostics.draws import ForceConstantDraws
@@ -99,7 +100,8 @@ def _problem(tree: xr.DataTree, path: Path, found: ForceConstantDraws) -> tuple[
     )
     inverted = INVERSION in json.loads(tree.attrs.get("agreement", "{}")).get("copies", [])
     statistics = tree.attrs.get("statistics", study.model_statistics)
-    volume = study.measured(grid, inverted, _likelihood(observed), found.temperature, statistics)
+    given = grid, inverted, _likelihood(observed), found.temperature, statistics
+    volume = make_volume(model, found.irreducible, found.supercell, *given)
     # Crystal and supercell are those that the result holds, whatever has become of the model's files.
     problem = replace(
         study.problem_of(volume),
