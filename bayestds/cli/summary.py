@@ -45,9 +45,8 @@ def print_summary(title: str, record: dict[str, Any]) -> None:
         pairs = [f"{' and '.join(p['between'])} ({p['correlation']:+.2f})" for p in record["trade_offs"]]
         print(f"Correlated in the posterior: {', '.join(pairs)}.")
     if record["pareto_k"] is not None:
-        print(
-            f"k-hat of the {record['method']} approximation: {record['pareto_k']:.2f} (good below {LARGEST_K})."
-        )
+        method, k = record["method"], record["pareto_k"]
+        print(f"k-hat of the {method} approximation: {k:.2f} (good below {LARGEST_K}).")
     if sampled and record["method"] == "nuts":
         print(f"Divergent trajectories: {record['divergences']}.")
     print(f"Point fit: {record['message']}")
