@@ -5,7 +5,7 @@ have likelihoods in which it is marginalised, and a prior with what it learns.
 """
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,7 @@ Coordinates = dict[str, tuple[Array, Array]]
 """Location and unit (scale_tril) of each whitened site."""
 
 
+@runtime_checkable
 class Density(Protocol):
     """What stands for a likelihood in the model; a pytree."""
 

@@ -1,7 +1,7 @@
 """Statistics of thermal displacements: from force-constant blocks Φ(k) to their covariance C(k)."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from bayestds.lattice_dynamics.covariance import classical_covariance, quantum_c
 from bayestds.units import BOLTZMANN
 
 
+@runtime_checkable
 class Statistics(Protocol):
     """How atoms move at a temperature; a pytree."""
 

@@ -10,7 +10,7 @@ on the lattice sum, as a Gaussian multiplies exp(iQ·R) by exp(-RᵀΣR/2).
 """
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,7 @@ SMALLEST_SHARE = 1e-6
 """Share of the diffuse intensity that a negative background leaves of it at least."""
 
 
+@runtime_checkable
 class Effect(Protocol):
     """One effect of the instrument on the intensity; a pytree."""
 

@@ -1,7 +1,7 @@
 """Lattice sums: from the displacements of a crystal to its diffuse intensity at Q points."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from bayestds.scattering.motion import Motion
 from bayestds.scattering.terms import Term
 
 
+@runtime_checkable
 class LatticeSum(Protocol):
     """Sum over the pairs of atoms of a crystal; a pytree."""
 

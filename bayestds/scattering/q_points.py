@@ -1,7 +1,7 @@
 """Where the crystal scatters into the voxels of a volume, and the lattice sums that serve these Q points."""
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jax import Array
@@ -15,6 +15,7 @@ from bayestds.scattering.lattice_sum import Anywhere, LatticeSum, Linearised, On
 from bayestds.scattering.points import make_point_engine
 
 
+@runtime_checkable
 class QPoints(Protocol):
     """Points at which a crystal scatters, and the sums that give its intensity there.
 

@@ -1,7 +1,7 @@
 """Terms of the diffuse intensity beyond that of a harmonic crystal."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 
@@ -12,6 +12,7 @@ from bayestds.scattering.exact import Part
 from bayestds.scattering.motion import Motion
 
 
+@runtime_checkable
 class Term(Protocol):
     """A term of the intensity; a pytree."""
 
