@@ -6,7 +6,8 @@ import numpy as np
 import xarray as xr
 
 from bayestds.force_constants.third_order import ThirdOrderForceConstants, third_order_force_constants
-from bayestds.inference.problem import Problem, direct_engine
+from bayestds.inference.problem import Problem
+from bayestds.inference.sums import direct_model
 from bayestds.scattering.forward import log_intensity
 from tests.fit_problems import Known, known, with_noise
 
@@ -41,7 +42,7 @@ class KnownCubic:
         """The fit to a volume, by default the noise-free one."""
         found = self.known.problem(self.volume if volume is None else volume, noise)
         scales = np.full(self.third_order.n_cubic, PRIOR)
-        return replace(found, third_order=self.third_order, cubic_scales=scales)
+        return replace(found, third_order=self.third_order, given_cubic_scales=scales)
 
     def noisy(self, sigma: float, seed: int) -> Problem:
         """The fit to a noisy volume whose relative noise is known."""
@@ -57,11 +58,13 @@ def known_cubic(steps: int = 9, scale: float = 1.0) -> KnownCubic:
     """
     harmonic = known("fcc", 2, steps=steps)
     third = third_order_force_constants(harmonic.irreducible.crystal, 1)
-    with_third = replace(harmonic.problem(), third_order=third, cubic_scales=np.full(3, PRIOR))
-    forward = with_third.forward_model(direct_engine(with_third))
+    with_third = replace(harmonic.problem(), third_order=third, given_cubic_scales=np.full(3, PRIOR))
+    (data,) = with_third.volumes
     cubic = scale * FIRST
-    found = np.exp(np.asarray(log_intensity(forward, np.append(harmonic.truth, cubic))))
-    index = with_third.grid.point_of_voxel
+    found = np.exp(
+        np.asarray(log_intensity(direct_model(with_third, data), np.append(harmonic.truth, cubic)))
+    )
+    index = data.grid.point_of_voxel
     values = np.where(index >= 0, found[index], harmonic.volume["intensity"].values)
     volume = harmonic.volume.assign(intensity=(("h", "k", "l"), values))
     return KnownCubic(harmonic, third, cubic, volume)
