@@ -11,10 +11,11 @@ from bayestds.crystal.supercell import Supercell
 from bayestds.diagnostics.dataset import ERRORS, POSTERIOR, point_fit_tree
 from bayestds.force_constants.invariance import Invariance, constrained
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
+from bayestds.inference.fit_result import PointFit, VolumeFit
 from bayestds.inference.likelihoods.log_normal import learned_log_normal
-from bayestds.inference.point_fit import PointFit
-from bayestds.inference.problem import Problem
+from bayestds.inference.problem import Problem, Volume
 from bayestds.inference.uncertainty import Uncertainty
+from bayestds.scattering.parameters import Sizes
 from tests.brute_force import random_stable
 from tests.crystals import SAMPLES, default_supercell, make_irreducible
 
@@ -38,26 +39,20 @@ def parts_of_a_result(
 ) -> dict[str, Any]:
     """Arguments of point_fit_tree, with random numbers for data and residuals."""
     rng, n = np.random.default_rng(0), len(values)
-    problem = made_up(
-        Problem,
-        irreducible=irreducible,
-        supercell=supercell,
-        temperature=temperature,
-        grid=SimpleNamespace(
-            multiplicity=rng.integers(1, 9, N_POINTS),
-            q_points=rng.normal(size=(N_POINTS, 3)),
-            point_of_voxel=rng.integers(-1, N_POINTS, (5, 4, 3)),
-            axes=GridAxes(AXES),
-        ),
-        likelihood=learned_log_normal(rng.normal(size=N_POINTS), np.ones(N_POINTS)),
-        instrument=None,
-        prior_scales=np.ones(n),
+    grid = SimpleNamespace(
+        multiplicity=rng.integers(1, 9, N_POINTS),
+        q_points=rng.normal(size=(N_POINTS, 3)),
+        point_of_voxel=rng.integers(-1, N_POINTS, (5, 4, 3)),
+        axes=GridAxes(AXES),
     )
-    fit = made_up(
-        PointFit,
-        irreducible=values,
-        cubic=np.zeros(0),
-        covariance=covariance,
+    likelihood = learned_log_normal(rng.normal(size=N_POINTS), np.ones(N_POINTS))
+    volume = made_up(Volume, temperature=temperature, grid=grid, likelihood=likelihood, effects=())
+    problem = Problem(irreducible, supercell, (volume,), np.ones(n))
+    fit_of_volume = made_up(
+        VolumeFit,
+        volume=volume,
+        parameters=values,
+        forward=SimpleNamespace(sizes=Sizes(n, 0, 0)),
         log_intensity=rng.normal(size=N_POINTS),
         quadratic=SimpleNamespace(
             residual=rng.normal(size=N_POINTS),
@@ -65,7 +60,15 @@ def parts_of_a_result(
             log_scale=0.5,
             residual_rms=0.01,
         ),
-        background=np.zeros(0),
+    )
+    fit = made_up(
+        PointFit,
+        problem=problem,
+        parameters=values,
+        parameter_precision=np.linalg.inv(covariance),
+        covariance=covariance,
+        volumes=(fit_of_volume,),
+        stable=True,
         converged=True,
         message="Converged.",
         history=rng.normal(size=(3, n + 1)),
