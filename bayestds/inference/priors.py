@@ -68,7 +68,7 @@ class Prior:
     """
 
     names: tuple[str, ...] = field(metadata={"static": True})
-    scales: tuple[Float[Array, " n"], ...]
+    scales: tuple[Float[Array, " _"], ...]
     shells: Int[Array, " n_irreducible"]
     trend_share: Float[Array, ""]
     family: Family = field(default="normal", metadata={"static": True})
@@ -77,11 +77,11 @@ class Prior:
     hierarchical: bool = field(default=False, metadata={"static": True})
 
     @property
-    def block_scales(self) -> dict[str, Float[Array, " n"]]:
+    def block_scales(self) -> dict[str, Float[Array, " _"]]:
         """Scales by the names of the blocks."""
         return dict(zip(self.names, self.scales, strict=True))
 
-    def split(self, parameters: Float[Array, " n_parameters"]) -> dict[str, Float[Array, " n"]]:
+    def split(self, parameters: Float[Array, " n_parameters"]) -> dict[str, Float[Array, " _"]]:
         """θ by the names of the blocks."""
         ends = np.cumsum([len(scales) for scales in self.scales])
         return dict(zip(self.names, jnp.split(parameters, ends[:-1]), strict=True))
