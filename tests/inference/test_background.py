@@ -5,23 +5,21 @@ from dataclasses import replace
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from numpyro.infer.util import log_density
 from scipy import stats
 
+from bayestds.inference.fit_result import PointFit
 from bayestds.inference.information import log_intensity_and_jacobian
-from bayestds.inference.joint import joint_fit, make_joint_problem
 from bayestds.inference.likelihoods.base import centred
 from bayestds.inference.likelihoods.log_normal import LogNormal
-from bayestds.inference.model import scattering_posterior
 from bayestds.inference.nuts import Sampling
-from bayestds.inference.point_fit import PointFit, point_fit
+from bayestds.inference.point_fit import joint_fit, point_fit
 from bayestds.inference.posterior import make_target, sample_posterior
-from bayestds.inference.predictive import make_predictions, star_labels
-from bayestds.inference.priors import make_prior
-from bayestds.inference.problem import Problem
+from bayestds.inference.predictive import make_predictions, prior_sites, star_labels
+from bayestds.inference.problem import Problem, joined
 from bayestds.scattering.beamline import Beamline
 from bayestds.scattering.forward import log_intensity
 from bayestds.scattering.simulation import simulate_volume
+from tests.densities import model_density
 from tests.fit_problems import Known, known
 
 STRENGTHS = np.array([0.05, 0.1, 0.03, 0.08])
@@ -42,17 +40,18 @@ def case() -> Known:
 
 def spoiled(case: Known, strengths: np.ndarray, seed: int, sigma: float = 0.01) -> Problem:
     """Data with a polarisation factor, on a background, with relative noise of every point."""
-    problem = replace(case.problem(noise=sigma, prior_scale=PRIOR), temperature=TEMPERATURE)
-    crystal, q_points = case.irreducible.crystal, problem.grid.q_points
+    problem = case.problem(noise=sigma, prior_scale=PRIOR).with_volume(temperature=TEMPERATURE)
+    (volume,), crystal = problem.volumes, case.irreducible.crystal
+    q_points = volume.grid.q_points
     longest = np.linalg.norm(crystal.scattering_vectors(q_points), axis=1).max()
     beamline = Beamline(crystal, wavelength=9 / longest, n_background=len(strengths))
-    instrument = beamline.instrument(q_points)
-    diffuse = np.exp(np.asarray(problem.likelihood.log_observed))
-    measured = np.asarray(instrument.factor) * diffuse + np.asarray(instrument.background) @ strengths
+    factor, background = beamline.effects(q_points)
+    diffuse = np.exp(np.asarray(volume.likelihood.log_observed))
+    measured = np.asarray(factor.values) * diffuse + np.asarray(background.terms) @ strengths
     weight = np.full(len(diffuse), sigma**-2.0)
     noise = sigma * np.random.default_rng(seed).normal(size=len(diffuse))
     likelihood = LogNormal(jnp.log(measured) + noise + 2.0, jnp.asarray(weight))
-    return replace(problem, likelihood=likelihood, instrument=instrument)
+    return problem.with_volume(likelihood=likelihood, effects=(factor, background))
 
 
 def truth_of(case: Known) -> np.ndarray:
@@ -70,7 +69,8 @@ def test_constants_and_strengths_are_recovered_together(case):
     for seed in range(4):
         fit = point_fit(spoiled(case, STRENGTHS, seed), 0.9 * case.truth)
         assert fit.converged
-        error = np.append(fit.irreducible, fit.background) - truth_of(case)
+        assert list(fit.blocks) == ["irreducible", "background"]
+        error = fit.parameters - truth_of(case)
         pulls.append(np.linalg.cholesky(fit.parameter_precision).T @ error)
     low, high = stats.chi2.ppf([0.001, 0.999], np.size(pulls))
     assert low < np.square(pulls).sum() < high
@@ -79,9 +79,8 @@ def test_constants_and_strengths_are_recovered_together(case):
 @pytest.mark.slow
 def test_without_the_background_constants_are_wrong(case, fitted):
     problem, fit = fitted
-    nothing = problem.instrument.background[:, :0]
-    flat = replace(problem.instrument, background=nothing, scales=jnp.zeros(0), names=())
-    wrong = point_fit(replace(problem, instrument=flat), case.truth)
+    factor, _ = problem.volumes[0].effects
+    wrong = point_fit(problem.with_volume(effects=(factor,)), case.truth)
     assert np.abs((wrong.irreducible - case.truth) / np.sqrt(np.diag(fit.covariance))).max() > 10
 
 
@@ -90,12 +89,12 @@ def test_errors_marginalise_the_strengths(case, fitted):
     n = len(case.truth)
     total = np.linalg.inv(fit.parameter_precision)
     np.testing.assert_allclose(fit.covariance, total[:n, :n], rtol=1e-8)
-    np.testing.assert_allclose(fit.background_standard_error, np.sqrt(np.diag(total)[n:]), rtol=1e-8)
+    np.testing.assert_allclose(fit.background_standard_errors[0], np.sqrt(np.diag(total)[n:]), rtol=1e-8)
     # H = P + JᵀWJ with the derivative in which the strengths follow.
-    parameters = jnp.asarray(np.append(fit.irreducible, fit.background))
-    _, derivative = log_intensity_and_jacobian(fit.forward, parameters)
-    precision = fit.quadratic.precision
-    weighted = precision.times(centred(precision, jnp.asarray(fit.derivative)))
+    (volume,) = fit.volumes
+    _, derivative = log_intensity_and_jacobian(volume.forward, jnp.asarray(fit.parameters))
+    precision = volume.quadratic.precision
+    weighted = precision.times(centred(precision, jnp.asarray(volume.derivative_by_constants)))
     expected = np.diag(problem.prior_scales**-2.0) + np.asarray(derivative[:, :n].T @ weighted)
     np.testing.assert_allclose(fit.precision, expected, rtol=1e-6, atol=1e-9 * np.abs(expected).max())
 
@@ -107,7 +106,7 @@ def test_truncation_is_taken_off_beside_a_background(case):
     problem = replace(problem, tolerance=0.02)
     fit = point_fit(problem, case.truth)
     assert fit.converged
-    assert np.abs(fit.truncation.offset).max() > 1e-5
+    assert np.abs(fit.volumes[0].truncation.offset).max() > 1e-5
     assert fit.residual_rms < 2e-7
 
 
@@ -116,52 +115,53 @@ def test_volumes_of_a_joint_fit_have_backgrounds_of_their_own(case):
     other = np.array([0.1, 0.02, 0.05, 0.06])
     problems = [spoiled(case, STRENGTHS, 1), spoiled(case, other, 2)]
     fits = [point_fit(problem, case.truth) for problem in problems]
-    joint = joint_fit(make_joint_problem(problems), fits)
+    joint = joint_fit(joined(problems), fits)
     assert joint.converged
     error = joint.parameters - np.concatenate([case.truth, STRENGTHS, other])
-    assert stats.chi2.ppf(0.001, 13) < error @ joint.precision @ error < stats.chi2.ppf(0.999, 13)
+    square = error @ joint.parameter_precision @ error
+    assert stats.chi2.ppf(0.001, 13) < square < stats.chi2.ppf(0.999, 13)
     for fit, volume in zip(fits, joint.volumes, strict=True):
-        assert (np.diag(joint.irreducible_covariance) < np.diag(fit.covariance)).all()
-        np.testing.assert_allclose(volume.background, fit.background, atol=0.02)
+        assert (np.diag(joint.covariance) < np.diag(fit.covariance)).all()
+        np.testing.assert_allclose(volume.background, fit.volumes[0].background, atol=0.02)
     assert min(one.p_value for one in joint.consistency) > 1e-3
-    total = np.linalg.inv(joint.precision)
+    total = np.linalg.inv(joint.parameter_precision)
     errors = np.concatenate(joint.background_standard_errors)
     np.testing.assert_allclose(errors, np.sqrt(np.diag(total)[len(case.truth) :]), rtol=1e-6)
     # The other volume helps to find the constants, and so the background.
-    assert (errors < np.concatenate([fit.background_standard_error for fit in fits])).all()
+    assert (errors < np.concatenate([fit.background_standard_errors[0] for fit in fits])).all()
 
 
 def test_density_is_prior_times_likelihood(case, fitted):
     problem, fit = fitted
-    prior = make_prior(problem.prior_scales, case.irreducible.shells, "normal")
-    target = make_target(fit, prior)
-    phi, offset = jnp.asarray(1.01 * case.truth), jnp.asarray(STRENGTHS)
-    strengths = np.asarray(offset + target.forward.background_slope @ phi)
-    sites = {"irreducible": phi, "background_offset": offset}
-    found, _ = log_density(scattering_posterior, (target.forward, target.likelihood, prior), {}, sites)
-    parameters = jnp.append(phi, strengths)
-    expected = float(target.likelihood.log_likelihood(log_intensity(target.forward, parameters)))
-    expected += stats.norm.logpdf(phi, 0, PRIOR).sum() + stats.norm.logpdf(strengths).sum()
-    weight = np.asarray(target.likelihood.weight)
+    target = make_target(fit, problem.prior())
+    (volume,) = target.volumes
+    parameters = np.append(1.01 * case.truth, 1.1 * STRENGTHS)
+    found = model_density(volume.forward, volume.likelihood, target.prior, parameters)
+    value = log_intensity(volume.forward, jnp.asarray(parameters))
+    expected = float(volume.likelihood.log_likelihood(value))
+    expected += stats.norm.logpdf(1.01 * case.truth, 0, PRIOR).sum()
+    expected += stats.norm.logpdf(1.1 * STRENGTHS).sum()
+    weight = np.asarray(volume.likelihood.weight)
     expected += 0.5 * (np.log(weight).sum() - np.log(weight.sum()))
-    assert float(found) == pytest.approx(expected, rel=1e-10)
+    assert found == pytest.approx(expected, rel=1e-10)
 
 
 @pytest.mark.slow
 def test_posterior_agrees_with_the_normal_approximation(case, fitted):
     problem, fit = fitted
-    target = make_target(fit, make_prior(problem.prior_scales, case.irreducible.shells, "normal"))
+    target = make_target(fit, problem.prior())
     draws = sample_posterior(target, Sampling(2, 400, 100, 0))
     for name, value, sd in (
         ("irreducible", fit.irreducible, np.sqrt(np.diag(fit.covariance))),
-        ("background", fit.background, fit.background_standard_error),
+        ("background", fit.volumes[0].background, fit.background_standard_errors[0]),
     ):
         values = draws.sites[name].reshape(-1, len(value))
         np.testing.assert_allclose(values.std(axis=0), sd, rtol=0.2)
         assert np.abs((values.mean(axis=0) - value) / sd).max() < 0.3
     # The coordinates are whitened: steps are long.
     assert draws.statistics["n_steps"].mean() < 16
-    stars = star_labels(problem.supercell, problem.grid.q_points)
-    predictions = make_predictions(target, draws, stars, 0)
-    scatter = (predictions.replicated.reshape(-1, len(stars)) - fit.log_intensity) / 0.01
+    stars = star_labels(problem.supercell, problem.volumes[0].grid.q_points)
+    prior = prior_sites(target, 100, 0)
+    predictions = make_predictions(target, target.volumes[0], draws, prior, stars, 0)
+    scatter = (predictions.replicated.reshape(-1, len(stars)) - fit.volumes[0].log_intensity) / 0.01
     assert scatter.std() == pytest.approx(1, rel=0.05)
