@@ -6,7 +6,6 @@ import pytest
 from bayestds.inference.nuts import Sampling
 from bayestds.inference.point_fit import point_fit
 from bayestds.inference.posterior import make_target, sample_posterior
-from bayestds.inference.priors import make_prior
 from tests.fit_problems import known, with_noise
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -35,8 +34,7 @@ def test_a_second_fit_and_posterior_compile_nothing(compilations):
         case = known("fcc", 1, steps=4)
         problem = case.problem(with_noise(case.volume, 1e-3, seed))
         fit = point_fit(problem, case.truth * (1 + 0.01 * seed))
-        prior = make_prior(problem.prior_scales, case.irreducible.shells, "normal")
-        sample_posterior(make_target(fit, prior), sampling)
+        sample_posterior(make_target(fit, problem.prior()), sampling)
         counts.append(len(compilations))
     assert counts[0] > 0
     assert counts[1] == counts[0]

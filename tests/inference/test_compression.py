@@ -13,11 +13,10 @@ from bayestds.inference.compression import ACCEPTED, TOLERATED, compress, compre
 from bayestds.inference.likelihoods.floor import Floor
 from bayestds.inference.likelihoods.log_normal import LearnedLogNormal
 from bayestds.inference.likelihoods.student_t import StudentT
-from bayestds.inference.model import whitened_posterior
+from bayestds.inference.model import PARAMETERS, scattering
 from bayestds.inference.nuts import Sampling
 from bayestds.inference.point_fit import point_fit
 from bayestds.inference.posterior import make_target, sample_posterior, starting_points
-from bayestds.inference.priors import make_prior
 from tests.fit_problems import known, with_noise
 
 
@@ -29,8 +28,7 @@ def make_case(noise: float | None, given: bool = False, sigma: float = 0.05):
         volume = volume.assign(sigma=sigma * volume["intensity"])
     problem = case.problem(volume, noise=noise, prior_scale=2.0)
     fit = point_fit(problem, case.truth)
-    prior = make_prior(problem.prior_scales, problem.irreducible.shells)
-    target = make_target(fit, prior)
+    target = make_target(fit, problem.prior())
     return target, problem, compress(target, problem)
 
 
@@ -50,7 +48,7 @@ def density_and_gradient(target, positions):
     """Log posterior density, less that at the first position, and its gradient."""
 
     def one(position):
-        return -potential_energy(whitened_posterior, target.arguments, {}, position)
+        return -potential_energy(scattering, target.arguments, {}, position)
 
     value, slope = jax.lax.map(jax.value_and_grad(one), positions)
     slopes = [np.asarray(slope[name]).reshape(len(value), -1) for name in sorted(slope)]
@@ -59,7 +57,7 @@ def density_and_gradient(target, positions):
 
 def test_density_and_gradient_are_those_of_all_points(case):
     target, problem, compressed = case
-    assert compressed.n_points < problem.likelihood.n_points / 3
+    assert compressed.n_points < problem.volumes[0].n_points / 3
     positions = starting_points(target, 20, seed=5)
     full, full_slope = density_and_gradient(target, positions)
     short, short_slope = density_and_gradient(compressed.target, positions)
@@ -74,7 +72,7 @@ def test_error_among_draws(case):
     draws = sample_posterior(compressed.target, Sampling(chains=2, draws=50, warmup=100))
     assert compression_error(target, compressed, draws) <= ACCEPTED
     # Draws that are far outside the posterior are not represented, and that is found.
-    location = np.asarray(target.coordinates["irreducible"][0])
+    location = np.asarray(target.coordinates[PARAMETERS][0])
     far = replace(
         draws, sites=draws.sites | {"irreducible": location + 8 * (draws.sites["irreducible"] - location)}
     )
@@ -83,10 +81,12 @@ def test_error_among_draws(case):
 
 def test_only_normal_data_of_known_relative_weights(case):
     target, problem, _ = case
-    normal = target.likelihood
+    (volume,) = target.volumes
+    normal = volume.likelihood
     known = normal.relative if isinstance(normal, LearnedLogNormal) else normal
     for likelihood in (Floor(known, jnp.asarray(0.01)), StudentT(normal, jnp.asarray(4.0))):
-        assert compress(replace(target, likelihood=likelihood), problem) is None
+        others = (replace(volume, likelihood=likelihood),)
+        assert compress(replace(target, volumes=others), problem) is None
 
 
 def test_smaller_directions_are_taken_where_the_error_is_too_large(case, monkeypatch):
@@ -96,4 +96,5 @@ def test_smaller_directions_are_taken_where_the_error_is_too_large(case, monkeyp
     monkeypatch.setattr(compression, "SMALLEST_SHARES", (3.0, 1e-5))
     found = compress(target, problem)
     assert found is not None
-    assert found.error <= TOLERATED
+    (short,) = found.volumes
+    assert short.error <= TOLERATED
