@@ -10,7 +10,7 @@ import pytest
 from bayestds.crystal.supercell import Supercell, make_supercell
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.lattice_dynamics.covariance import STABILITY_FLOOR, classical_covariance, instability
-from bayestds.scattering.forward import ForwardModel, blocks, covariance, make_forward_model, stable
+from bayestds.lattice_dynamics.harmonic import HarmonicCrystal, blocks, covariance, harmonic_crystal, stable
 from tests.brute_force import bonds_of, dense_covariance, dense_hessian, periodic_atoms, random_stable
 from tests.crystals import SAMPLES, default_supercell, make_crystal, make_irreducible
 
@@ -26,13 +26,13 @@ CASES = [pytest.param(name, SAMPLES[name].n_shells, SAMPLES[name].supercell, id=
 ]
 
 
-def covariance_of(forward: ForwardModel, phi: np.ndarray) -> np.ndarray:
-    return np.asarray(covariance(forward, jnp.asarray(phi)))
+def covariance_of(crystal: HarmonicCrystal, phi: np.ndarray) -> np.ndarray:
+    return np.asarray(covariance(crystal, jnp.asarray(phi)))
 
 
 @jax.jit
-def penalty(forward: ForwardModel, phi: jax.Array, margin: float) -> jax.Array:
-    return instability(blocks(forward, phi), jnp.asarray(margin))
+def penalty(crystal: HarmonicCrystal, phi: jax.Array, margin: float) -> jax.Array:
+    return instability(blocks(crystal, phi), jnp.asarray(margin))
 
 
 penalty_and_gradient = jax.jit(jax.value_and_grad(penalty, argnums=1))
@@ -43,7 +43,7 @@ def test_covariance_is_the_pseudo_inverse_of_the_dense_hessian(name, n_shells, m
     irreducible = make_irreducible(name, n_shells)
     supercell = make_supercell(make_crystal(name), np.array(matrix))
     phi = random_stable(irreducible, supercell, seed=7)
-    found = covariance_of(make_forward_model(irreducible, supercell, 300.0), phi)
+    found = covariance_of(harmonic_crystal(irreducible, supercell, 300.0), phi)
 
     atoms = periodic_atoms(supercell)
     dense = dense_covariance(dense_hessian(atoms, bonds_of(irreducible, phi)), 300.0)
@@ -61,7 +61,7 @@ def nickel() -> tuple[IrreducibleForceConstants, Supercell, np.ndarray]:
 
 def test_mean_square_displacement_of_nickel():
     irreducible, supercell, phi = nickel()
-    found = covariance_of(make_forward_model(irreducible, supercell, 300.0), phi)[0, 0, 0]
+    found = covariance_of(harmonic_crystal(irreducible, supercell, 300.0), phi)[0, 0, 0]
     # The reference is printed with six digits.
     np.testing.assert_allclose(found, 0.00568585 * np.eye(3), atol=5e-9)
     np.testing.assert_allclose(
@@ -73,9 +73,9 @@ def test_mean_square_displacement_of_nickel():
 def test_covariance_grows_with_temperature_and_falls_with_stiffness(name):
     irreducible, supercell = make_irreducible(name), default_supercell(name)
     phi = random_stable(irreducible, supercell, seed=1)
-    once = covariance_of(make_forward_model(irreducible, supercell, 100.0), phi)
-    hotter = covariance_of(make_forward_model(irreducible, supercell, 300.0), phi)
-    stiffer = covariance_of(make_forward_model(irreducible, supercell, 100.0), 5 * phi)
+    once = covariance_of(harmonic_crystal(irreducible, supercell, 100.0), phi)
+    hotter = covariance_of(harmonic_crystal(irreducible, supercell, 300.0), phi)
+    stiffer = covariance_of(harmonic_crystal(irreducible, supercell, 100.0), 5 * phi)
     np.testing.assert_allclose(hotter, 3 * once, rtol=1e-9, atol=1e-15)
     np.testing.assert_allclose(5 * stiffer, once, rtol=1e-9, atol=1e-13)
 
@@ -83,26 +83,26 @@ def test_covariance_grows_with_temperature_and_falls_with_stiffness(name):
 def test_equipartition():
     """Σ Φ C = k_B T per degree of freedom, the three rigid translations excepted."""
     irreducible, supercell = make_irreducible("quartz"), default_supercell("quartz")
-    forward = make_forward_model(irreducible, supercell, 250.0)
+    crystal = harmonic_crystal(irreducible, supercell, 250.0)
     phi = jnp.asarray(random_stable(irreducible, supercell, seed=2))
 
     @jax.jit
-    def energy_of(forward: ForwardModel, phi: jax.Array) -> jax.Array:
-        phi_blocks = blocks(forward, phi)
+    def energy_of(crystal: HarmonicCrystal, phi: jax.Array) -> jax.Array:
+        phi_blocks = blocks(crystal, phi)
         return jnp.einsum(
-            "kij,kji->", phi_blocks, classical_covariance(phi_blocks, forward.thermal_energy)
+            "kij,kji->", phi_blocks, classical_covariance(phi_blocks, crystal.statistics.thermal_energy)
         ).real
 
-    energy = energy_of(forward, phi)
+    energy = energy_of(crystal, phi)
     degrees = 3 * 9 * supercell.n_cells - 3
-    assert float(energy / forward.thermal_energy) == pytest.approx(degrees, rel=1e-12)
+    assert float(energy / crystal.statistics.thermal_energy) == pytest.approx(degrees, rel=1e-12)
 
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_crystal_does_not_move_as_a_whole(name):
     irreducible, supercell = make_irreducible(name), default_supercell(name)
     phi = random_stable(irreducible, supercell, seed=2)
-    found = covariance_of(make_forward_model(irreducible, supercell, 300.0), phi)
+    found = covariance_of(harmonic_crystal(irreducible, supercell, 300.0), phi)
     np.testing.assert_allclose(found.sum(axis=(0, 1)), 0, atol=1e-10 * np.abs(found).max())
 
 
@@ -125,22 +125,22 @@ def test_instability_is_the_sum_over_soft_modes(name, margin):
     phi = np.random.default_rng(3).normal(size=irreducible.n_irreducible)
     modes = dense_modes(hessian_of(irreducible, supercell, phi))
     assert (modes < 0).any()
-    forward = make_forward_model(irreducible, supercell, 300.0)
-    found = penalty(forward, jnp.asarray(phi), margin)
+    crystal = harmonic_crystal(irreducible, supercell, 300.0)
+    found = penalty(crystal, jnp.asarray(phi), margin)
     assert float(found) == pytest.approx(np.maximum(0, margin - modes).sum(), rel=1e-10)
 
 
 @pytest.mark.parametrize("name", ["bcc", "hcp", "p1"])
 def test_stability_is_that_of_the_dense_hessian(name):
     irreducible, supercell = make_irreducible(name), default_supercell(name)
-    forward = make_forward_model(irreducible, supercell, 300.0)
+    crystal = harmonic_crystal(irreducible, supercell, 300.0)
     firm = random_stable(irreducible, supercell, seed=4)
     other = np.random.default_rng(5).normal(size=irreducible.n_irreducible)
     first, second = hessian_of(irreducible, supercell, firm), hessian_of(irreducible, supercell, other)
     decided = set()
     for share in np.linspace(0, 1, 9):
         expected = dense_modes((1 - share) * first + share * second).min() > STABILITY_FLOOR
-        assert bool(stable(forward, jnp.asarray((1 - share) * firm + share * other))) == expected
+        assert bool(stable(crystal, jnp.asarray((1 - share) * firm + share * other))) == expected
         decided.add(bool(expected))
     assert decided == {True, False}
 
@@ -148,9 +148,9 @@ def test_stability_is_that_of_the_dense_hessian(name):
 @pytest.mark.parametrize("margin", [0.0, 1e-3, 0.3])
 def test_stable_crystal_has_no_instability(margin):
     irreducible, supercell, phi = nickel()
-    forward = make_forward_model(irreducible, supercell, 300.0)
+    crystal = harmonic_crystal(irreducible, supercell, 300.0)
     # Softest mode of nickel in this supercell: 3.4 eV/Å².
-    value, gradient = penalty_and_gradient(forward, jnp.asarray(phi), margin)
+    value, gradient = penalty_and_gradient(crystal, jnp.asarray(phi), margin)
     assert float(value) == 0
     assert not gradient.any()
 
@@ -159,16 +159,16 @@ def test_stable_crystal_has_no_instability(margin):
 def test_gradient_of_instability_where_eigenvalues_coincide(name):
     """Symmetry makes modes of different branches equal at many k; the sum over them stays smooth."""
     irreducible, supercell = make_irreducible(name), default_supercell(name)
-    forward = make_forward_model(irreducible, supercell, 300.0)
+    crystal = harmonic_crystal(irreducible, supercell, 300.0)
     phi = -random_stable(irreducible, supercell, seed=8)
-    phi_blocks = blocks(forward, jnp.asarray(phi))
+    phi_blocks = blocks(crystal, jnp.asarray(phi))
     gaps = np.diff(np.linalg.eigvalsh(phi_blocks), axis=1)
     assert (np.abs(gaps[1:]) < 1e-9).any(), "degenerate"
 
-    gradient = np.asarray(penalty_and_gradient(forward, jnp.asarray(phi), 0.1)[1])
+    gradient = np.asarray(penalty_and_gradient(crystal, jnp.asarray(phi), 0.1)[1])
     step = 1e-5
     up, down = (
-        [float(penalty(forward, jnp.asarray(phi + sign * step * unit), 0.1)) for unit in np.eye(len(phi))]
+        [float(penalty(crystal, jnp.asarray(phi + sign * step * unit), 0.1)) for unit in np.eye(len(phi))]
         for sign in (1, -1)
     )
     expected = (np.array(up) - down) / (2 * step)
@@ -178,29 +178,29 @@ def test_gradient_of_instability_where_eigenvalues_coincide(name):
 
 def test_gradient_of_instability_at_zero_force_constants_is_finite():
     irreducible, supercell = make_irreducible("fcc"), default_supercell("fcc")
-    forward = make_forward_model(irreducible, supercell, 300.0)
+    crystal = harmonic_crystal(irreducible, supercell, 300.0)
     zero = jnp.zeros(irreducible.n_irreducible)
-    gradient = penalty_and_gradient(forward, zero, 0.1)[1]
+    gradient = penalty_and_gradient(crystal, zero, 0.1)[1]
     assert jnp.isfinite(gradient).all()
 
 
 def test_instability_is_convex():
     irreducible, supercell = make_irreducible("hcp"), default_supercell("hcp")
-    forward = make_forward_model(irreducible, supercell, 300.0)
+    crystal = harmonic_crystal(irreducible, supercell, 300.0)
     rng = np.random.default_rng(6)
 
     for _ in range(5):
         first, second = jnp.asarray(rng.normal(size=(2, irreducible.n_irreducible)))
-        ends = penalty(forward, first, 0.05) + penalty(forward, second, 0.05)
-        assert penalty(forward, (first + second) / 2, 0.05) <= ends / 2 + 1e-9
+        ends = penalty(crystal, first, 0.05) + penalty(crystal, second, 0.05)
+        assert penalty(crystal, (first + second) / 2, 0.05) <= ends / 2 + 1e-9
 
 
 @pytest.mark.parametrize("factor", [-1.0, 0.0, 1e-12])
 def test_covariance_of_unstable_crystals_is_finite_with_finite_gradients(factor):
     irreducible, supercell = make_irreducible("hcp"), default_supercell("hcp")
-    forward = make_forward_model(irreducible, supercell, 300.0)
+    crystal = harmonic_crystal(irreducible, supercell, 300.0)
     phi = jnp.asarray(factor * random_stable(irreducible, supercell, seed=1))
 
-    value, gradient = jax.jit(jax.value_and_grad(lambda p: covariance(forward, p)[0].sum()))(phi)
+    value, gradient = jax.jit(jax.value_and_grad(lambda p: covariance(crystal, p)[0].sum()))(phi)
     assert jnp.isfinite(value)
     assert jnp.isfinite(gradient).all()

@@ -16,7 +16,7 @@ from bayestds.lattice_dynamics.displacements import (
     displacements,
     white_noise,
 )
-from bayestds.scattering.forward import blocks, make_forward_model
+from bayestds.lattice_dynamics.harmonic import blocks, harmonic_crystal
 from bayestds.units import BOLTZMANN
 from tests import brute_force
 from tests.brute_force import bonds_of, dense_covariance, periodic_atoms, random_stable
@@ -37,8 +37,8 @@ def brute_hessian(name: str, phi: np.ndarray) -> np.ndarray:
 
 
 def phi_blocks(name: str, phi: np.ndarray) -> jax.Array:
-    forward = make_forward_model(make_irreducible(name), default_supercell(name), TEMPERATURE)
-    return blocks(forward, jnp.asarray(phi))
+    crystal = harmonic_crystal(make_irreducible(name), default_supercell(name), TEMPERATURE)
+    return blocks(crystal, jnp.asarray(phi))
 
 
 def as_matrix(root: jax.Array, supercell: Supercell) -> np.ndarray:
@@ -90,11 +90,11 @@ def test_displacements_have_no_centroid():
 def test_unstable_blocks_give_finite_displacements_and_gradients():
     supercell = default_supercell("fcc")
     irreducible = make_irreducible("fcc")
-    forward = make_forward_model(irreducible, supercell, TEMPERATURE)
+    crystal = harmonic_crystal(irreducible, supercell, TEMPERATURE)
     white = white_noise(jax.random.key(1), 1, supercell.n_cells, 1)
 
     def spread(phi: jax.Array) -> jax.Array:
-        root = block_root(blocks(forward, phi), forward.thermal_energy)
+        root = block_root(blocks(crystal, phi), crystal.statistics.thermal_energy)
         return (block_displacements(root, white, supercell.grid_shape) ** 2).sum()
 
     value, gradient = jax.value_and_grad(spread)(jnp.full(irreducible.n_irreducible, 0.5))

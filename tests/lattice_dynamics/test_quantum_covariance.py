@@ -14,15 +14,10 @@ from bayestds.lattice_dynamics.covariance import (
     translation_projector,
 )
 from bayestds.lattice_dynamics.displacements import cell_differences, displacements
+from bayestds.lattice_dynamics.harmonic import HarmonicCrystal, blocks, covariance, harmonic_crystal
 from bayestds.scattering.engine import make_engine
-from bayestds.scattering.forward import (
-    ForwardModel,
-    blocks,
-    covariance,
-    displacement_covariance,
-    log_intensity,
-    make_forward_model,
-)
+from bayestds.scattering.forward import ForwardModel, log_intensity
+from bayestds.scattering.lattice_sum import OnMesh
 from bayestds.scattering.simulation import displacement_root
 from bayestds.units import BOLTZMANN, PHONON_ENERGY
 from tests.brute_force import (
@@ -37,10 +32,10 @@ from tests.brute_force import (
 from tests.crystals import commensurate_points, default_supercell, make_crystal, make_irreducible
 
 
-def quantum(name: str, temperature: float) -> tuple[ForwardModel, np.ndarray]:
+def quantum(name: str, temperature: float) -> tuple[HarmonicCrystal, np.ndarray]:
     irreducible, supercell = make_irreducible(name), default_supercell(name)
-    forward = make_forward_model(irreducible, supercell, temperature, statistics="quantum")
-    return forward, random_stable(irreducible, supercell, seed=7)
+    crystal = harmonic_crystal(irreducible, supercell, temperature, "quantum")
+    return crystal, random_stable(irreducible, supercell, seed=7)
 
 
 def brute(name: str, phi: np.ndarray, temperature: float) -> tuple[PeriodicAtoms, np.ndarray]:
@@ -50,15 +45,15 @@ def brute(name: str, phi: np.ndarray, temperature: float) -> tuple[PeriodicAtoms
     return atoms, dense_quantum_covariance(hessian, make_crystal(name).masses[atoms.kinds], temperature)
 
 
-def blocks_of(forward: ForwardModel, phi: np.ndarray) -> np.ndarray:
-    return np.asarray(blocks(forward, jnp.asarray(phi)))
+def blocks_of(crystal: HarmonicCrystal, phi: np.ndarray) -> np.ndarray:
+    return np.asarray(blocks(crystal, jnp.asarray(phi)))
 
 
 @pytest.mark.parametrize("temperature", [0.0, 100.0])
 @pytest.mark.parametrize("name", ["fcc", "diamond", "rocksalt", "hcp", "quartz", "p1"])
 def test_covariance_is_that_of_all_modes_of_the_supercell(name, temperature):
-    forward, phi = quantum(name, temperature)
-    found = np.asarray(covariance(forward, jnp.asarray(phi)))
+    crystal, phi = quantum(name, temperature)
+    found = np.asarray(covariance(crystal, jnp.asarray(phi)))
     atoms, dense = brute(name, phi, temperature)
     centred = np.eye(len(dense)) - translation_projector(atoms.n_atoms)
     dense = (centred @ dense @ centred).reshape(atoms.n_atoms, 3, atoms.n_atoms, 3).transpose(0, 2, 1, 3)
@@ -97,8 +92,8 @@ def thermal_displacements(name: str, phi: np.ndarray, temperature: float) -> tup
 @pytest.mark.parametrize("temperature", [10.0, 100.0, 300.0, 1000.0])
 @pytest.mark.parametrize("name", ["fcc", "diamond", "rocksalt"])
 def test_mean_squares_are_phonopys_thermal_displacement_matrices(name, temperature):
-    forward, phi = quantum(name, temperature)
-    waves = np.array(displacement_covariance(forward, jnp.asarray(blocks_of(forward, phi))))
+    crystal, phi = quantum(name, temperature)
+    waves = np.array(crystal.statistics.covariance(jnp.asarray(blocks_of(crystal, phi))))
     # Phonopy has the centre of mass at rest, not the centroid.
     masses = make_crystal(name).masses
     to_mass = np.eye(3 * len(masses)) - np.kron(
@@ -113,9 +108,9 @@ def test_mean_squares_are_phonopys_thermal_displacement_matrices(name, temperatu
 
 def test_ground_state():
     """At rest C M C = ħ²/4 Φ⁻¹, as C = M^-½ (ħ/2) D^-½ M^-½."""
-    forward, phi = quantum("rocksalt", 0.0)
-    phi_blocks = blocks_of(forward, phi)[1:]
-    found = np.asarray(displacement_covariance(forward, jnp.asarray(blocks_of(forward, phi))))[1:]
+    crystal, phi = quantum("rocksalt", 0.0)
+    phi_blocks = blocks_of(crystal, phi)[1:]
+    found = np.asarray(crystal.statistics.covariance(jnp.asarray(blocks_of(crystal, phi))))[1:]
     masses = np.repeat(make_crystal("rocksalt").masses, 3)
     product = found * masses @ found @ phi_blocks
     np.testing.assert_allclose(product, PHONON_ENERGY**2 / 4 * np.eye(6)[None] + 0 * product, atol=1e-13)
@@ -123,9 +118,9 @@ def test_ground_state():
 
 def test_hot_crystal():
     """C = k_BT Φ⁻¹ + ħ²/(12 k_BT) M⁻¹ - ħ⁴/(720 k_BT³) M⁻¹ Φ M⁻¹ + ..., by the series of x coth x."""
-    forward, phi = quantum("rocksalt", 5000.0)
-    phi_blocks = blocks_of(forward, phi)
-    found = np.asarray(displacement_covariance(forward, jnp.asarray(phi_blocks)))[1:]
+    crystal, phi = quantum("rocksalt", 5000.0)
+    phi_blocks = blocks_of(crystal, phi)
+    found = np.asarray(crystal.statistics.covariance(jnp.asarray(phi_blocks)))[1:]
     heat, inverse_masses = BOLTZMANN * 5000, np.repeat(make_crystal("rocksalt").masses, 3) ** -1.0
     second = PHONON_ENERGY**2 / (12 * heat) * np.diag(inverse_masses)
     fourth = PHONON_ENERGY**4 / (720 * heat**3) * inverse_masses[:, None] * phi_blocks[1:] * inverse_masses
@@ -135,20 +130,21 @@ def test_hot_crystal():
 
 
 def test_classical_limit_has_the_same_origin():
-    forward, phi = quantum("p1", 1e7)
-    phi_blocks = jnp.asarray(blocks_of(forward, phi))
-    found = displacement_covariance(forward, phi_blocks)
-    expected = classical_covariance(phi_blocks, forward.thermal_energy)
+    crystal, phi = quantum("p1", 1e7)
+    phi_blocks = jnp.asarray(blocks_of(crystal, phi))
+    found = crystal.statistics.covariance(phi_blocks)
+    expected = classical_covariance(phi_blocks, crystal.statistics.thermal_energy)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-8 * np.abs(expected).max())
 
 
 def test_no_intensity_depends_on_the_origin_of_displacements():
     """Atoms by brute force, centre of mass at rest, scatter as those of the model, centroid at rest."""
     name, temperature, factors = "rocksalt", 60.0, np.array([1.0, 2.0 + 0.5j])
-    forward, phi = quantum(name, temperature)
+    crystal, phi = quantum(name, temperature)
     supercell = default_supercell(name)
     q_points = commensurate_points(supercell, 6, 10.0)
-    found = log_intensity(forward.with_engine(make_engine(supercell, q_points, factors)), jnp.asarray(phi))
+    lattice_sum = OnMesh(make_engine(supercell, q_points, factors))
+    found = log_intensity(ForwardModel(crystal, (), lattice_sum, ()), jnp.asarray(phi))
     atoms, dense = brute(name, phi, temperature)
     expected = [
         dense_intensity(atoms, dense, vector, factors[atoms.kinds])
@@ -159,15 +155,15 @@ def test_no_intensity_depends_on_the_origin_of_displacements():
 
 @pytest.mark.parametrize("sampler", ["block", "dense"])
 def test_displacements_have_the_quantum_covariance(sampler):
-    forward, phi = quantum("zincblende", 40.0)
+    crystal, phi = quantum("zincblende", 40.0)
     supercell = default_supercell("zincblende")
     cells = cell_differences(supercell)
-    root = displacement_root(forward, jnp.asarray(phi), cells if sampler == "dense" else None)
+    root = displacement_root(crystal, jnp.asarray(phi), cells if sampler == "dense" else None)
     n = supercell.n_cells * 6
     unit = jnp.eye(n).reshape(n, supercell.n_cells, 6)
     moved = np.asarray(displacements(root, unit, supercell.grid_shape)).reshape(n, n)
     found = (moved.T @ moved).reshape(-1, 2, 3, supercell.n_cells, 2, 3).transpose(0, 3, 1, 4, 2, 5)
-    expected = np.asarray(covariance(forward, jnp.asarray(phi)))[cells]
+    expected = np.asarray(covariance(crystal, jnp.asarray(phi)))[cells]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
 
 
@@ -187,10 +183,10 @@ def differences(function, phi: np.ndarray, step: float) -> np.ndarray:
 @pytest.mark.parametrize("temperature", [0.0, 30.0, 1000.0])
 @pytest.mark.parametrize("name", ["diamond", "hcp"])
 def test_gradient_of_the_covariance_where_modes_are_degenerate(name, temperature):
-    forward, phi = quantum(name, temperature)
-    gaps = np.diff(np.linalg.eigvalsh(blocks_of(forward, phi)), axis=1)
+    crystal, phi = quantum(name, temperature)
+    gaps = np.diff(np.linalg.eigvalsh(blocks_of(crystal, phi)), axis=1)
     assert (np.abs(gaps[1:]) < 1e-9).any(), "degenerate"
-    moved = jax.jit(lambda p: covariance(forward, p))
+    moved = jax.jit(lambda p: covariance(crystal, p))
     expected = differences(moved, phi, 1e-3)
     # Rounding, 1e-13 / step of the largest, and truncation, about step⁴.
     found = np.asarray(jax.jit(jax.jacfwd(moved))(jnp.asarray(phi)))
@@ -204,10 +200,10 @@ def test_gradient_of_the_covariance_where_modes_are_degenerate(name, temperature
 @pytest.mark.parametrize("temperature", [0.0, 300.0])
 @pytest.mark.parametrize("name", ["fcc", "zincblende"])
 def test_gradient_of_log_intensity(name, temperature):
-    forward, phi = quantum(name, temperature)
+    crystal, phi = quantum(name, temperature)
     supercell = default_supercell(name)
     engine = make_engine(supercell, commensurate_points(supercell, 6, 10.0))
-    forward = forward.with_engine(engine)
+    forward = ForwardModel(crystal, (), OnMesh(engine), ())
     jacobian = jax.jit(jax.jacrev(log_intensity, argnums=1))(forward, jnp.asarray(phi))
     expected = differences(lambda p: log_intensity(forward, p), phi, 1e-3)
     np.testing.assert_allclose(jacobian, expected, rtol=0, atol=1e-7 * np.abs(expected).max())
@@ -235,13 +231,13 @@ def test_derivative_between_nearly_equal_modes(gap, temperature):
 
 
 def test_derivative_with_respect_to_temperature():
-    forward, phi = quantum("diamond", 80.0)
-    phi_blocks = jnp.asarray(blocks_of(forward, phi))
+    crystal, phi = quantum("diamond", 80.0)
+    phi_blocks = jnp.asarray(blocks_of(crystal, phi))
 
     def moved(heat: float) -> jax.Array:
-        return quantum_covariance(phi_blocks, forward.masses, heat)
+        return quantum_covariance(phi_blocks, crystal.statistics.masses, heat)
 
-    heat, h = float(forward.thermal_energy), 1e-5
+    heat, h = float(crystal.statistics.thermal_energy), 1e-5
     found = jax.jvp(moved, (heat,), (1.0,))[1]
     expected = (8 * (moved(heat + h) - moved(heat - h)) - (moved(heat + 2 * h) - moved(heat - 2 * h))) / (
         12 * h
@@ -253,10 +249,10 @@ def test_derivative_with_respect_to_temperature():
 @pytest.mark.parametrize("temperature", [0.0, 300.0])
 @pytest.mark.parametrize("factor", [-1.0, 0.0, 1e6])
 def test_values_and_gradients_are_finite_everywhere(factor, temperature):
-    forward, phi = quantum("hcp", temperature)
+    crystal, phi = quantum("hcp", temperature)
     phi = jnp.asarray(factor * phi)
-    value, gradient = jax.jit(jax.value_and_grad(lambda p: covariance(forward, p)[0].sum()))(phi)
+    value, gradient = jax.jit(jax.value_and_grad(lambda p: covariance(crystal, p)[0].sum()))(phi)
     assert jnp.isfinite(value)
     assert jnp.isfinite(gradient).all()
-    root_gradient = jax.jit(jax.grad(lambda p: jnp.abs(displacement_root(forward, p)).sum()))(phi)
+    root_gradient = jax.jit(jax.grad(lambda p: jnp.abs(displacement_root(crystal, p)).sum()))(phi)
     assert jnp.isfinite(root_gradient).all()

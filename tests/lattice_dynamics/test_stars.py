@@ -10,15 +10,14 @@ from bayestds.crystal.structure import pair_kinds
 from bayestds.crystal.supercell import Supercell, make_supercell
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.lattice_dynamics.covariance import packed_covariance
-from bayestds.lattice_dynamics.stars import make_stars, packed_in_real_space
-from bayestds.scattering.forward import (
-    ForwardModel,
+from bayestds.lattice_dynamics.harmonic import (
+    HarmonicCrystal,
     blocks,
     covariance,
-    displacement_covariance,
-    make_forward_model,
+    harmonic_crystal,
     star_blocks,
 )
+from bayestds.lattice_dynamics.stars import make_stars, packed_in_real_space
 from tests.brute_force import random_stable
 from tests.crystals import SAMPLES, default_supercell, make_crystal, make_irreducible
 
@@ -41,21 +40,21 @@ CASES += [pytest.param("zincblende", None, "quantum", id="quantum")]
 def test_covariance_from_stars_is_that_of_all_wave_vectors(name, matrix, statistics):
     """Value, and the gradient of a random function of it."""
     irreducible, supercell, phi = case(name, matrix)
-    forward = make_forward_model(irreducible, supercell, 300.0, statistics=statistics)
+    crystal = harmonic_crystal(irreducible, supercell, 300.0, statistics)
     n_kinds = len(pair_kinds(irreducible.crystal.n_atoms))
     weights = jnp.asarray(np.random.default_rng(1).normal(size=(6, n_kinds, supercell.n_cells)))
 
-    def from_stars(forward: ForwardModel, phi: jax.Array) -> jax.Array:
-        waves = displacement_covariance(forward, star_blocks(forward, phi))
-        return packed_in_real_space(forward.stars, waves)
+    def from_stars(crystal: HarmonicCrystal, phi: jax.Array) -> jax.Array:
+        waves = crystal.statistics.covariance(star_blocks(crystal, phi))
+        return packed_in_real_space(crystal.stars, waves)
 
-    def from_all(forward: ForwardModel, phi: jax.Array) -> jax.Array:
-        return packed_covariance(covariance(forward, phi))
+    def from_all(crystal: HarmonicCrystal, phi: jax.Array) -> jax.Array:
+        return packed_covariance(covariance(crystal, phi))
 
-    found, expected = (jax.jit(f)(forward, jnp.asarray(phi)) for f in (from_stars, from_all))
+    found, expected = (jax.jit(f)(crystal, jnp.asarray(phi)) for f in (from_stars, from_all))
     assert found == pytest.approx(np.asarray(expected), abs=1e-12 * np.abs(expected).max())
     found, expected = (
-        jax.jit(jax.grad(lambda p, f=f: (weights * f(forward, p)).sum()))(jnp.asarray(phi))
+        jax.jit(jax.grad(lambda p, f=f: (weights * f(crystal, p)).sum()))(jnp.asarray(phi))
         for f in (from_stars, from_all)
     )
     assert found == pytest.approx(np.asarray(expected), rel=1e-9, abs=1e-10 * np.abs(expected).max())
@@ -64,8 +63,8 @@ def test_covariance_from_stars_is_that_of_all_wave_vectors(name, matrix, statist
 @pytest.mark.parametrize("name", SAMPLES)
 def test_blocks_of_stars_are_among_all_and_the_first_is_that_at_zero(name):
     irreducible, supercell, phi = case(name, None)
-    forward = make_forward_model(irreducible, supercell, 300.0)
-    every, found = blocks(forward, jnp.asarray(phi)), star_blocks(forward, jnp.asarray(phi))
+    crystal = harmonic_crystal(irreducible, supercell, 300.0)
+    every, found = blocks(crystal, jnp.asarray(phi)), star_blocks(crystal, jnp.asarray(phi))
     distance = np.abs(np.asarray(found)[:, None] - np.asarray(every)).max(axis=(-1, -2))
     assert distance.min(axis=1).max() < 1e-11
     assert distance[0, 0] < 1e-11
