@@ -7,13 +7,25 @@ import json
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from numpyro.infer.util import log_density
 
-from bayestds.inference.model import constrained_log_likelihood
+from bayestds.inference.likelihoods.base import Likelihood
+from bayestds.inference.likelihoods.profiled import Profiled
+from bayestds.inference.model import Observation, observe
 from bayestds.scattering.engine import make_engine
-from bayestds.scattering.forward import make_forward_model
+from bayestds.scattering.forward import ForwardModel, make_forward_model
+from bayestds.scattering.lattice_sum import OnMesh
 from bayestds.scattering.sharding import mesh_of_devices, on_every_device, sharded
 from tests.fit_problems import TEMPERATURE, known
+
+
+def log_likelihood(phi: Array, forward: ForwardModel, likelihood: Likelihood) -> Array:
+    """Log-likelihood of a volume as a point fit has it."""
+    volume = Observation(forward, Profiled(likelihood), jnp.eye(len(phi)), "")
+    return log_density(observe, (volume, phi), {}, {})[0]
 
 
 def main() -> None:
@@ -23,22 +35,18 @@ def main() -> None:
         address, processes, number = sys.argv[1:]
         jax.distributed.initialize(address, int(processes), int(number))
     case = known("cscl", 2)
-    problem, phi = case.problem(), 1.01 * case.truth
+    (volume,), phi = case.problem().volumes, 1.01 * case.truth
     mesh = mesh_of_devices()
-    value_and_gradient = jax.jit(
-        jax.value_and_grad(
-            lambda phi, forward, likelihood: constrained_log_likelihood(forward, likelihood, phi)
-        )
-    )
+    value_and_gradient = jax.jit(jax.value_and_grad(log_likelihood))
     found = []
     # Memory for all points at once, and for some of them.
     for memory in (2**25, 2**16):
-        engine = make_engine(case.supercell, problem.grid.q_points, n_near=9, order=3, memory=memory)
-        forward = make_forward_model(case.irreducible, case.supercell, TEMPERATURE, engine)
-        one = value_and_gradient(phi, forward, problem.likelihood)
+        engine = make_engine(case.supercell, volume.grid.q_points, n_near=9, order=3, memory=memory)
+        forward = make_forward_model(case.irreducible, case.supercell, TEMPERATURE, OnMesh(engine))
+        one = value_and_gradient(phi, forward, volume.likelihood)
         spread = sharded(forward, mesh)
         many = value_and_gradient(
-            on_every_device(phi, mesh), spread, on_every_device(problem.likelihood, mesh)
+            on_every_device(phi, mesh), spread, on_every_device(volume.likelihood, mesh)
         )
         # Components of the gradient are sums of many terms that cancel: the largest is the measure.
         relative = [
@@ -46,8 +54,8 @@ def main() -> None:
         ]
         found.append(
             {
-                "devices": len(spread.engine.points.vectors.sharding.device_set),
-                "groups": [engine.n_groups, spread.engine.n_groups],
+                "devices": len(spread.lattice_sum.engine.points.vectors.sharding.device_set),
+                "groups": [engine.n_groups, spread.lattice_sum.engine.n_groups],
                 "value": float(one[0]),
                 "error": float(max(relative)),
             }

@@ -7,6 +7,7 @@ from bayestds.errors import CrystalError
 from bayestds.scattering.atoms import compton_intensity, element_of, neutron_lengths, xray_factors
 from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import log_intensity, make_forward_model
+from bayestds.scattering.lattice_sum import OnMesh
 from tests.brute_force import random_stable
 from tests.crystals import commensurate_points, default_supercell, make_irreducible
 from tests.scattering.test_exact import brute_force_log_intensity
@@ -102,14 +103,18 @@ def test_intensity_of_ions_with_their_phases():
         q_points = q_points[supercell.k_index(q_points) != 0]
         lengths = np.linalg.norm(irreducible.crystal.scattering_vectors(q_points), axis=1)
         factors = xray_factors(species, lengths, energy)
-        forward = make_forward_model(irreducible, supercell, 300.0, make_engine(supercell, q_points, factors))
+        forward = make_forward_model(
+            irreducible, supercell, 300.0, OnMesh(make_engine(supercell, q_points, factors))
+        )
         expected = brute_force_log_intensity(irreducible, supercell, values, q_points, factors)
         np.testing.assert_allclose(log_intensity(forward, values), expected, atol=1e-8)
 
 
 def log_intensities(name: str, factors: np.ndarray, q_points: np.ndarray) -> np.ndarray:
     irreducible, supercell = make_irreducible(name, 2), default_supercell(name)
-    forward = make_forward_model(irreducible, supercell, 300.0, make_engine(supercell, q_points, factors))
+    forward = make_forward_model(
+        irreducible, supercell, 300.0, OnMesh(make_engine(supercell, q_points, factors))
+    )
     return np.asarray(log_intensity(forward, random_stable(irreducible, supercell, 2)))
 
 

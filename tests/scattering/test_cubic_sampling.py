@@ -15,11 +15,11 @@ from bayestds.crystal.structure import Crystal, pair_kinds
 from bayestds.crystal.supercell import Supercell, make_supercell
 from bayestds.force_constants.irreducible import irreducible_force_constants
 from bayestds.force_constants.third_order import third_order_force_constants
-from bayestds.lattice_dynamics.third_cumulant import CubicTerm, cubic_energy, third_cumulant
+from bayestds.lattice_dynamics.harmonic import HarmonicCrystal, covariance, harmonic_crystal
+from bayestds.lattice_dynamics.third_cumulant import CubicTerm, cubic_energy, make_cubic_term, third_cumulant
 from bayestds.monomials import exponents
 from bayestds.scattering.cubic import cubic_intensity
 from bayestds.scattering.engine import make_engine
-from bayestds.scattering.forward import ForwardModel, covariance, make_forward_model
 from bayestds.scattering.sampled import make_sampled_engine, mean_intensity
 from tests.brute_force import (
     BOLTZMANN,
@@ -99,10 +99,11 @@ def make_case(crystal: Crystal, n_second: int, n_third: int, repeats: list[int],
     atoms = periodic_atoms(supercell)
     q_points = commensurate_points(supercell, 6, longest, seed=2)
     factors = np.random.default_rng(1).uniform(0.5, 2, (crystal.n_atoms, 2)) @ [1, 0.5j]
-    forward = make_forward_model(irreducible, supercell, TEMPERATURE, third_order=third_order)
+    harmonic = harmonic_crystal(irreducible, supercell, TEMPERATURE)
+    term = make_cubic_term(third_order, supercell)
     expected = jax.jit(cubic_intensity)(
-        make_engine(supercell, q_points, factors), forward.cubic, jnp.asarray(gamma),
-        covariance(forward, jnp.asarray(phi)), forward.thermal_energy,
+        make_engine(supercell, q_points, factors), term, jnp.asarray(gamma),
+        covariance(harmonic, jnp.asarray(phi)), harmonic.statistics.thermal_energy,
     )  # fmt: skip
     return Case(
         supercell,
@@ -112,7 +113,7 @@ def make_case(crystal: Crystal, n_second: int, n_third: int, repeats: list[int],
         q_points,
         factors,
         np.asarray(expected),
-        forward.cubic,
+        term,
         gamma,
     )
 
@@ -190,7 +191,8 @@ class BoundedCrystal:
     bonds: DenseBonds
     rest: np.ndarray
     stiffness: np.ndarray
-    forward: ForwardModel
+    harmonic: HarmonicCrystal
+    term: CubicTerm
     phi: np.ndarray
     gamma: np.ndarray
 
@@ -229,7 +231,8 @@ def bounded_crystal(name: str) -> BoundedCrystal:
         bonds,
         rest,
         np.array([known[key] for key in keys]),
-        make_forward_model(crystal.irreducible, supercell, 1.0, third_order=crystal.third_order),
+        harmonic_crystal(crystal.irreducible, supercell, 1.0),
+        make_cubic_term(crystal.third_order, supercell),
         phi,
         gamma,
     )
@@ -242,9 +245,9 @@ def _keys(first: np.ndarray, second: np.ndarray, lengths: np.ndarray) -> list[tu
 def predicted(crystal: BoundedCrystal, temperature: float, q_points: np.ndarray) -> tuple[np.ndarray, float]:
     """By the package, to first order: ΔI (n_q,), and ⟨s³⟩, Å³, of the stretch of bonds of the first shell."""
     energy = jnp.asarray(BOLTZMANN * temperature)
-    displacement = temperature * covariance(crystal.forward, jnp.asarray(crystal.phi))
+    displacement = temperature * covariance(crystal.harmonic, jnp.asarray(crystal.phi))
     engine = make_engine(crystal.supercell, q_points)
-    term, gamma = crystal.forward.cubic, jnp.asarray(crystal.gamma)
+    term, gamma = crystal.term, jnp.asarray(crystal.gamma)
     intensity = cubic_intensity(engine, term, gamma, displacement, energy)
     cumulant, _ = third_cumulant(term, gamma, displacement, energy, engine.grid_shape)
     atoms, bond = crystal.atoms, crystal.shortest[0]

@@ -15,6 +15,7 @@ from bayestds.inference.likelihoods.log_normal import LogNormal
 from bayestds.scattering.detector import Detector, detector_q_points
 from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import log_intensity, make_forward_model
+from bayestds.scattering.lattice_sum import Anywhere, OnMesh
 from bayestds.scattering.points import make_point_engine
 from tests.brute_force import random_stable
 from tests.crystals import make_crystal, make_irreducible
@@ -70,13 +71,13 @@ def test_detector_images_recover_known_constants():
     assert len(q_points) > 300
     coarse = make_supercell(crystal, (6, 6, 6))
     truth = random_stable(irreducible, make_supercell(crystal, (4, 4, 4)), 7, 0.1)
-    exact = make_forward_model(irreducible, fine, 300.0, make_engine(fine, q_points, None, 43, 4))
+    exact = make_forward_model(irreducible, fine, 300.0, OnMesh(make_engine(fine, q_points, None, 43, 4)))
     rng = np.random.default_rng(1)
     noise = 0.02 * rng.normal(size=len(q_points))
     observed = np.asarray(log_intensity(exact, jnp.asarray(truth))) + noise + 3.0
     likelihood = LogNormal(jnp.asarray(observed), jnp.full(len(q_points), 0.02**-2.0))
-    engine = make_point_engine(irreducible, coarse, q_points)
-    forward = make_forward_model(irreducible, coarse, 300.0, engine)
+    lattice_sum = Anywhere(make_point_engine(irreducible, coarse, q_points))
+    forward = make_forward_model(irreducible, coarse, 300.0, lattice_sum)
     values = jnp.asarray(0.9 * truth)
     for _ in range(6):
         expected, derivative = log_intensity_and_jacobian(forward, values)

@@ -9,10 +9,10 @@ import pytest
 
 from bayestds.crystal.supercell import Supercell, make_supercell
 from bayestds.lattice_dynamics.covariance import packed_covariance
+from bayestds.lattice_dynamics.harmonic import covariance, harmonic_crystal
 from bayestds.scattering import exact, expansion, fourier
 from bayestds.scattering.engine import make_engine
 from bayestds.scattering.expansion import choose_engine, measure_truncation
-from bayestds.scattering.forward import covariance, make_forward_model
 from bayestds.scattering.pairs import pair_table
 from tests.brute_force import random_stable
 from tests.crystals import commensurate_points, default_supercell, make_crystal, make_irreducible
@@ -25,7 +25,7 @@ def make_case(name: str, longest: float, n_points: int = 60):
     """A supercell, points, complex factors and a covariance."""
     irreducible, supercell = make_irreducible(name), default_supercell(name)
     phi = jnp.asarray(random_stable(irreducible, supercell, seed=5))
-    found = covariance(make_forward_model(irreducible, supercell, 300.0), phi)
+    found = covariance(harmonic_crystal(irreducible, supercell, 300.0), phi)
     q_points = commensurate_points(supercell, n_points, longest, seed=2)
     rng = np.random.default_rng(9)
     shape = (n_points, irreducible.crystal.n_atoms)
@@ -152,7 +152,7 @@ def test_expansion_pays_in_a_large_supercell():
     irreducible = make_irreducible("fcc", 5)
     supercell = make_supercell(make_crystal("fcc"), np.array([5, 5, 5]))
     phi = jnp.zeros(16).at[:3].set(jnp.array([-0.99, 0.06, -1.04]))
-    found = covariance(make_forward_model(irreducible, supercell, 300.0), phi)
+    found = covariance(harmonic_crystal(irreducible, supercell, 300.0), phi)
     q_points = commensurate_points(supercell, 200, 20.0)
     engine = choose_engine(supercell, q_points, found)
     assert engine.order > 0
@@ -164,10 +164,10 @@ def test_orders_reach_the_less_far_the_higher_they_are_and_the_same_for_similar_
     """Fits to similar data shall not be compiled anew: equal shapes, equal static numbers."""
     irreducible = make_irreducible("fcc", 3)
     supercell = make_supercell(make_crystal("fcc"), np.array([7, 7, 7]))
-    forward = make_forward_model(irreducible, supercell, 300.0)
-    phi = jnp.zeros(forward.n_irreducible).at[:3].set(jnp.array([-0.99, 0.06, -1.04]))
+    crystal = harmonic_crystal(irreducible, supercell, 300.0)
+    phi = jnp.zeros(crystal.n_irreducible).at[:3].set(jnp.array([-0.99, 0.06, -1.04]))
     q_points = commensurate_points(supercell, 150, 20.0)
-    engines = [choose_engine(supercell, q_points, covariance(forward, factor * phi)) for factor in (1, 1.03)]
+    engines = [choose_engine(supercell, q_points, covariance(crystal, factor * phi)) for factor in (1, 1.03)]
     first, *_, last = engines[0].reach
     assert first == len(pair_table(supercell).cells)
     assert len(engines[0].near_pairs) < last < first / 3
@@ -181,10 +181,10 @@ def test_chosen_engine_equals_the_independent_reference(table):
     """One engine, chosen at the target, serves both tables."""
     data = np.load(Path(__file__).parents[1] / "data" / "ni_fcc_exact.npz")
     supercell = make_supercell(make_crystal("fcc"), np.array([5, 5, 5]))
-    forward = make_forward_model(make_irreducible("fcc", 5), supercell, 300.0)
-    engine = choose_engine(supercell, data["q_points"], covariance(forward, jnp.asarray(data["target"])))
+    crystal = harmonic_crystal(make_irreducible("fcc", 5), supercell, 300.0)
+    engine = choose_engine(supercell, data["q_points"], covariance(crystal, jnp.asarray(data["target"])))
     assert engine.order > 0
-    found = log_intensity(engine, covariance(forward, jnp.asarray(data[table])))
+    found = log_intensity(engine, covariance(crystal, jnp.asarray(data[table])))
     np.testing.assert_allclose(found, data[f"log_intensity_{table}"], rtol=0, atol=1e-4)
 
 
@@ -192,7 +192,7 @@ def test_chosen_engine_is_symmetric():
     """Near pairs come in whole shells, so the truncation has the symmetry of the crystal as well."""
     irreducible, supercell = make_irreducible("hcp"), default_supercell("hcp")
     phi = jnp.asarray(random_stable(irreducible, supercell, seed=5))
-    found = covariance(make_forward_model(irreducible, supercell, 100.0), phi)
+    found = covariance(harmonic_crystal(irreducible, supercell, 100.0), phi)
     rotations = irreducible.crystal.laue_group
     q_points = commensurate_points(supercell, 10, 10.0)
     images = np.concatenate([q_points @ rotation for rotation in rotations])

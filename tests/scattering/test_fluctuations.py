@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from bayestds.lattice_dynamics.harmonic import covariance, harmonic_crystal
 from bayestds.scattering.fluctuations import (
     Star,
     StarNoise,
@@ -15,7 +16,6 @@ from bayestds.scattering.fluctuations import (
     star_amplitudes,
     star_noise,
 )
-from bayestds.scattering.forward import covariance, make_forward_model
 from bayestds.scattering.grid import Mask
 from tests.crystals import commensurate_points, make_crystal
 from tests.ensembles import Crystal, vibrating
@@ -34,8 +34,8 @@ def case(name: str) -> Crystal:
 
 
 def real_space(crystal: Crystal) -> np.ndarray:
-    forward = make_forward_model(crystal.irreducible, crystal.supercell, crystal.temperature)
-    return np.asarray(covariance(forward, crystal.truth))
+    harmonic = harmonic_crystal(crystal.irreducible, crystal.supercell, crystal.temperature)
+    return np.asarray(covariance(harmonic, crystal.truth))
 
 
 def dense_amplitudes(

@@ -15,13 +15,17 @@ from bayestds.inference.likelihoods.log_normal import LogNormal
 from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import log_intensity, make_forward_model
 from bayestds.scattering.instrument import (
-    Instrument,
+    Average,
+    Background,
+    Effect,
+    Factor,
     polarisation,
     resolution_window,
     smooth_background,
     spread_covariance,
     spread_points,
 )
+from bayestds.scattering.lattice_sum import Anywhere, OnMesh
 from bayestds.scattering.points import make_point_engine
 from tests.brute_force import random_stable
 from tests.crystals import commensurate_points, make_irreducible
@@ -88,13 +92,14 @@ def test_resolution_is_a_convolution_on_a_fine_mesh(n_near):
     weights = np.exp(-((offsets / width) ** 2).sum(axis=1) / 2)
     weights /= weights.sum()
     around = (centres[:, None] + offsets).reshape(-1, 3)
-    forward = make_forward_model(irreducible, supercell, 300.0)
+    fine = OnMesh(make_engine(supercell, around, None, 43, 4))
+    forward = make_forward_model(irreducible, supercell, 300.0, fine)
     phi = jnp.asarray(truth)
-    sharp = jnp.exp(log_intensity(forward.with_engine(make_engine(supercell, around, None, 43, 4)), phi))
+    sharp = jnp.exp(log_intensity(forward, phi))
     expected = np.asarray(sharp).reshape(len(centres), -1) @ weights
     order = 0 if n_near is None else 4
     engine = make_engine(supercell, centres, None, n_near, order, window)
-    found = np.asarray(log_intensity(forward.with_engine(engine), phi))
+    found = np.asarray(log_intensity(forward.with_sum(OnMesh(engine)), phi))
     unsmeared = np.asarray(sharp).reshape(len(centres), -1)[:, len(offsets) // 2]
     error, effect = np.abs(found - np.log(expected)), np.abs(np.log(unsmeared / expected))
     assert effect.max() > 0.03
@@ -122,7 +127,7 @@ def test_constants_are_recovered_beside_an_unknown_background():
     lengths = np.linalg.norm(crystal.scattering_vectors(q_points), axis=1)
     factor, terms = polarisation(lengths, 0.7), smooth_background(lengths, 5)
     strengths = np.array([0.015, 0.03, 0.04, 0.02, 0.01])
-    forward = make_forward_model(irreducible, supercell, 300.0, make_engine(supercell, q_points))
+    forward = make_forward_model(irreducible, supercell, 300.0, OnMesh(make_engine(supercell, q_points)))
     diffuse = np.exp(np.asarray(log_intensity(forward, jnp.asarray(truth))))
     share = terms @ strengths / (factor * diffuse + terms @ strengths)
     assert 0.05 < np.median(share) < 0.5, np.median(share)
@@ -130,9 +135,9 @@ def test_constants_are_recovered_beside_an_unknown_background():
     observed = np.log(factor * diffuse + terms @ strengths) + noise
     likelihood = LogNormal(jnp.asarray(observed), jnp.full(len(q_points), 0.01**-2.0))
 
-    def estimate(instrument: Instrument | None, n_terms: int, rounds: int) -> tuple[np.ndarray, float]:
+    def estimate(effects: tuple[Effect, ...], n_terms: int, rounds: int) -> tuple[np.ndarray, float]:
         """Error of the constants by Gauss-Newton from the truth, and its square in standard errors."""
-        model = replace(forward, instrument=instrument)
+        model = replace(forward, effects=effects)
         start = jnp.asarray(np.append(truth, strengths[:n_terms]))
         parameters = start
         for _ in range(rounds):
@@ -144,13 +149,12 @@ def test_constants_are_recovered_beside_an_unknown_background():
         covariance = np.linalg.inv(np.asarray(precision))[: len(truth), : len(truth)]
         return error, float(error @ np.linalg.solve(covariance, error))
 
-    full = Instrument(jnp.asarray(factor), jnp.asarray(terms), jnp.ones(5), tuple("abcde"))
-    _, chi_square = estimate(full, 5, 6)
+    background = Background(jnp.asarray(terms), jnp.ones(5), tuple("abcde"))
+    _, chi_square = estimate((Factor(jnp.asarray(factor)), background), 5, 6)
     assert 0.1 < chi_square < 20
     # Without one of them the first step already leads away.
-    flat = Instrument(jnp.ones(len(q_points)), jnp.asarray(terms), jnp.ones(5), tuple("abcde"))
-    assert estimate(flat, 5, 1)[1] > 10 * chi_square
-    assert estimate(None, 0, 1)[1] > 10 * chi_square
+    assert estimate((background,), 5, 1)[1] > 10 * chi_square
+    assert estimate((), 0, 1)[1] > 10 * chi_square
 
 
 @pytest.mark.parametrize("effect", ["resolution", "mosaic", "voxel_size", "all"])
@@ -174,10 +178,9 @@ def test_mean_over_six_points_is_that_over_the_voxel(effect):
     around = vectors @ np.linalg.inv(crystal.scattering_vectors(np.eye(3)))
 
     def intensity(q_points: np.ndarray) -> np.ndarray:
-        engine = make_point_engine(irreducible, supercell, q_points)
-        return np.exp(
-            np.asarray(log_intensity(make_forward_model(irreducible, supercell, 300.0, engine), truth))
-        )
+        lattice_sum = Anywhere(make_point_engine(irreducible, supercell, q_points))
+        forward = make_forward_model(irreducible, supercell, 300.0, lattice_sum)
+        return np.exp(np.asarray(log_intensity(forward, truth)))
 
     sampled = intensity(around).reshape(len(centres), n)
     expected, error = sampled.mean(axis=1), sampled.std(axis=1) / np.sqrt(n)
@@ -185,9 +188,9 @@ def test_mean_over_six_points_is_that_over_the_voxel(effect):
         crystal, centres, resolution, mosaic, None if steps is None else np.diag(steps)
     )
     points = spread_points(crystal, centres, covariance)
-    engine = make_point_engine(irreducible, supercell, points.reshape(-1, 3))
-    instrument = Instrument(jnp.ones(len(centres)), jnp.zeros((len(centres), 0)), jnp.zeros(0), ())
-    forward = replace(make_forward_model(irreducible, supercell, 300.0, engine), instrument=instrument)
+    lattice_sum = Anywhere(make_point_engine(irreducible, supercell, points.reshape(-1, 3)))
+    effects = (Average(points.shape[1]),)
+    forward = make_forward_model(irreducible, supercell, 300.0, lattice_sum, effects=effects)
     found = np.exp(np.asarray(log_intensity(forward, truth)))
     effect_of_it = np.abs(intensity(centres) - expected)
     assert (effect_of_it > 4 * error).any()

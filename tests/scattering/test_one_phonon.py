@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 
 from bayestds.crystal.supercell import Supercell
-from bayestds.lattice_dynamics.covariance import classical_covariance
 from bayestds.scattering.engine import make_engine
-from bayestds.scattering.forward import blocks, log_intensity, make_forward_model
-from bayestds.scattering.one_phonon import one_phonon_intensity
+from bayestds.scattering.forward import log_intensity, make_forward_model
+from bayestds.scattering.lattice_sum import OnMesh
 from tests.brute_force import (
     BOLTZMANN,
     PeriodicAtoms,
@@ -21,6 +20,9 @@ from tests.brute_force import (
 from tests.crystals import commensurate_points, default_supercell, make_irreducible
 
 TEMPERATURE = 300.0
+FIRST_ORDER = {"n_near": 0, "order": 1}
+"""The one-phonon part: the expansion up to first order, without near pairs, which have all orders."""
+
 CRYSTALS = ["fcc", "zincblende", "hcp", "p1"]
 
 
@@ -79,12 +81,19 @@ def complex_factors(n_atoms: int) -> np.ndarray:
     return np.array([1.0, 0.6 + 0.7j, -0.4 + 1.2j])[:n_atoms]
 
 
-def one_phonon(name: str, phi: np.ndarray, q_points: np.ndarray, temperature: float) -> np.ndarray:
+def one_phonon(
+    name: str,
+    phi: np.ndarray,
+    q_points: np.ndarray,
+    temperature: float = TEMPERATURE,
+    factors: np.ndarray | None = None,
+) -> np.ndarray:
+    """One-phonon intensity (n_q,) per primitive cell, by default with complex factors."""
     irreducible, supercell = make_irreducible(name), default_supercell(name)
-    forward = make_forward_model(irreducible, supercell, temperature)
-    covariance = classical_covariance(blocks(forward, jnp.asarray(phi)), forward.thermal_energy)
-    factors = complex_factors(irreducible.crystal.n_atoms)
-    return np.asarray(one_phonon_intensity(supercell, q_points, covariance, factors))
+    factors = complex_factors(irreducible.crystal.n_atoms) if factors is None else factors
+    lattice_sum = OnMesh(make_engine(supercell, q_points, factors, **FIRST_ORDER))
+    forward = make_forward_model(irreducible, supercell, temperature, lattice_sum)
+    return np.exp(np.asarray(log_intensity(forward, jnp.asarray(phi))))
 
 
 @pytest.mark.parametrize("name", CRYSTALS)
@@ -99,7 +108,7 @@ def test_intensity_is_the_sum_over_eigenmodes(name):
     q_points = commensurate_points(supercell, 24, 15.0)
     vectors = crystal.scattering_vectors(q_points)
     expected = mode_sum(supercell, modes, vectors, complex_factors(crystal.n_atoms), TEMPERATURE)
-    found = one_phonon(name, phi, q_points, TEMPERATURE)
+    found = one_phonon(name, phi, q_points)
     # Rounding, amplified by the softest mode.
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
@@ -113,7 +122,7 @@ def test_exact_intensity_tends_to_it_at_low_temperature(name):
     engine = make_engine(supercell, q_points, complex_factors(irreducible.crystal.n_atoms))
 
     def further(temperature: float) -> np.ndarray:
-        forward = make_forward_model(irreducible, supercell, temperature, engine)
+        forward = make_forward_model(irreducible, supercell, temperature, OnMesh(engine))
         exact = np.exp(np.asarray(log_intensity(forward, jnp.asarray(phi))))
         return exact / one_phonon(name, phi, q_points, temperature) - 1
 
@@ -126,13 +135,9 @@ def test_exact_intensity_tends_to_it_at_low_temperature(name):
 
 def test_factors_may_depend_on_q():
     irreducible, supercell = make_irreducible("zincblende"), default_supercell("zincblende")
-    forward = make_forward_model(irreducible, supercell, TEMPERATURE)
-    phi = jnp.asarray(random_stable(irreducible, supercell, seed=11))
-    covariance = classical_covariance(blocks(forward, phi), forward.thermal_energy)
+    phi = random_stable(irreducible, supercell, seed=11)
     q_points = commensurate_points(supercell, 6, 10.0)
     factors = np.random.default_rng(1).normal(size=(2, 6, 2)).view(complex).reshape(6, 2)
-    found = one_phonon_intensity(supercell, q_points, covariance, factors)
-    alone = [
-        one_phonon_intensity(supercell, q_points[i : i + 1], covariance, factors[i])[0] for i in range(6)
-    ]
+    found = one_phonon("zincblende", phi, q_points, factors=factors)
+    alone = [one_phonon("zincblende", phi, q_points[i : i + 1], factors=factors[i])[0] for i in range(6)]
     np.testing.assert_allclose(found, alone, rtol=1e-12)

@@ -10,8 +10,10 @@ import pytest
 from bayestds.crystal.supercell import make_supercell
 from bayestds.errors import VolumeError
 from bayestds.inference.information import log_intensity_and_jacobian
+from bayestds.lattice_dynamics.statistics import StatisticsName
 from bayestds.scattering.engine import make_engine
-from bayestds.scattering.forward import Statistics, log_intensity, make_forward_model
+from bayestds.scattering.forward import log_intensity, make_forward_model
+from bayestds.scattering.lattice_sum import Anywhere, OnMesh
 from bayestds.scattering.points import make_point_engine, point_blocks
 from tests.brute_force import random_stable
 from tests.crystals import commensurate_points, default_supercell, make_irreducible
@@ -29,9 +31,11 @@ def factors_of(n_points: int, n_atoms: int) -> np.ndarray:
     return rng.uniform(0.5, 3, (n_points, n_atoms)) * np.exp(1j * rng.uniform(0, 6, (n_points, n_atoms)))
 
 
-def at_points(irreducible, values, supercell, q_points, factors=None, statistics: Statistics = "classical"):
-    engine = make_point_engine(irreducible, supercell, q_points, factors)
-    forward = make_forward_model(irreducible, supercell, 300.0, engine, statistics)
+def at_points(
+    irreducible, values, supercell, q_points, factors=None, statistics: StatisticsName = "classical"
+):
+    lattice_sum = Anywhere(make_point_engine(irreducible, supercell, q_points, factors))
+    forward = make_forward_model(irreducible, supercell, 300.0, lattice_sum, statistics)
     return log_intensity(forward, jnp.asarray(values))
 
 
@@ -45,7 +49,7 @@ def test_agrees_with_the_grid_engine_where_both_apply(name, n_shells, multiples,
     q_points = q_points[supercell.k_index(q_points) != 0]
     factors = factors_of(len(q_points), irreducible.crystal.n_atoms)
     engine = make_engine(supercell, q_points, factors)
-    forward = make_forward_model(irreducible, supercell, 300.0, engine, statistics)
+    forward = make_forward_model(irreducible, supercell, 300.0, OnMesh(engine), statistics)
     expected = log_intensity(forward, jnp.asarray(values))
     found = at_points(irreducible, values, supercell, q_points, factors, statistics)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
@@ -70,7 +74,7 @@ def test_unphysical_constants_give_finite_numbers():
     supercell = make_supercell(irreducible.crystal, (3, 3, 3))
     values = 1e-6 * jnp.asarray(random_stable(irreducible, supercell, 3))
     engine = make_point_engine(irreducible, supercell, np.random.default_rng(0).uniform(2, 6, (20, 3)))
-    forward = make_forward_model(irreducible, supercell, 300.0, engine)
+    forward = make_forward_model(irreducible, supercell, 300.0, Anywhere(engine))
     found, slope = jax.value_and_grad(lambda phi: log_intensity(forward, phi).sum())(values)
     assert np.isfinite(found)
     assert np.isfinite(slope).all()
@@ -83,7 +87,7 @@ def test_between_the_waves_of_its_supercell_it_converges_to_a_larger_one():
     values = random_stable(irreducible, make_supercell(irreducible.crystal, (4, 4, 4)), 5, 0.1)
     q_points = commensurate_points(large, 300, 14.0)
     q_points = q_points[large.k_index(q_points) != 0]
-    forward = make_forward_model(irreducible, large, 300.0, make_engine(large, q_points))
+    forward = make_forward_model(irreducible, large, 300.0, OnMesh(make_engine(large, q_points)))
     expected = log_intensity(forward, jnp.asarray(values))
     errors = []
     for multiple in (3, 5, 6):
@@ -102,7 +106,7 @@ def test_derivatives_match_finite_differences():
     q_points = np.random.default_rng(0).uniform(-4, 4, (30, 3))
     engine = make_point_engine(irreducible, supercell, q_points)
     for statistics in ("classical", "quantum"):
-        forward = make_forward_model(irreducible, supercell, 300.0, engine, statistics)
+        forward = make_forward_model(irreducible, supercell, 300.0, Anywhere(engine), statistics)
         _, derivative = log_intensity_and_jacobian(forward, jnp.asarray(values))
         for index in range(len(values)):
             step = finite_difference_step * np.eye(len(values))[index]

@@ -9,8 +9,10 @@ import pytest
 
 from bayestds.crystal.supercell import Supercell
 from bayestds.lattice_dynamics.displacements import cell_differences, displacements, white_noise
+from bayestds.lattice_dynamics.harmonic import harmonic_crystal
 from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import log_intensity, make_forward_model
+from bayestds.scattering.lattice_sum import OnMesh
 from bayestds.scattering.sampled import folded_intensity, make_sampled_engine, mean_intensity, unfolded
 from bayestds.scattering.simulation import (
     IntensitySum,
@@ -76,11 +78,13 @@ def test_mean_converges_to_the_exact_intensity(name):
     phi = jnp.asarray(random_stable(irreducible, supercell, seed=5))
     factors = np.array([1.0, 0.6])[: irreducible.crystal.n_atoms]
     q_points = commensurate_points(supercell, 48, 12.0)
-    forward = make_forward_model(irreducible, supercell, 300.0, make_engine(supercell, q_points, factors))
+    forward = make_forward_model(
+        irreducible, supercell, 300.0, OnMesh(make_engine(supercell, q_points, factors))
+    )
     exact = np.exp(np.asarray(log_intensity(forward, phi)))
 
     n = 4096
-    root = displacement_root(forward, phi)
+    root = displacement_root(forward.crystal, phi)
     white = white_noise(jax.random.key(2), n, supercell.n_cells, irreducible.crystal.n_atoms)
     u = np.asarray(displacements(root, white, supercell.grid_shape))
     each = np.array([direct_intensity(supercell, one, q_points, factors) for one in u])
@@ -99,17 +103,17 @@ def test_mean_converges_to_the_exact_intensity(name):
 def test_sample_intensity_averages_the_configurations_it_names():
     irreducible, supercell = make_irreducible("zincblende"), default_supercell("zincblende")
     phi = jnp.asarray(random_stable(irreducible, supercell, seed=5))
-    forward = make_forward_model(irreducible, supercell, 300.0)
-    root = displacement_root(forward, phi)
+    crystal = harmonic_crystal(irreducible, supercell, 300.0)
+    root = displacement_root(crystal, phi)
     axes, factors = GRIDS["odd, centred"], np.array([1.0, 0.6])
     engine = make_sampled_engine(supercell, axes, factors)
-    *_, running = sample_intensity(engine, root, forward.grid_shape, 7, 250, no_configurations(engine))
+    *_, running = sample_intensity(engine, root, crystal.grid_shape, 7, 250, no_configurations(engine))
     assert running.count == 250
     q_points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     key = jax.random.key(7)
     each = [
         direct_intensity(
-            supercell, np.asarray(configuration(root, key, m, forward.grid_shape)), q_points, factors
+            supercell, np.asarray(configuration(root, key, m, crystal.grid_shape)), q_points, factors
         )
         for m in range(250)
     ]
@@ -120,20 +124,20 @@ def test_sample_intensity_averages_the_configurations_it_names():
 def test_a_resumed_sum_is_the_same_to_the_last_bit():
     irreducible, supercell = make_irreducible("fcc"), default_supercell("fcc")
     phi = jnp.asarray(random_stable(irreducible, supercell, seed=5))
-    forward = make_forward_model(irreducible, supercell, 300.0)
-    root = displacement_root(forward, phi)
+    crystal = harmonic_crystal(irreducible, supercell, 300.0)
+    root = displacement_root(crystal, phi)
     engine = make_sampled_engine(supercell, GRIDS["odd, centred"])
 
     def last(start: IntensitySum) -> IntensitySum:
-        return list(sample_intensity(engine, root, forward.grid_shape, 3, 330, start))[-1]
+        return list(sample_intensity(engine, root, crystal.grid_shape, 3, 330, start))[-1]
 
-    *_, whole = sample_intensity(engine, root, forward.grid_shape, 3, 330, no_configurations(engine))
-    first = next(iter(sample_intensity(engine, root, forward.grid_shape, 3, 330, no_configurations(engine))))
+    *_, whole = sample_intensity(engine, root, crystal.grid_shape, 3, 330, no_configurations(engine))
+    first = next(iter(sample_intensity(engine, root, crystal.grid_shape, 3, 330, no_configurations(engine))))
     assert first.count < 330
     # As a checkpoint file would bring it back.
     resumed = last(IntensitySum(jnp.asarray(np.asarray(first.total)), int(first.count)))
     assert np.array_equal(whole.total, resumed.total)
-    *_, other = sample_intensity(engine, root, forward.grid_shape, 4, 330, no_configurations(engine))
+    *_, other = sample_intensity(engine, root, crystal.grid_shape, 4, 330, no_configurations(engine))
     assert not np.allclose(whole.total, other.total)
 
 
@@ -143,7 +147,7 @@ def test_gradient_with_common_random_numbers(name, dense):
     irreducible, supercell = make_irreducible(name), default_supercell(name)
     n_atoms = irreducible.crystal.n_atoms
     phi = random_stable(irreducible, supercell, seed=5)
-    forward = make_forward_model(irreducible, supercell, 300.0)
+    crystal = harmonic_crystal(irreducible, supercell, 300.0)
     white = white_noise(jax.random.key(0), 3, supercell.n_cells, n_atoms)
     differences = cell_differences(supercell) if dense else None
     # Off the Bragg peaks, where the loss of the paper is evaluated.
@@ -153,7 +157,7 @@ def test_gradient_with_common_random_numbers(name, dense):
 
     @jax.jit
     def loss(phi: jax.Array) -> jax.Array:
-        root = displacement_root(forward, phi, differences)
+        root = displacement_root(crystal, phi, differences)
         moved = displacements(root, white, supercell.grid_shape)
         return jnp.log(mean_intensity(engine, moved)).var()
 

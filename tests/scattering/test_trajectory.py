@@ -8,7 +8,7 @@ import pytest
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import VolumeError
 from bayestds.lattice_dynamics.displacements import block_displacements
-from bayestds.scattering.forward import make_forward_model
+from bayestds.lattice_dynamics.harmonic import harmonic_crystal
 from bayestds.scattering.sampled import make_sampled_engine, unfolded
 from bayestds.scattering.simulation import displacement_root, empty_volume
 from bayestds.scattering.snapshots import Frame
@@ -215,10 +215,10 @@ def test_correlation_of_a_crystal_whose_modes_forget_at_one_rate(memory):
     irreducible, supercell = make_irreducible("fcc"), default_supercell("fcc")
     phi = jnp.asarray(random_stable(irreducible, supercell, seed=5))
     # So cold that |Q·u|² is far below one.
-    forward = make_forward_model(irreducible, supercell, 0.5)
+    harmonic = harmonic_crystal(irreducible, supercell, 0.5)
     n, n_cells = 3000, supercell.n_cells
     white = autoregressive(n, 3 * n_cells, memory).reshape(n, n_cells, 3)
-    root = displacement_root(forward, phi)
+    root = displacement_root(harmonic, phi)
     u = np.asarray(jax.jit(block_displacements, static_argnums=2)(root, white, supercell.grid_shape))
     crystal = supercell.crystal
     sites = (supercell.cells[:, None] + crystal.fractional_positions) @ crystal.lattice_vectors
