@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from numpyro.infer.util import log_density
 from scipy import stats
 from scipy.integrate import quad
 
@@ -15,15 +14,14 @@ from bayestds.inference.likelihoods.base import fisher_information
 from bayestds.inference.likelihoods.counts import FEWEST_COUNTS, GammaPoisson, Poisson
 from bayestds.inference.likelihoods.floor import SMALLEST_LEVEL
 from bayestds.inference.likelihoods.log_normal import LogNormal
-from bayestds.inference.model import scattering_posterior
 from bayestds.inference.nuts import Sampling
 from bayestds.inference.point_fit import point_fit
 from bayestds.inference.posterior import make_target, sample_posterior
-from bayestds.inference.predictive import make_predictions, star_labels
-from bayestds.inference.priors import make_prior
+from bayestds.inference.predictive import make_predictions, prior_sites, star_labels
 from bayestds.inference.problem import Problem
-from bayestds.scattering.engine import make_engine
+from bayestds.inference.sums import direct_model
 from bayestds.scattering.forward import log_intensity
+from tests.densities import model_density
 from tests.fit_problems import Known, known
 
 PRIOR = 100.0
@@ -38,12 +36,13 @@ def counted_problem(case: Known, mean_counts: float, seed: int, spread: float = 
     """Poisson counts of voxels that were measured for different times; gamma expectations if spread."""
     rng = np.random.default_rng(seed)
     problem = case.problem(prior_scale=PRIOR)
-    rate = np.exp(np.asarray(problem.likelihood.log_observed))
-    exposure = problem.grid.multiplicity * rng.uniform(0.5, 2, len(rate))
-    exposure *= mean_counts * problem.grid.multiplicity.sum() / (exposure @ rate)
+    (volume,) = problem.volumes
+    rate, multiplicity = np.exp(np.asarray(volume.likelihood.log_observed)), volume.grid.multiplicity
+    exposure = multiplicity * rng.uniform(0.5, 2, len(rate))
+    exposure *= mean_counts * multiplicity.sum() / (exposure @ rate)
     expected = exposure * rate * (rng.gamma(spread**-2, spread**2, len(rate)) if spread else 1.0)
     numbers = rng.poisson(expected).astype(float)
-    return replace(problem, likelihood=counted(numbers, exposure))
+    return problem.with_volume(likelihood=counted(numbers, exposure))
 
 
 def counted(numbers: np.ndarray, exposure: np.ndarray) -> Poisson:
@@ -74,18 +73,18 @@ def test_likelihood_is_that_of_poisson_counts_with_the_scale_integrated_out():
 @pytest.mark.slow
 def test_least_squares_have_slope_and_information_of_the_likelihood(case):
     problem = counted_problem(case, 5.0, 1)
-    engine = make_engine(problem.supercell, problem.grid.q_points)
-    forward, phi = problem.forward_model(engine), jnp.asarray(1.01 * case.truth)
+    (volume,) = problem.volumes
+    forward, phi, counts = direct_model(problem, volume), jnp.asarray(1.01 * case.truth), volume.likelihood
     value, derivative = log_intensity_and_jacobian(forward, phi)
-    local = problem.likelihood.quadratic(value, len(phi))
+    local = counts.quadratic(value, len(phi))
     slope = derivative.T @ local.precision.times(local.residual)
 
     def likelihood(phi):
-        return problem.likelihood.log_likelihood(log_intensity(forward, phi))
+        return counts.log_likelihood(log_intensity(forward, phi))
 
     np.testing.assert_allclose(slope, jax.grad(likelihood)(phi), rtol=1e-8)
     # The expected Hessian: that of data that are as expected.
-    ideal = replace(problem.likelihood, number=local.weight)
+    ideal = replace(counts, number=local.weight)
     hessian = jax.hessian(lambda phi: ideal.log_likelihood(log_intensity(forward, phi)))(phi)
     np.testing.assert_allclose(fisher_information(local.precision, derivative), -hessian, rtol=1e-6)
 
@@ -138,10 +137,10 @@ def test_constants_of_weak_counts_are_not_biased():
     pulls, of_logarithms = [], []
     for seed in range(8):
         problem = counted_problem(weak, 1.0, seed)
-        counts = problem.likelihood
+        counts = problem.volumes[0].likelihood
         assert float(counts.number.min()) < 3
         weight = jnp.maximum(counts.number, FEWEST_COUNTS)
-        logarithms = replace(problem, likelihood=LogNormal(counts.log_observed, weight))
+        logarithms = problem.with_volume(likelihood=LogNormal(counts.log_observed, weight))
         for fitted, found in ((problem, pulls), (logarithms, of_logarithms)):
             fit = point_fit(fitted, weak.truth)
             assert fit.converged
@@ -155,19 +154,21 @@ def test_constants_of_weak_counts_are_not_biased():
 def test_posterior_of_counts_agrees_with_the_normal_approximation(case):
     problem = counted_problem(case, 1000.0, 3)
     fit = point_fit(problem, case.truth)
-    target = make_target(fit, make_prior(problem.prior_scales, case.irreducible.shells, "normal"))
+    target = make_target(fit, problem.prior())
     draws = sample_posterior(target, Sampling(2, 300, 100, 0))
     phi = draws.sites["irreducible"].reshape(-1, len(case.truth))
     sd = np.sqrt(np.diag(fit.covariance))
     np.testing.assert_allclose(phi.std(axis=0), sd, rtol=0.25)
     assert np.abs((phi.mean(axis=0) - fit.irreducible) / sd).max() < 0.4
-    stars = star_labels(problem.supercell, problem.grid.q_points)
-    predictions = make_predictions(target, draws, stars, 0)
+    (data,), (volume,) = problem.volumes, fit.volumes
+    stars = star_labels(problem.supercell, data.grid.q_points)
+    prior = prior_sites(target, 100, 0)
+    predictions = make_predictions(target, target.volumes[0], draws, prior, stars, 0)
     # Replicates scatter about the fit as counts do.
-    scatter = (predictions.replicated.reshape(-1, len(stars)) - fit.weight) / np.sqrt(fit.weight)
-    many = fit.weight > 100
+    scatter = (predictions.replicated.reshape(-1, len(stars)) - volume.weight) / np.sqrt(volume.weight)
+    many = volume.weight > 100
     assert np.std(scatter[:, many]) == pytest.approx(1, rel=0.1)
-    expected = stats.poisson.logpmf(problem.likelihood.number, fit.weight).sum()
+    expected = stats.poisson.logpmf(data.likelihood.number, volume.weight).sum()
     assert predictions.log_likelihood.sum(axis=-1).mean() == pytest.approx(expected, abs=10)
 
 
@@ -176,9 +177,9 @@ def test_floor_of_counts_is_found(case):
     """Counts that scatter by 10 % more than Poisson's."""
     problem = counted_problem(case, 1000.0, 4, spread=0.1)
     poisson = point_fit(problem, case.truth)
-    fit = point_fit(replace(problem, likelihood=with_floor(problem.likelihood)), case.truth)
-    prior = make_prior(problem.prior_scales, case.irreducible.shells, "normal")
-    draws = sample_posterior(make_target(fit, prior), Sampling(2, 200, 150, 0))
+    floor = with_floor(problem.volumes[0].likelihood)
+    fit = point_fit(problem.with_volume(likelihood=floor), case.truth)
+    draws = sample_posterior(make_target(fit, problem.prior()), Sampling(2, 200, 150, 0))
     level = np.exp(draws.sites["log_relative_noise"])
     assert abs(level.mean() - 0.1) < 4 * level.std()
     assert level.std() < 0.01
@@ -188,18 +189,16 @@ def test_floor_of_counts_is_found(case):
 
 def test_density_of_counts_with_a_floor_is_that_of_scipy(case):
     problem = counted_problem(case, 5.0, 5)
-    forward = problem.forward_model(make_engine(problem.supercell, problem.grid.q_points))
-    prior = make_prior(problem.prior_scales, case.irreducible.shells, "normal")
+    (volume,), prior = problem.volumes, problem.prior()
+    forward, counts = direct_model(problem, volume), volume.likelihood
     log_level, offset = np.log(0.2), 0.01
-    sites = {"irreducible": case.truth, "log_relative_noise": log_level, "scale_offset": offset}
-    sites = {name: jnp.asarray(value) for name, value in sites.items()}
-    counts = problem.likelihood
-    found, _ = log_density(scattering_posterior, (forward, with_floor(counts), prior), {}, sites)
+    unknowns = {"log_relative_noise": log_level, "scale_offset": offset}
+    found = model_density(forward, with_floor(counts), prior, case.truth, **unknowns)
     number, expected = np.asarray(counts.number), np.asarray(counts.exposure)
     expected = expected * np.exp(np.asarray(log_intensity(forward, jnp.asarray(case.truth))))
     expected *= number.sum() / expected.sum() * np.exp(offset)
     density = stats.nbinom.logpmf(number, 0.2**-2, 1 / (1 + 0.04 * expected)).sum()
-    density += stats.norm.logpdf(case.truth, 0, np.asarray(prior.scales)).sum()
+    density += stats.norm.logpdf(case.truth, 0, problem.given_scales).sum()
     density += stats.norm.logpdf(log_level, -3.0, 3.0)
     # NumPyro's beta function is good to about 1e-6 at each point.
-    assert float(found) == pytest.approx(density, abs=1e-6 * len(number))
+    assert found == pytest.approx(density, abs=1e-6 * len(number))

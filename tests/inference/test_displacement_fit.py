@@ -12,7 +12,7 @@ from bayestds.config import load_model
 from bayestds.errors import InstabilityError, ModelError
 from bayestds.inference.displacement_fit import displacement_fit
 from bayestds.inference.information import displacement_information
-from bayestds.scattering.forward import ForwardModel, make_forward_model
+from bayestds.lattice_dynamics.harmonic import HarmonicCrystal, harmonic_crystal
 from tests.brute_force import (
     BOLTZMANN,
     bonds_of,
@@ -26,8 +26,8 @@ from tests.crystals import default_supercell, make_irreducible
 from tests.ensembles import Crystal, vibrating
 
 
-def forward_of(crystal: Crystal) -> ForwardModel:
-    return make_forward_model(crystal.irreducible, crystal.supercell, crystal.temperature)
+def harmonic(crystal: Crystal) -> HarmonicCrystal:
+    return harmonic_crystal(crystal.irreducible, crystal.supercell, crystal.temperature)
 
 
 @cache
@@ -51,9 +51,9 @@ def log_likelihood(crystal: Crystal, phi: np.ndarray, displacements: np.ndarray)
 def test_fit_is_the_maximum_of_the_dense_likelihood(name):
     crystal = vibrating(name, 1, 4, 300.0)
     u = crystal.draw(np.random.default_rng(0), 20)
-    forward = forward_of(crystal)
-    fitted = displacement_fit(forward, crystal.sample_covariance(u), crystal.truth)
-    information = displacement_information(forward, jnp.asarray(fitted), len(u))
+    vibrations = harmonic(crystal)
+    fitted = displacement_fit(vibrations, crystal.sample_covariance(u), crystal.truth)
+    information = displacement_information(vibrations, jnp.asarray(fitted), len(u))
     sd = np.sqrt(np.diag(np.linalg.inv(np.asarray(information))))
     best = log_likelihood(crystal, fitted, u)
     # Half a standard error aside the likelihood falls by 1/8 if the others stand still at most.
@@ -67,9 +67,7 @@ def test_fit_is_the_maximum_of_the_dense_likelihood(name):
 def test_information_is_the_curvature_of_the_dense_likelihood():
     crystal = vibrating("cscl", 2, 4, 300.0)
     u = crystal.draw(np.random.default_rng(0), 5)
-    information = np.asarray(
-        displacement_information(forward_of(crystal), jnp.asarray(crystal.truth), len(u))
-    )
+    information = np.asarray(displacement_information(harmonic(crystal), jnp.asarray(crystal.truth), len(u)))
     step = 1e-3
 
     def second(first: np.ndarray, other: np.ndarray) -> float:
@@ -113,24 +111,24 @@ def test_information_of_quantum_displacements():
         [sum(s * t * cost(s * a + t * b) for s in (1, -1) for t in (1, -1)) / (4 * step**2) for a in units]
         for b in units
     ]
-    forward = make_forward_model(irreducible, supercell, temperature, statistics="quantum")
-    found = displacement_information(forward, jnp.asarray(truth), 1)
+    quantum = harmonic_crystal(irreducible, supercell, temperature, "quantum")
+    found = displacement_information(quantum, jnp.asarray(truth), 1)
     # Truncation, about step², and rounding of 1e-13 / step².
     assert np.asarray(found) == pytest.approx(np.array(expected), abs=1e-4 * np.abs(expected).max())
 
 
 def test_quantum_displacements_are_refused():
     crystal = vibrating("cscl", 1, 4, 300.0)
-    forward = make_forward_model(crystal.irreducible, crystal.supercell, 300.0, statistics="quantum")
+    vibrations = harmonic_crystal(crystal.irreducible, crystal.supercell, 300.0, "quantum")
     with pytest.raises(ModelError, match="classical statistics only"):
-        displacement_fit(forward, crystal.sample_covariance(np.zeros((1, 54, 3))), crystal.truth)
+        displacement_fit(vibrations, crystal.sample_covariance(np.zeros((1, 54, 3))), crystal.truth)
 
 
 def test_bound_of_the_paper():
     """Standard errors for 100,000 configurations of the paper's crystal, as a prototype had them."""
     study = build_study(load_model("ni_fcc_paper"))
-    forward = make_forward_model(study.irreducible, study.supercell(), 300.0)
-    information = displacement_information(forward, jnp.asarray(study.ifcs("u3_paper")), 100_000)
+    vibrations = harmonic_crystal(study.irreducible, study.supercell(), 300.0)
+    information = displacement_information(vibrations, jnp.asarray(study.ifcs("u3_paper")), 100_000)
     expected = [3.7, 4.6, 4.2, 6.5, 4.7, 2.9, 2.2, 2.3, 1.3, 2.8, 3.6, 2.7, 2.1, 2.6, 2.5, 1.9]
     found = 1e4 * np.sqrt(np.diag(np.linalg.inv(np.asarray(information))))
     # The expected values are rounded to one decimal.
@@ -140,12 +138,14 @@ def test_bound_of_the_paper():
 def test_fits_scatter_as_the_bound_says():
     """30 ensembles of 500: sum of the chi-squares over all constants, outside one time in a thousand."""
     crystal, rng = vibrating("cscl", 2, 4, 300.0), np.random.default_rng(1)
-    forward = forward_of(crystal)
-    information = np.asarray(displacement_information(forward, jnp.asarray(crystal.truth), 500))
+    vibrations = harmonic(crystal)
+    information = np.asarray(displacement_information(vibrations, jnp.asarray(crystal.truth), 500))
     total = 0.0
     for _ in range(30):
         u = crystal.draw(rng, 500)
-        error = displacement_fit(forward, crystal.sample_covariance(u), 0.5 * crystal.truth) - crystal.truth
+        error = (
+            displacement_fit(vibrations, crystal.sample_covariance(u), 0.5 * crystal.truth) - crystal.truth
+        )
         total += error @ information @ error
     low, high = chi2.ppf([0.0005, 0.9995], 30 * len(crystal.truth))
     assert low < total < high
@@ -154,4 +154,4 @@ def test_fits_scatter_as_the_bound_says():
 def test_unstable_start_is_refused():
     crystal = vibrating("cscl", 1, 4, 300.0)
     with pytest.raises(InstabilityError, match="starting values"):
-        displacement_fit(forward_of(crystal), crystal.sample_covariance(np.zeros((1, 54, 3))), -crystal.truth)
+        displacement_fit(harmonic(crystal), crystal.sample_covariance(np.zeros((1, 54, 3))), -crystal.truth)

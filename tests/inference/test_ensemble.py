@@ -22,20 +22,17 @@ from bayestds.inference.ensemble import (
     respond,
 )
 from bayestds.inference.ensemble_modes import square_roots
+from bayestds.inference.fit_result import PointFit
 from bayestds.inference.information import displacement_information, log_intensity_and_jacobian
 from bayestds.inference.likelihoods.correlated import Correlated
 from bayestds.inference.problem import Problem
 from bayestds.lattice_dynamics.covariance import covariance_in_real_space, packed_covariance
+from bayestds.lattice_dynamics.harmonic import HarmonicCrystal, blocks, harmonic_crystal
 from bayestds.scattering import exact
 from bayestds.scattering.engine import make_engine
-from bayestds.scattering.forward import (
-    ForwardModel,
-    blocks,
-    displacement_covariance,
-    log_intensity,
-    make_forward_model,
-)
+from bayestds.scattering.forward import ForwardModel, log_intensity, make_forward_model
 from bayestds.scattering.grid import Mask
+from bayestds.scattering.lattice_sum import OnMesh
 from tests.ensembles import Crystal, vibrating
 
 CASES = {
@@ -48,10 +45,21 @@ CASES = {
 def case(name: str) -> tuple[Crystal, Problem, ForwardModel, Ensemble]:
     crystal = vibrating(*CASES[name])
     engine = make_engine(crystal.supercell, crystal.grid.q_points, crystal.factors)
-    forward = make_forward_model(crystal.irreducible, crystal.supercell, crystal.temperature, engine)
+    given = crystal.irreducible, crystal.supercell, crystal.temperature
+    forward = make_forward_model(*given, OnMesh(engine))
     expected = np.exp(np.asarray(log_intensity(forward, jnp.asarray(crystal.truth))))
-    problem = crystal.problem(expected)
-    return crystal, problem, forward, make_ensemble(problem, 1000)
+    problem = crystal.problem(expected).with_volume(configurations=1000)
+    return crystal, problem, forward, make_ensemble(problem)
+
+
+def harmonic(crystal: Crystal) -> HarmonicCrystal:
+    return harmonic_crystal(crystal.irreducible, crystal.supercell, crystal.temperature)
+
+
+def fit_to(crystal: Crystal, displacements: np.ndarray) -> PointFit:
+    """The fit to the scattering of some configurations, with its noise."""
+    problem = crystal.problem(crystal.observed(displacements))
+    return ensemble_fit(problem.with_volume(configurations=len(displacements)), crystal.truth)
 
 
 def response_at(name: str, amplitudes: np.ndarray | None = None) -> Response:
@@ -103,7 +111,7 @@ def test_deviation_is_seen_by_every_voxel_from_its_side():
     rng = np.random.default_rng(1)
     modes, phi = ensemble.cosets.modes, jnp.asarray(crystal.truth)
     amplitudes = 0.2 * rng.normal(size=len(modes.k_index))
-    waves = np.asarray(displacement_covariance(forward, blocks(forward, phi)))
+    waves = np.asarray(forward.crystal.statistics.covariance(blocks(forward.crystal, phi)))
     roots = square_roots(waves)[modes.k_index]
     np.add.at(
         waves := waves.copy(), modes.k_index, amplitudes[:, None, None, None] * (roots @ modes.blocks @ roots)
@@ -123,7 +131,7 @@ def test_supercell_without_the_symmetry_of_the_crystal_is_refused():
     crystal, problem, *_ = case("cscl")
     low = make_supercell(crystal.supercell.crystal, [3, 3, 2])
     with pytest.raises(CrystalError, match="symmetry of the crystal"):
-        make_ensemble(replace(problem, supercell=low), 1000)
+        make_ensemble(replace(problem, supercell=low))
 
 
 def noise_of(name: str) -> tuple[Correlated, Response]:
@@ -139,7 +147,7 @@ def drawn(name: str) -> np.ndarray:
     crystal, problem, *_ = case(name)
     rng = np.random.default_rng(2)
     observed = [crystal.observed(crystal.draw(rng, 25)) for _ in range(400)]
-    return np.array(observed) / np.exp(np.asarray(problem.likelihood.observed))
+    return np.array(observed) / np.exp(np.asarray(problem.volumes[0].likelihood.observed))
 
 
 @pytest.mark.slow
@@ -164,10 +172,10 @@ def test_covariance_is_that_of_drawn_ensembles(name):
 def test_logarithm_is_corrected_for_its_bias():
     """Mean over draws of the logarithm, less the relative deviation itself, whose expectation is zero."""
     crystal, problem, forward, _ = case("wedge")
-    few, response = make_ensemble(problem, 25), response_at("wedge")
+    few, response = make_ensemble(problem.with_volume(configurations=25)), response_at("wedge")
     amplitudes = np.zeros(response.by_mode.shape[1])
     corrected = ensemble_data(few, problem, forward, crystal.truth, amplitudes, response)
-    bias = np.asarray(problem.likelihood.observed - corrected.log_intensity)
+    bias = np.asarray(problem.volumes[0].likelihood.observed - corrected.log_intensity)
     # Integrated out, θ adds half its variance, 1/2 (2/M) Σ_s U_s²: the intensity is almost linear in it.
     bias = bias - (response.by_mode**2).sum(axis=1) / 25
     terms = np.log(drawn("wedge")) - (drawn("wedge") - 1)
@@ -181,14 +189,14 @@ def test_logarithm_is_corrected_for_its_bias():
 def test_fit_is_that_to_the_displacements(configurations):
     """In fcc all of a small ensemble's C(k) can be told from its scattering, and never more."""
     crystal = vibrating("fcc", 2, 10, 1500.0)
-    forward = make_forward_model(crystal.irreducible, crystal.supercell, crystal.temperature)
+    vibrations = harmonic(crystal)
     u = crystal.draw(np.random.default_rng(5), configurations)
-    fit = ensemble_fit(crystal.problem(crystal.observed(u)), crystal.truth, configurations)
+    fit = fit_to(crystal, u)
     assert fit.converged
-    best = displacement_fit(forward, crystal.sample_covariance(u), crystal.truth)
+    best = displacement_fit(vibrations, crystal.sample_covariance(u), crystal.truth)
     # The noise was evaluated within 0.05 standard errors of the fit. Only the overall stiffness is less well
     # known, as the scale of the intensity is not.
-    information = displacement_information(forward, jnp.asarray(fit.irreducible), configurations)
+    information = displacement_information(vibrations, jnp.asarray(fit.irreducible), configurations)
     ratios = np.sort(np.linalg.eigvals(fit.covariance @ information).real)
     assert ratios[:-1] == pytest.approx(1, abs=0.02)
     assert 0.98 < ratios[-1] < 3
@@ -200,7 +208,7 @@ def test_fit_that_still_moves_with_its_noise_is_not_converged(monkeypatch):
     crystal = vibrating("fcc", 2, 10, 1500.0)
     monkeypatch.setattr(ensemble, "MAX_ROUNDS", 1)
     u = crystal.draw(np.random.default_rng(5), 30)
-    fit = ensemble_fit(crystal.problem(crystal.observed(u)), crystal.truth, 30)
+    fit = fit_to(crystal, u)
     assert not fit.converged
     assert "after 1 evaluations of the noise" in fit.message
 
@@ -210,18 +218,18 @@ def test_fit_that_still_moves_with_its_noise_is_not_converged(monkeypatch):
 def test_pulls_and_distance_to_the_fit_to_displacements(mask):
     """Twelve ensembles of 200: χ² over all constants as it should be, 999 times in a thousand."""
     crystal = vibrating("fcc", 2, 10, 1500.0, mask=mask)
-    forward = make_forward_model(crystal.irreducible, crystal.supercell, crystal.temperature)
+    vibrations = harmonic(crystal)
     rng, m, n = np.random.default_rng(3), 200, len(crystal.truth)
-    bound = np.asarray(displacement_information(forward, jnp.asarray(crystal.truth), m))
+    bound = np.asarray(displacement_information(vibrations, jnp.asarray(crystal.truth), m))
     total, reduced, squares, expected = 0.0, [], [], []
     for _ in range(12):
         u = crystal.draw(rng, m)
-        fit = ensemble_fit(crystal.problem(crystal.observed(u)), crystal.truth, m)
+        fit = fit_to(crystal, u)
         assert fit.converged
         error = fit.irreducible - crystal.truth
         total += error @ fit.precision @ error
         reduced.append(fit.reduced_chi_square)
-        best = displacement_fit(forward, crystal.sample_covariance(u), crystal.truth)
+        best = displacement_fit(vibrations, crystal.sample_covariance(u), crystal.truth)
         squares.append((fit.irreducible - best) ** 2 * bound.diagonal())
         # Two estimates, one of them efficient, differ by the difference of their variances.
         expected.append((fit.covariance - np.linalg.inv(bound)).diagonal() * bound.diagonal())

@@ -12,10 +12,9 @@ from bayestds.inference.ensemble_modes import (
     square_roots,
     transformed,
 )
-from bayestds.lattice_dynamics.covariance import classical_covariance
+from bayestds.lattice_dynamics.harmonic import blocks, harmonic_crystal
 from bayestds.lattice_dynamics.symmetry import BlockSymmetry, block_symmetry
 from bayestds.scattering.fluctuations import orbit_shares
-from bayestds.scattering.forward import blocks, make_forward_model
 from bayestds.scattering.grid import Mask
 from tests.brute_force import random_stable
 from tests.crystals import SAMPLES, default_supercell, make_crystal, make_irreducible
@@ -26,9 +25,9 @@ SMALL = tuple(name for name in SAMPLES if SAMPLES[name].n_atoms <= 4)
 
 def covariance_blocks(name: str) -> np.ndarray:
     irreducible, supercell = make_irreducible(name), default_supercell(name)
-    forward = make_forward_model(irreducible, supercell, 300.0)
+    crystal = harmonic_crystal(irreducible, supercell, 300.0)
     phi = jnp.asarray(random_stable(irreducible, supercell, 0))
-    return np.asarray(classical_covariance(blocks(forward, phi), forward.thermal_energy))
+    return np.asarray(crystal.statistics.covariance(blocks(crystal, phi)))
 
 
 def all_modes(symmetry: BlockSymmetry) -> Modes:
