@@ -15,17 +15,15 @@ from bayestds.inference.information import log_intensity_and_jacobian
 from bayestds.inference.likelihoods.base import fisher_information
 from bayestds.inference.likelihoods.log_normal import LearnedLogNormal, LogNormal, learned_log_normal
 from bayestds.inference.likelihoods.make import make_likelihood
-from bayestds.inference.model import (
-    constrained_log_likelihood,
-    thermal_diffuse_scattering,
-    whitened,
-)
+from bayestds.inference.likelihoods.profiled import Profiled
+from bayestds.inference.model import PARAMETERS, Observation, observe, scattering
+from bayestds.inference.sums import direct_model
 from bayestds.scattering.agreement import Agreement
 from bayestds.scattering.averaging import Observations
-from bayestds.scattering.engine import make_engine
-from bayestds.scattering.forward import log_intensity, make_forward_model
+from bayestds.scattering.forward import log_intensity
 from bayestds.scattering.grid import IrreducibleGrid
-from tests.fit_problems import TEMPERATURE, known, with_noise
+from tests.densities import PLAIN, in_plain_coordinates, model_density
+from tests.fit_problems import known, with_noise
 from tests.results import made_up
 
 
@@ -40,9 +38,14 @@ def problem(case):
 
 
 @pytest.fixture(scope="module")
-def forward(case, problem):
-    engine = make_engine(case.supercell, problem.grid.q_points)
-    return make_forward_model(case.irreducible, case.supercell, TEMPERATURE, engine)
+def forward(problem):
+    return direct_model(problem, problem.volumes[0])
+
+
+def constrained_log_likelihood(forward, likelihood, phi):
+    """What a volume adds to the log density of a point fit, a penalty where the crystal is unstable."""
+    volume = Observation(forward, Profiled(likelihood), jnp.eye(len(phi)), "")
+    return log_density(observe, (volume, phi), {}, {})[0]
 
 
 def _known(rng: np.random.Generator) -> LogNormal:
@@ -101,31 +104,31 @@ def test_variance_loss_of_the_paper_is_the_case_of_equal_voxels():
 
 
 def test_model_density_is_prior_times_likelihood(case, problem, forward):
-    priors = jnp.asarray(problem.prior_scales)
-    phi = jnp.asarray(case.truth)
-    arguments = (forward, problem.likelihood, priors)
-    found, _ = log_density(thermal_diffuse_scattering, arguments, {}, {"parameters": phi})
+    likelihood = problem.volumes[0].likelihood
+    found = model_density(forward, Profiled(likelihood), problem.normal_prior, case.truth)
     prior = norm.logpdf(case.truth, 0, problem.prior_scales).sum()
-    expected = prior + float(constrained_log_likelihood(forward, problem.likelihood, phi))
-    assert float(found) == pytest.approx(expected, rel=1e-12)
+    expected = prior + float(constrained_log_likelihood(forward, likelihood, jnp.asarray(case.truth)))
+    assert found == pytest.approx(expected, rel=1e-12)
 
 
 def test_whitened_coordinates_keep_the_density(case, problem, forward):
     rng = np.random.default_rng(4)
     n = len(case.truth)
-    priors, location = jnp.asarray(problem.prior_scales), jnp.asarray(case.truth)
+    location = jnp.asarray(case.truth)
     scale = jnp.asarray(0.01 * np.tril(rng.normal(size=(n, n))) + 0.02 * np.eye(n))
     z = jnp.asarray(rng.normal(size=n))
-    arguments = (forward, problem.likelihood, priors)
-    plain, _ = log_density(thermal_diffuse_scattering, arguments, {}, {"parameters": location + scale @ z})
-    moved, _ = log_density(whitened, (location, scale, *arguments), {}, {"parameters_whitened": z})
+    likelihood = Profiled(problem.volumes[0].likelihood)
+    prior, volumes, coordinates = in_plain_coordinates(forward, likelihood, problem.normal_prior)
+    plain, _ = log_density(scattering, (prior, volumes, coordinates), {}, {PLAIN: location + scale @ z})
+    coordinates = {PARAMETERS: (location, scale)}
+    moved, _ = log_density(scattering, (prior, volumes, coordinates), {}, {f"{PARAMETERS}_whitened": z})
     assert float(moved) == pytest.approx(float(plain), rel=1e-12)
 
 
 @pytest.mark.parametrize("factor", [0.0, -1.0, -1e6])
 def test_value_and_gradient_are_finite_where_the_crystal_is_unstable(case, problem, forward, factor):
     def value_at(phi):
-        return constrained_log_likelihood(forward, problem.likelihood, phi)
+        return constrained_log_likelihood(forward, problem.volumes[0].likelihood, phi)
 
     value, slope = jax.value_and_grad(value_at)(jnp.asarray(factor * case.truth))
     assert np.isfinite(value)
@@ -140,7 +143,7 @@ def test_fisher_information_is_the_curvature_of_the_likelihood(case, forward):
     problem = case.problem(noise=1.0)
     phi = jnp.asarray(case.truth)
     value, derivative = log_intensity_and_jacobian(forward, phi)
-    exact = dataclasses.replace(problem.likelihood, log_intensity=value)
+    exact = dataclasses.replace(problem.volumes[0].likelihood, log_intensity=value)
     precision = exact.quadratic(value, len(phi)).precision
     information = np.asarray(fisher_information(precision, derivative))
     slope = jax.jit(jax.grad(lambda p: exact.log_likelihood(log_intensity(forward, p))))

@@ -10,6 +10,7 @@ from scipy import stats
 from bayestds.inference.likelihoods.floor import Floor
 from bayestds.inference.likelihoods.log_normal import learned_log_normal
 from bayestds.inference.likelihoods.student_t import StudentT
+from bayestds.inference.model import PARAMETERS, Observation
 from bayestds.inference.nuts import Draws
 from bayestds.inference.posterior import Target
 from bayestds.inference.predictive import (
@@ -19,10 +20,9 @@ from bayestds.inference.predictive import (
     star_labels,
     star_log_likelihood,
 )
-from bayestds.inference.priors import make_prior
-from bayestds.scattering.engine import make_engine
-from bayestds.scattering.forward import log_intensity, make_forward_model
-from tests.fit_problems import TEMPERATURE, known, with_noise
+from bayestds.inference.sums import direct_model
+from bayestds.scattering.forward import log_intensity
+from tests.fit_problems import known, with_noise
 
 SIGMA = 0.1
 
@@ -39,21 +39,25 @@ def problem(case):
 
 @pytest.fixture(scope="module")
 def target(case, problem):
-    engine = make_engine(case.supercell, problem.grid.q_points)
-    forward = make_forward_model(case.irreducible, case.supercell, TEMPERATURE, engine)
-    coordinates = {"irreducible": (jnp.asarray(case.truth), 0.01 * jnp.eye(5))}
-    prior = make_prior(problem.prior_scales, case.irreducible.shells)
-    return Target(coordinates, forward, problem.likelihood, prior)
+    (data,) = problem.volumes
+    coordinates = {PARAMETERS: (jnp.asarray(case.truth), 0.01 * jnp.eye(5))}
+    volume = Observation(direct_model(problem, data), data.likelihood, jnp.eye(5), "")
+    return Target(coordinates, (volume,), problem.prior())
 
 
 @pytest.fixture(scope="module")
-def expected(case, target):
-    return np.asarray(log_intensity(target.forward, jnp.asarray(case.truth)))
+def volume(target):
+    return target.volumes[0]
+
+
+@pytest.fixture(scope="module")
+def expected(case, volume):
+    return np.asarray(log_intensity(volume.forward, jnp.asarray(case.truth)))
 
 
 @pytest.fixture(scope="module")
 def stars(case, problem):
-    return star_labels(case.supercell, problem.grid.q_points)
+    return star_labels(case.supercell, problem.volumes[0].grid.q_points)
 
 
 def same(case, n: int) -> dict[str, np.ndarray]:
@@ -63,7 +67,7 @@ def same(case, n: int) -> dict[str, np.ndarray]:
 
 def test_points_of_a_star_have_equivalent_wave_vectors(case, problem, stars):
     """Two points are of one star where an operation takes the k of one to that of the other."""
-    q, rotations = problem.grid.q_points, case.irreducible.crystal.laue_group
+    q, rotations = problem.volumes[0].grid.q_points, case.irreducible.crystal.laue_group
     k_index = case.supercell.k_index(q)
     for i in range(0, len(q), 7):
         star = set(case.supercell.k_index(np.array([q[i] @ rotation for rotation in rotations])).tolist())
@@ -71,22 +75,22 @@ def test_points_of_a_star_have_equivalent_wave_vectors(case, problem, stars):
     assert set(stars) == set(range(stars.max() + 1))
 
 
-def test_replicates_have_the_noise_of_the_data(case, problem, target, expected):
+def test_replicates_have_the_noise_of_the_data(case, target, volume, expected):
     """1,000 replicates: 2.2 % for a standard deviation, over all points far less."""
-    replicates = replicated_data(target, same(case, 1000), seed=0)
-    sd = replicates.std(axis=0) * np.sqrt(np.asarray(problem.likelihood.weight))
+    replicates, weight = replicated_data(target, volume, same(case, 1000), 0), volume.likelihood.weight
+    sd = replicates.std(axis=0) * np.sqrt(np.asarray(weight))
     assert np.sqrt((sd**2).mean()) == pytest.approx(1, abs=4 / np.sqrt(2000 * len(sd) / 20))
-    scale = np.average(problem.likelihood.log_intensity - expected, weights=problem.likelihood.weight)
+    scale = np.average(volume.likelihood.log_intensity - expected, weights=weight)
     misfit = replicates.mean(axis=0) - expected - scale
-    assert np.abs(misfit * np.sqrt(np.asarray(problem.likelihood.weight) * 1000)).max() < 5
+    assert np.abs(misfit * np.sqrt(np.asarray(weight) * 1000)).max() < 5
 
 
-def test_log_likelihood_by_star(case, problem, target, expected, stars):
+def test_log_likelihood_by_star(case, target, volume, expected, stars):
     """The scale is drawn for each draw: its spread is part of the oracle's range."""
-    weight = np.asarray(problem.likelihood.weight)
-    misfit = np.asarray(problem.likelihood.log_intensity) - expected
+    weight = np.asarray(volume.likelihood.weight)
+    misfit = np.asarray(volume.likelihood.log_intensity) - expected
     centre, spread = np.average(misfit, weights=weight), weight.sum() ** -0.5
-    found = star_log_likelihood(target, same(case, 400), stars, seed=1)
+    found = star_log_likelihood(target, volume, same(case, 400), stars, seed=1)
     scales = np.random.default_rng(2).normal(centre, spread, 4000)
     by_point = stats.norm.logpdf(misfit, scales[:, None], weight**-0.5)
     by_star = np.array([by_point[:, stars == star].sum(axis=1) for star in range(stars.max() + 1)]).T
@@ -96,29 +100,30 @@ def test_log_likelihood_by_star(case, problem, target, expected, stars):
     np.testing.assert_allclose(found.std(axis=0), by_star.std(axis=0), rtol=0.2)
 
 
-def test_student_t_log_likelihood(case, problem, target, expected, stars):
-    target = replace(target, likelihood=StudentT(target.likelihood, jnp.asarray(3.0)))
+def test_student_t_log_likelihood(case, target, volume, expected, stars):
+    heavy = replace(volume, likelihood=StudentT(volume.likelihood, jnp.asarray(3.0)))
     sites = same(case, 2) | {"scale_offset": np.array([0.0, 0.1])}
-    found = star_log_likelihood(target, sites, stars, seed=0)
-    weight = np.asarray(problem.likelihood.weight)
-    misfit = np.asarray(problem.likelihood.log_intensity) - expected
+    found = star_log_likelihood(target, heavy, sites, stars, seed=0)
+    weight = np.asarray(volume.likelihood.weight)
+    misfit = np.asarray(volume.likelihood.log_intensity) - expected
     best = np.average(misfit, weights=weight)
     for row, offset in zip(found, (0.0, 0.1), strict=True):
         by_point = stats.t.logpdf(misfit, 3, best + offset, weight**-0.5)
         np.testing.assert_allclose(row, np.bincount(stars, by_point), rtol=1e-9)
 
 
-def test_learned_level_widens_the_replicates(case, problem, target):
-    learned = learned_log_normal(problem.likelihood.observed, problem.grid.multiplicity * 1.0)
-    target = replace(target, likelihood=learned)
+def test_learned_level_widens_the_replicates(case, problem, target, volume):
+    multiplicity = problem.volumes[0].grid.multiplicity
+    learned = learned_log_normal(volume.likelihood.observed, multiplicity * 1.0)
     sites = same(case, 400) | {"log_relative_noise": np.full(400, np.log(0.3))}
-    sd = replicated_data(target, sites, seed=3).std(axis=0)
-    ratio = (sd**2 * problem.grid.multiplicity).mean() / 0.3**2
+    sd = replicated_data(target, replace(volume, likelihood=learned), sites, seed=3).std(axis=0)
+    ratio = (sd**2 * multiplicity).mean() / 0.3**2
     assert ratio == pytest.approx(1, abs=0.05)
 
 
-def test_prior_sites(target):
-    sites = prior_sites(replace(target, likelihood=Floor(target.likelihood, jnp.asarray(0.1))), 50, seed=0)
+def test_prior_sites(target, volume):
+    floor = replace(volume, likelihood=Floor(volume.likelihood, jnp.asarray(0.1)))
+    sites = prior_sites(replace(target, volumes=(floor,)), 50, seed=0)
     assert sites["irreducible"].shape == (50, 5)
     assert set(sites) == {"irreducible"}
     level = {"log_relative_noise": (jnp.zeros(()), jnp.ones(()))}
@@ -127,20 +132,21 @@ def test_prior_sites(target):
     ].shape == (50,)
 
 
-def test_selection_of_draws(case, target, stars):
+def test_selection_of_draws(case, target, volume, stars):
     """Predictions belong to the draws that they say."""
     rng = np.random.default_rng(4)
     phi = case.truth * (1 + 0.01 * rng.normal(size=(2, 60, 1)))
-    found = make_predictions(target, Draws({"irreducible": phi}, {}), stars, seed=0)
+    prior = prior_sites(target, 50, seed=0)
+    found = make_predictions(target, volume, Draws({"irreducible": phi}, {}), prior, stars, seed=0)
     assert found.replicated.shape == (2, 25, len(stars))
     assert found.replicated.dtype == np.float32
     assert found.log_likelihood.shape == (2, 60, stars.max() + 1)
     assert found.likelihood_draws.tolist() == list(range(60))
     assert (found.replicated_draws[0], found.replicated_draws[-1]) == (0, 59)
-    weight = np.asarray(target.likelihood.weight)
+    weight = np.asarray(volume.likelihood.weight)
     chain, place = 1, 7
     drawn = jnp.asarray(phi[chain, found.replicated_draws[place]])
-    misfit = found.replicated[chain, place] - np.asarray(log_intensity(target.forward, drawn))
+    misfit = found.replicated[chain, place] - np.asarray(log_intensity(volume.forward, drawn))
     misfit -= np.average(misfit, weights=weight)
     assert (weight * misfit**2).mean() == pytest.approx(1, abs=5 * np.sqrt(2 / len(weight)))
 
@@ -160,7 +166,7 @@ def test_stars_between_the_waves_of_the_supercell(case):
 
 
 def test_stars_between_come_after_those_of_the_supercell(case, problem, stars):
-    q_points = np.append(problem.grid.q_points, [[0.123, 0.0, 0.0], [0.0, 0.0, 0.123]], axis=0)
+    q_points = np.append(problem.volumes[0].grid.q_points, [[0.123, 0.0, 0.0], [0.0, 0.0, 0.123]], axis=0)
     labels = star_labels(case.supercell, q_points)
     np.testing.assert_array_equal(labels[:-2], stars)
     assert labels[-1] == labels[-2] == stars.max() + 1

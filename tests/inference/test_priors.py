@@ -11,16 +11,17 @@ from bayestds.inference.priors import (
     LOG_SCALE,
     PRIOR_SCALE,
     WIDTH,
+    Family,
+    Prior,
     learned_factor,
     log_prior,
-    make_prior,
     prior_draws,
     prior_shift,
     prior_standard_deviations,
-    sample_irreducible,
+    sample_prior,
     shrinkage_shapes,
 )
-from bayestds.scattering.forward import make_forward_model, stable
+from bayestds.lattice_dynamics.harmonic import harmonic_crystal, stable
 from tests.crystals import default_supercell, make_irreducible
 
 SCALES = np.array([1.0, 1.0, 0.4])
@@ -28,9 +29,21 @@ SHELLS = np.array([1, 1, 2])
 PHI = np.array([0.3, -1.2, 0.1])
 
 
+def make_prior(
+    scales: np.ndarray,
+    shells: np.ndarray,
+    family: Family = "normal",
+    cubic_scales: np.ndarray | None = None,
+    learned: bool = False,
+) -> Prior:
+    blocks = {"irreducible": scales} | ({} if cubic_scales is None else {"cubic": cubic_scales})
+    values = tuple(map(jnp.asarray, blocks.values()))
+    return Prior(tuple(blocks), values, jnp.asarray(shells), jnp.ones(()), family, int(shells.max()), learned)
+
+
 def density(prior, **sites):
     values = {name: jnp.asarray(value) for name, value in sites.items()}
-    return float(log_density(sample_irreducible, (prior,), {}, values)[0])
+    return float(log_density(sample_prior, (prior,), {}, values)[0])
 
 
 def test_normal():
@@ -100,15 +113,15 @@ def test_standard_deviation_of_the_shrinkage():
 def test_draws_are_stable_draws_of_the_prior(family):
     """Nearest neighbours only: stability is known by trial, the rest of the prior must not change."""
     irreducible, supercell = make_irreducible("fcc", 1), default_supercell("fcc")
-    forward = make_forward_model(irreducible, supercell, 300.0)
+    crystal = harmonic_crystal(irreducible, supercell, 300.0)
     prior = make_prior(np.ones(3), np.ones(3, dtype=int), family)
-    draws = prior_draws(prior, forward, 500, seed=0)
+    draws = prior_draws(prior, [(crystal, np.eye(3))], 500, seed=0)["irreducible"]
     assert draws.shape == (500, 3)
-    assert all(bool(stable(forward, jnp.asarray(draw))) for draw in draws[:50])
+    assert all(bool(stable(crystal, jnp.asarray(draw))) for draw in draws[:50])
     assert len(np.unique(draws[:, 0])) == 500
     if family == "normal":
         kept = np.random.default_rng(1).normal(size=(6000, 3))
-        kept = kept[[bool(stable(forward, jnp.asarray(draw))) for draw in kept]]
+        kept = kept[[bool(stable(crystal, jnp.asarray(draw))) for draw in kept]]
         # Two samples of the same distribution fail this in one of a thousand cases for each constant.
         assert min(stats.ks_2samp(draws[:, i], kept[:, i]).pvalue for i in range(3)) > 1e-3
 
@@ -116,9 +129,10 @@ def test_draws_are_stable_draws_of_the_prior(family):
 def test_impossible_prior_gives_no_draws():
     """Two free constants of a shell that would have to be many standard deviations from zero."""
     irreducible, supercell = make_irreducible("fcc", 1), default_supercell("fcc")
-    forward = make_forward_model(irreducible, supercell, 300.0)
+    crystal = harmonic_crystal(irreducible, supercell, 300.0)
     prior = make_prior(np.full(3, 1e-12), np.ones(3, dtype=int))
-    assert prior_draws(prior, forward, 10, seed=0).shape == (0, 3)
+    draws = prior_draws(prior, [(crystal, np.eye(3))], 10, seed=0)
+    assert draws["irreducible"].shape == (0, 3)
 
 
 def normal(x, scale):
