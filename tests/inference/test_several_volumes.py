@@ -8,9 +8,9 @@ from scipy.stats import chi2
 
 from bayestds.errors import ModelError
 from bayestds.inference.consistency import Consistency, consistency
-from bayestds.inference.joint import JointFit, joint_fit, make_joint_problem
-from bayestds.inference.point_fit import PointFit, point_fit
-from bayestds.inference.problem import Problem
+from bayestds.inference.fit_result import PointFit
+from bayestds.inference.point_fit import joint_fit, point_fit
+from bayestds.inference.problem import Problem, joined, with_trend
 from bayestds.scattering.simulation import simulate_volume
 from tests.fit_problems import Known, known, with_noise
 
@@ -40,14 +40,15 @@ def simulated(
         volume = volume.where(volume["h"] > 0)
     if part == "plane":
         volume = volume.where(volume["l"] == 0)
-    return replace(case.problem(volume, sigma, PRIOR), temperature=temperature)
+    return case.problem(volume, sigma, PRIOR).with_volume(temperature=temperature)
 
 
 def fitted(
     problems: list[Problem], start: np.ndarray, trend_scale: float | None = None
-) -> tuple[list[PointFit], JointFit]:
+) -> tuple[list[PointFit], PointFit]:
     fits = [point_fit(problem, start) for problem in problems]
-    return fits, joint_fit(make_joint_problem(problems, trend_scale), fits)
+    problem = joined(problems)
+    return fits, joint_fit(problem if trend_scale is None else with_trend(problem, trend_scale), fits)
 
 
 def softening(case: Known, temperature: float) -> np.ndarray:
@@ -61,7 +62,7 @@ def series(case: Known, sigma: float, seed: int) -> list[Problem]:
     ]
 
 
-def sd(fit: PointFit | JointFit) -> np.ndarray:
+def sd(fit: PointFit) -> np.ndarray:
     return np.sqrt(np.diag(fit.covariance))
 
 
@@ -97,7 +98,7 @@ def test_fisher_information_is_the_sum_of_those_of_the_volumes(merged):
     problems, _, joint = merged
     expected = np.diag(problems[0].prior_scales ** -2.0)
     for problem, fit in zip(problems, joint.volumes, strict=True):
-        weight = np.asarray(problem.likelihood.weight)
+        weight = np.asarray(problem.volumes[0].likelihood.weight)
         centred = fit.derivative - weight @ fit.derivative / weight.sum()
         expected += centred.T @ (weight[:, None] * centred)
     assert joint.precision == pytest.approx(expected, rel=1e-9)
@@ -120,9 +121,9 @@ def test_two_copies_of_a_volume_are_one_of_half_the_variance(case):
     """Equal copies have equal best scales, so that profiling one or two of them is the same."""
     problem = simulated(case, 300.0, case.truth, "all", 0.05, 3)
     _, joint = fitted([problem, problem], case.truth)
-    twice = replace(problem.likelihood, weight=2 * problem.likelihood.weight)
-    both = replace(problem, likelihood=twice)
-    single = point_fit(both, case.truth)
+    likelihood = problem.volumes[0].likelihood
+    twice = replace(likelihood, weight=2 * likelihood.weight)
+    single = point_fit(problem.with_volume(likelihood=twice), case.truth)
     assert joint.irreducible == pytest.approx(single.irreducible, abs=2e-3 * sd(single).min())
     assert joint.covariance == pytest.approx(single.covariance, rel=1e-3)
     assert [one.chi_square for one in joint.consistency] == pytest.approx([0.0, 0.0], abs=1e-3)
@@ -132,11 +133,12 @@ def test_two_copies_of_a_volume_are_one_of_half_the_variance(case):
 def test_learned_noise_is_that_of_the_own_fit(case):
     problems = [simulated(case, 300.0, case.truth, "all", 0.05, seed) for seed in (4, 5)]
     _, joint = fitted(problems, case.truth)
-    fits, found = fitted([problem.with_learned_noise for problem in problems], case.truth)
+    learned = [problem.with_volumes(problem.volumes[0].with_learned_noise) for problem in problems]
+    fits, found = fitted(learned, case.truth)
     assert found.converged
-    for problem, fit in zip(found.problem.problems, fits, strict=True):
-        expected = problem.grid.multiplicity / float(fit.quadratic.noise_variance)
-        assert np.asarray(problem.likelihood.weight) == pytest.approx(expected)
+    for volume, fit in zip(found.problem.volumes, fits, strict=True):
+        expected = volume.grid.multiplicity / float(fit.volumes[0].quadratic.noise_variance)
+        assert np.asarray(volume.likelihood.weight) == pytest.approx(expected)
     # Each noise level is known to 1/√(2N), some 4 %.
     assert sd(found) == pytest.approx(sd(joint), rel=0.2)
 
@@ -147,7 +149,7 @@ def test_noise_free_series_gives_back_constants_and_trend(case):
     assert joint.problem.reference_temperature == 275
     assert joint.irreducible == pytest.approx(case.truth, abs=1e-6)
     assert joint.trend == pytest.approx(SOFTENING, abs=1e-6)
-    at_250 = joint.volumes[1].irreducible
+    at_250 = joint.volumes[1].parameters
     assert at_250 == pytest.approx(joint.irreducible - 0.25 * joint.trend, abs=1e-12)
 
 
@@ -162,13 +164,13 @@ def test_standard_errors_of_a_series_hold(case):
         assert min(one.p_value for one in joint.consistency) > 1e-4
     low, high = chi2.ppf([0.001, 0.999], np.size(pulls))
     assert low < float(np.square(pulls).sum()) < high
-    assert joint.trend_standard_error == pytest.approx(sd(joint)[len(case.truth) :])
+    assert joint.problem.split(sd(joint))["trend"] == pytest.approx(sd(joint)[len(case.truth) :])
 
 
 @pytest.mark.slow
 def test_series_without_a_trend_is_inconsistent(case):
     _, joint = fitted(series(case, 0.01, 10), case.truth)
-    assert joint.trend is None
+    assert len(joint.trend) == 0
     assert min(one.p_value for one in joint.consistency) < 1e-6
 
 
@@ -176,7 +178,7 @@ def test_series_without_a_trend_is_inconsistent(case):
 def test_prior_of_the_trend_decides_where_the_data_are_silent(case):
     problems = [simulated(case, t, case.truth, "plane", 1e5, 0) for t in (200.0, 300.0)]
     _, joint = fitted(problems, case.truth, trend_scale=0.1)
-    assert joint.trend_standard_error == pytest.approx(np.full(5, 0.1 * PRIOR), rel=1e-3)
+    assert sd(joint)[5:] == pytest.approx(np.full(5, 0.1 * PRIOR), rel=1e-3)
 
 
 def test_volume_that_disagrees_is_told_from_the_others(case):
@@ -216,14 +218,14 @@ def test_volume_that_decides_alone_is_not_tested():
 def test_trend_at_one_temperature_is_refused(case):
     problem = case.problem()
     with pytest.raises(ModelError, match="no temperature trend"):
-        make_joint_problem([problem, problem], trend_scale=0.05)
+        with_trend(joined([problem, problem]), 0.05)
 
 
 def test_volumes_of_other_models_are_refused(case):
     problem = case.problem()
-    other = replace(problem, prior_scales=2 * problem.prior_scales)
+    other = replace(problem, given_scales=2 * problem.given_scales)
     with pytest.raises(ModelError, match="do not share"):
-        make_joint_problem([problem, other])
+        joined([problem, other])
 
 
 def test_joint_fit_of_one_volume_is_its_point_fit(case):
