@@ -9,9 +9,9 @@ from scipy.stats import chi2
 
 from bayestds.cli.assemble import build_study
 from bayestds.config import load_model
-from bayestds.inference import point_fit as module
+from bayestds.inference import rounds
 from bayestds.inference.point_fit import point_fit
-from bayestds.scattering.forward import make_forward_model, stable
+from bayestds.lattice_dynamics.harmonic import harmonic_crystal, stable
 from tests.fit_problems import TEMPERATURE, known, with_noise
 
 SHIPPED = ("fe_bcc", "si_diamond", "nacl_rocksalt", "mg_hcp", "ni_fcc_paper")
@@ -32,8 +32,8 @@ def test_noise_free_volume_gives_back_the_truth(name):
     result = point_fit(study.problem(volume, name), study.ifcs(fit.start))
     assert result.converged
     assert np.abs(result.irreducible - study.ifcs(measurement.ifcs)).max() < 1e-5
-    assert float(result.quadratic.log_scale) == pytest.approx(np.log(scale), abs=1e-4)
-    assert np.abs(result.truncation.error).max() < study.model.fit.tolerance
+    assert float(result.volumes[0].quadratic.log_scale) == pytest.approx(np.log(scale), abs=1e-4)
+    assert np.abs(result.volumes[0].truncation.error).max() < study.model.fit.tolerance
 
 
 @pytest.mark.slow
@@ -49,15 +49,15 @@ def test_monoclinic_crystal_of_two_species():
 def test_unstable_start_finds_the_truth(start):
     case = known("fcc", 2)
     values = np.zeros_like(case.truth) if start == "zero" else -case.truth
-    forward = make_forward_model(case.irreducible, case.supercell, TEMPERATURE)
-    assert not stable(forward, jnp.asarray(values))
+    crystal = harmonic_crystal(case.irreducible, case.supercell, TEMPERATURE)
+    assert not stable(crystal, jnp.asarray(values))
     result = point_fit(case.problem(), values)
     assert result.converged
     assert np.abs(result.irreducible - case.truth).max() < 1e-6
 
 
 def test_fit_that_runs_out_of_rounds_says_so(monkeypatch):
-    monkeypatch.setattr(module, "MAX_ROUNDS", 1)
+    monkeypatch.setattr(rounds, "MAX_ROUNDS", 1)
     case = known("fcc", 2)
     result = point_fit(case.problem(), -case.truth)
     assert not result.converged
@@ -84,8 +84,9 @@ def test_learned_noise_is_the_noise():
     volume = with_noise(case.volume, sigma, 0)
     learned = point_fit(case.problem(volume, noise=None), case.truth)
     given = point_fit(case.problem(volume, noise=sigma), case.truth)
-    relative_error = 1 / np.sqrt(2 * len(learned.residual))
-    assert np.sqrt(float(learned.quadratic.noise_variance)) == pytest.approx(sigma, rel=4 * relative_error)
+    (volume,) = learned.volumes
+    relative_error = 1 / np.sqrt(2 * len(volume.residual))
+    assert np.sqrt(float(volume.quadratic.noise_variance)) == pytest.approx(sigma, rel=4 * relative_error)
     # The noise level only weighs data against priors, which are wide.
     sd = np.sqrt(np.diag(given.covariance))
     assert (np.abs(learned.irreducible - given.irreducible) < 0.02 * sd).all()
@@ -104,6 +105,6 @@ def test_priors_that_are_ten_times_wider_change_nothing():
 def test_prior_decides_where_the_data_are_silent():
     """With very noisy data the posterior is the prior: values near 0, errors of the prior."""
     case = known("fcc", 2)
-    problem = dataclasses.replace(case.problem(noise=1e6), prior_scales=np.abs(case.truth) / 3)
+    problem = dataclasses.replace(case.problem(noise=1e6), given_scales=np.abs(case.truth) / 3)
     result = point_fit(problem, case.truth)
     assert np.sqrt(np.diag(result.covariance)) == pytest.approx(problem.prior_scales, rel=1e-3)

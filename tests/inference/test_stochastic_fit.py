@@ -17,8 +17,10 @@ from bayestds.inference.stochastic_fit import (
     train,
 )
 from bayestds.lattice_dynamics.displacements import cell_differences
+from bayestds.lattice_dynamics.harmonic import blocks, harmonic_crystal
 from bayestds.scattering.engine import make_engine
-from bayestds.scattering.forward import blocks, log_intensity, make_forward_model
+from bayestds.scattering.forward import ForwardModel, log_intensity
+from bayestds.scattering.lattice_sum import OnMesh
 from bayestds.scattering.sampled import make_sampled_engine
 from tests.fit_problems import TEMPERATURE, Known, known
 
@@ -28,7 +30,7 @@ def make_target(fcc: Known, dense: bool = False) -> Target:
     used = np.isfinite(intensity)
     h, k, l_ = (fcc.volume[name].values for name in "hkl")
     return Target(
-        make_forward_model(fcc.irreducible, fcc.supercell, TEMPERATURE),
+        harmonic_crystal(fcc.irreducible, fcc.supercell, TEMPERATURE),
         make_sampled_engine(fcc.supercell, (h, k, l_)),
         jnp.asarray(np.log(np.where(used, intensity, 1.0))),
         jnp.asarray(used),
@@ -59,10 +61,8 @@ def test_loss_is_the_variance_of_the_difference(fcc):
     # The same draw with a softened first constant: the variance is that of the noise and of the misfit.
     softened = jnp.asarray(fcc.truth).at[0].multiply(0.7)
     engine = make_engine(fcc.supercell, voxels := commensurate_voxels(fcc))
-    exact = [
-        np.asarray(log_intensity(target.forward.with_engine(engine), phi))
-        for phi in (jnp.asarray(fcc.truth), softened)
-    ]
+    forward = ForwardModel(target.crystal, (), OnMesh(engine), ())
+    exact = [np.asarray(log_intensity(forward, phi)) for phi in (jnp.asarray(fcc.truth), softened)]
     misfit = float(np.var(exact[1] - exact[0]))
     elsewhere = float(sampled_loss(target, softened, jax.random.key(1), m))
     assert len(voxels) == int(target.used.sum())
@@ -85,7 +85,7 @@ def test_unstable_constants_are_penalised_by_their_eigenvalues(fcc):
     target = make_target(fcc)
     phi = -jnp.asarray(fcc.truth)
     value, gradient = jax.value_and_grad(sampled_loss, argnums=1)(target, phi, jax.random.key(0), 2)
-    eigenvalues = np.linalg.eigvalsh(np.asarray(blocks(target.forward, phi)))
+    eigenvalues = np.linalg.eigvalsh(np.asarray(blocks(target.crystal, phi)))
     assert value == pytest.approx(PENALTY * np.maximum(0, -eigenvalues).sum(), rel=1e-9)
     # Homogeneous of degree one in the constants.
     assert float(gradient @ phi) == pytest.approx(float(value), rel=1e-9)

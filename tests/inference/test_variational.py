@@ -2,14 +2,13 @@
 
 from dataclasses import replace
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bayestds.inference.model import PARAMETERS
 from bayestds.inference.nuts import Sampling
 from bayestds.inference.point_fit import point_fit
 from bayestds.inference.posterior import make_target
-from bayestds.inference.priors import make_prior
 from bayestds.inference.variational import approximate_posterior
 from tests.fit_problems import known, with_noise
 
@@ -24,7 +23,7 @@ def fitted():
 @pytest.fixture(scope="module")
 def target(fitted):
     problem, fit = fitted
-    return make_target(fit, make_prior(problem.prior_scales, problem.irreducible.shells))
+    return make_target(fit, problem.prior())
 
 
 def test_laplace_has_the_moments_of_the_point_fit(fitted, target):
@@ -42,12 +41,14 @@ def test_laplace_has_the_moments_of_the_point_fit(fitted, target):
 
 def test_importance_ratios_are_those_of_the_densities(fitted, target):
     """Where the likelihood is made normal by hand, both densities are equal up to a constant."""
-    narrow = replace(target.likelihood, weight=target.likelihood.weight * 1e4)
-    problem = replace(fitted[0], likelihood=narrow)
+    (volume,) = target.volumes
+    narrow = replace(volume.likelihood, weight=volume.likelihood.weight * 1e4)
+    problem = fitted[0].with_volume(likelihood=narrow)
     sharp = make_target(point_fit(problem, fitted[1].irreducible), target.prior)
     ratios = approximate_posterior(sharp, "laplace", Sampling(draws=50)).log_ratios
     assert ratios.std() < 0.05
-    wrong = {"irreducible": (sharp.coordinates["irreducible"][0], 1.5 * sharp.coordinates["irreducible"][1])}
+    location, unit = sharp.coordinates[PARAMETERS]
+    wrong = {PARAMETERS: (location, 1.5 * unit)}
     assert (
         approximate_posterior(
             replace(sharp, coordinates=wrong), "laplace", Sampling(draws=50)
@@ -60,8 +61,8 @@ def test_fitted_normal_finds_the_posterior_from_a_wrong_start(fitted, target):
     """SVI from coordinates that are off by a third of a standard deviation, and a quarter too wide."""
     fit = fitted[1]
     sd = np.sqrt(np.diag(fit.covariance))
-    location, unit = target.coordinates["irreducible"]
-    moved = {"irreducible": (location + jnp.asarray(sd) / 3, 1.25 * unit)}
+    location, unit = target.coordinates[PARAMETERS]
+    moved = {PARAMETERS: (location + sd / 3, 1.25 * unit)}
     found = approximate_posterior(replace(target, coordinates=moved), "normal", Sampling(seed=2))
     phi = found.draws.sites["irreducible"][0]
     assert np.abs((phi.mean(axis=0) - fit.irreducible) / sd).max() < 0.25
