@@ -45,7 +45,6 @@ from bayestds.scattering.fluctuations import Star, find_stars, orbit_shares, sta
 from bayestds.scattering.forward import ForwardModel, log_intensity
 from bayestds.scattering.lattice_sum import Linearised, OnMesh
 from bayestds.scattering.q_points import LinearisedPoints, MeshPoints
-from bayestds.scattering.supported import check_ensemble
 
 INDEPENDENT = 1e-5
 """Share of each variance that is added as independent noise.
@@ -98,8 +97,7 @@ def make_ensemble(problem: Problem) -> Ensemble:
             "Use a supercell that the rotations of the crystal leave unchanged, or give the noise.",
         )
     q_points = volume.grid.q_points
-    ideal = isinstance(volume.q_points, MeshPoints) and not volume.effects
-    check_ensemble(volume.configurations, problem.third_order is not None, ideal, known_otherwise=False)
+    problem.check()
     assert isinstance(volume.q_points, MeshPoints)
     shares = orbit_shares(volume.grid, problem.supercell.crystal.laue_group)
     shape = len(q_points), problem.supercell.crystal.n_atoms

@@ -26,8 +26,10 @@ def point_fit(problem: Problem, start: np.ndarray, progress: Progress = lambda m
     Raises:
         CrystalError: a volume is a mean over configurations, and its supercell has not the symmetry of the
             crystal.
-        ModelError: third-order constants are asked for where what they add is not known.
+        ModelError: see :meth:`~bayestds.inference.problem.Problem.check`.
     """
+    # Here, and not after hours where a stage first needs it.
+    problem.check()
     if len(problem.volumes) > 1:
         own = [point_fit(problem.alone(volume), start, progress) for volume in problem.volumes]
         return joint_fit(problem, own, progress)

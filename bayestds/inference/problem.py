@@ -20,14 +20,17 @@ from bayestds.errors import ModelError
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.force_constants.third_order import ThirdOrderForceConstants
 from bayestds.inference.likelihoods.base import Likelihood
+from bayestds.inference.likelihoods.counts import GammaPoisson
+from bayestds.inference.likelihoods.floor import Floor
 from bayestds.inference.likelihoods.log_normal import learned_log_normal
+from bayestds.inference.likelihoods.student_t import StudentT
 from bayestds.inference.priors import Prior, learned_factor
 from bayestds.lattice_dynamics.harmonic import HarmonicCrystal, harmonic_crystal
 from bayestds.lattice_dynamics.third_cumulant import make_cubic_term
 from bayestds.scattering.grid import IrreducibleGrid
 from bayestds.scattering.instrument import Background, Effect, background_of
-from bayestds.scattering.q_points import QPoints
-from bayestds.scattering.supported import check_terms
+from bayestds.scattering.q_points import MeshPoints, QPoints
+from bayestds.scattering.supported import check_ensemble, check_terms
 from bayestds.scattering.terms import Cubic, Term
 
 KELVIN_PER_UNIT = 100.0
@@ -240,6 +243,22 @@ class Problem:
     def alone(self, volume: Volume) -> "Problem":
         """The problem of one of the volumes by itself."""
         return replace(self, volumes=(volume,), trend_scales=np.zeros(0))
+
+    def check(self) -> None:
+        """Refuse what is asked for together and whose physics is not known.
+
+        Raises:
+            ModelError: third-order force constants where what they add is not known, or a volume that is a
+                mean over configurations where the noise of one is not.
+        """
+        third_order = self.third_order is not None
+        for volume in self.volumes:
+            if volume.configurations:
+                ideal = isinstance(volume.q_points, MeshPoints) and not volume.effects
+                otherwise = isinstance(volume.likelihood, (Floor, GammaPoisson, StudentT))
+                check_ensemble(volume.configurations, third_order, ideal, otherwise)
+            if third_order:
+                check_terms(volume.statistics, volume.q_points.on_mesh)
 
     def crystal(self, volume: Volume) -> HarmonicCrystal:
         """The crystal at the temperature of a volume."""
