@@ -1,23 +1,27 @@
 """The posterior of several volumes against its parts and its normal approximation."""
 
 from dataclasses import replace
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from numpyro.infer.util import potential_energy
+from numpyro.infer.util import log_density, potential_energy
 from scipy import stats
 
+from bayestds.inference.compression import TOLERATED, compress
 from bayestds.inference.fit_result import PointFit
 from bayestds.inference.likelihoods.base import LOG_NOISE
 from bayestds.inference.likelihoods.floor import SMALLEST_LEVEL, Floor
 from bayestds.inference.model import PARAMETERS, scattering
 from bayestds.inference.nuts import Sampling
 from bayestds.inference.point_fit import joint_fit, point_fit
-from bayestds.inference.posterior import make_target, sample_posterior
+from bayestds.inference.posterior import make_target, sample_posterior, starting_points
 from bayestds.inference.problem import joined, with_trend
 from bayestds.scattering.forward import log_intensity
 from bayestds.scattering.simulation import simulate_volume
+from tests.densities import PLAIN, model_density
 from tests.fit_problems import known, with_noise
 
 PRIOR, TREND_SCALE = 2.0, 0.1
@@ -111,6 +115,56 @@ def test_each_volume_has_its_noise(fitted):
 
     difference = expected(location) - expected(location + 3 * unit)
     assert energies[1] - energies[0] == pytest.approx(difference, rel=1e-6)
+
+
+def test_two_copies_of_a_volume_have_the_density_of_the_sum_of_parts():
+    """The prior once, and the likelihood of each copy with its own noise level."""
+    case = known("fcc", 1, steps=5)
+    problem = case.problem(with_noise(case.volume, 0.02, 1), noise=None, prior_scale=PRIOR)
+    # The lattice sums leave nothing out, whose offset would depend a little on where each fit ended.
+    problem = replace(problem, tolerance=0.0)
+    own = point_fit(problem, case.truth)
+    both = joined([problem, problem])
+    alone, target = make_target(own, problem.prior()), make_target(joint_fit(both, [own, own]), both.prior())
+    assert not own.volumes[0].truncation.offset.any()
+    (part,) = alone.volumes
+    plain = {PARAMETERS: (jnp.zeros(3), jnp.eye(3))}
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        phi, levels = case.truth * (1 + 0.02 * rng.normal(size=3)), np.log(0.02) + 0.1 * rng.normal(size=2)
+        sites = {f"volume_{i}_log_relative_noise": jnp.asarray(level) for i, level in enumerate(levels, 1)}
+        sites[PLAIN] = jnp.asarray(phi)
+        found = log_density(scattering, (target.prior, target.volumes, plain), {}, sites)[0]
+        prior = stats.norm.logpdf(phi, 0, PRIOR).sum()
+        parts = [
+            model_density(part.forward, part.likelihood, alone.prior, phi, log_relative_noise=level) - prior
+            for level in levels
+        ]
+        assert float(found) == pytest.approx(prior + sum(parts), rel=1e-9)
+
+
+def test_compressed_volumes_are_as_accurate_as_they_say(fitted):
+    """Each volume with few points: differences of the density, and its slope, between draws."""
+    problem, _, joint = fitted
+    target = make_target(joint, problem.prior(hierarchical=False))
+    compressed = compress(target, problem)
+    shorts = [short for short in compressed.volumes if short is not None]
+    assert len(shorts) == 2
+    assert all(
+        short.n_points < volume.n_points / 3 for short, volume in zip(shorts, problem.volumes, strict=True)
+    )
+    assert compressed.n_points == sum(short.n_points for short in shorts)
+    stated = sum(short.error for short in shorts)
+    assert 0 < stated <= TOLERATED
+    z = {name: jnp.asarray(values) for name, values in starting_points(target, 20, seed=5).items()}
+
+    def densities(arguments):
+        return jax.lax.map(jax.value_and_grad(partial(potential_energy, scattering, arguments, {})), z)
+
+    value, slope = densities(target.arguments)
+    short_value, short_slope = densities(compressed.target.arguments)
+    assert float(jnp.ptp(short_value - value)) <= stated
+    np.testing.assert_allclose(short_slope[WHITENED], slope[WHITENED], rtol=0, atol=5 * TOLERATED)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.stats import chi2
@@ -9,9 +10,14 @@ from scipy.stats import chi2
 from bayestds.errors import ModelError
 from bayestds.inference.consistency import Consistency, consistency
 from bayestds.inference.fit_result import PointFit
+from bayestds.inference.likelihoods.log_normal import LogNormal
 from bayestds.inference.point_fit import joint_fit, point_fit
 from bayestds.inference.problem import Problem, joined, with_trend
+from bayestds.inference.sums import direct_model
+from bayestds.scattering.forward import log_intensity
+from bayestds.scattering.instrument import Background
 from bayestds.scattering.simulation import simulate_volume
+from tests.cubic_problems import KnownCubic, known_cubic
 from tests.fit_problems import Known, known, with_noise
 
 PRIOR = 100.0
@@ -233,3 +239,45 @@ def test_joint_fit_of_one_volume_is_its_point_fit(case):
     fits, joint = fitted([problem], case.truth)
     assert joint.irreducible == pytest.approx(fits[0].irreducible, abs=2e-3 * sd(joint).min())
     assert joint.consistency[0].degrees_of_freedom == 0
+
+
+@pytest.fixture(scope="module")
+def cubic_case() -> KnownCubic:
+    return known_cubic(steps=6)
+
+
+def test_volumes_share_constants_of_the_third_order(cubic_case):
+    """Noise-free volumes at two temperatures, whose anharmonic scattering grows with T², give them back."""
+    problems = []
+    for temperature in (200.0, 400.0):
+        problem = cubic_case.problem().with_volume(temperature=temperature)
+        (volume,) = problem.volumes
+        value = log_intensity(direct_model(problem, volume), jnp.asarray(cubic_case.truth))
+        likelihood = LogNormal(value + temperature / 100, jnp.full(len(value), 1e6**2))
+        problems.append(problem.with_volume(likelihood=likelihood))
+    joint = point_fit(joined(problems), 0.9 * cubic_case.known.truth)
+    assert joint.converged
+    assert list(joint.blocks) == ["irreducible", "cubic"]
+    assert joint.irreducible == pytest.approx(cubic_case.known.truth, rel=1e-5)
+    assert joint.cubic == pytest.approx(cubic_case.cubic, rel=1e-5)
+    assert all((sd(joint) < sd(own)).all() for own in joint.own)
+    assert joint.consistency[0].degrees_of_freedom == 8
+
+
+def test_parameters_of_each_volume_are_those_it_depends_on(cubic_case):
+    """φ at its temperature, the shared γ, and the background of its own."""
+    problem = cubic_case.problem()
+    n_points = problem.volumes[0].n_points
+    problems = []
+    for temperature, n_terms in ((200.0, 1), (400.0, 2)):
+        names = tuple(map(str, range(n_terms)))
+        background = Background(jnp.ones((n_points, n_terms)), jnp.ones(n_terms), names)
+        problems.append(problem.with_volume(temperature=temperature, effects=(background,)))
+    both = with_trend(joined(problems), 0.1)
+    theta = np.random.default_rng(0).normal(size=5 + 5 + 3 + 1 + 2)
+    phi, trend, cubic, first, second = np.split(theta, [5, 10, 13, 14])
+    blocks = both.split(theta)
+    assert list(blocks) == ["irreducible", "trend", "cubic", "volume_1_background", "volume_2_background"]
+    np.testing.assert_array_equal(np.concatenate(list(blocks.values())), theta)
+    for design, lag, own in zip(both.designs, (-1.0, 1.0), (first, second), strict=True):
+        np.testing.assert_allclose(design @ theta, np.concatenate([phi + lag * trend, cubic, own]))
