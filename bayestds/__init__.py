@@ -25,7 +25,7 @@ _HOME = {
     "read_volume": "io",
     "write_volume": "io",
     "log_intensity": "scattering.forward",
-    "stable": "scattering.forward",
+    "stable": "lattice_dynamics.harmonic",
     "make_likelihood": "inference.likelihoods.make",
     "Problem": "inference.problem",
     "point_fit": "inference.point_fit",
