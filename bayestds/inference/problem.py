@@ -300,17 +300,24 @@ def joined(problems: Sequence[Problem]) -> Problem:
     """One problem of the volumes of several ones.
 
     Raises:
-        ModelError: they have different force constants or priors.
+        ModelError: they have different force constants, supercells or priors.
     """
     first = problems[0]
-    for other in problems[1:]:
-        same = other.irreducible.names == first.irreducible.names
-        same = same and len(other.given_cubic_scales) == len(first.given_cubic_scales)
-        learned = first.learns_scale and other.learns_scale
-        if not (same and (learned or np.array_equal(other.given_scales, first.given_scales))):
-            raise ModelError(
-                "The volumes of a joint fit do not share their force constants.",
-                "Their irreducible constants or their priors differ.",
-                "Make all problems from one model.",
-            )
+    if not all(_same_parameters(first, other) for other in problems[1:]):
+        raise ModelError(
+            "The volumes of a joint fit do not share their force constants.",
+            "Their irreducible constants, their supercells or their priors differ.",
+            "Make all problems from one model.",
+        )
     return first.with_volumes(*(volume for problem in problems for volume in problem.volumes))
+
+
+def _same_parameters(first: Problem, other: Problem) -> bool:
+    """Whether two problems have the same force constants of all orders, supercells and priors."""
+    learned = first.learns_scale and other.learns_scale
+    given = (first.given_scales, other.given_scales), (first.given_cubic_scales, other.given_cubic_scales)
+    return (
+        first.irreducible.names == other.irreducible.names
+        and np.array_equal(first.supercell.matrix, other.supercell.matrix)
+        and all(len(a) == len(b) and (learned or np.array_equal(a, b)) for a, b in given)
+    )

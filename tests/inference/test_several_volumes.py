@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
+from bayestds.crystal.supercell import make_supercell
 from bayestds.errors import ModelError
 from bayestds.inference.consistency import Consistency, consistency
 from bayestds.inference.fit_result import PointFit
@@ -229,9 +230,14 @@ def test_trend_at_one_temperature_is_refused(case):
 
 def test_volumes_of_other_models_are_refused(case):
     problem = case.problem()
-    other = replace(problem, given_scales=2 * problem.given_scales)
-    with pytest.raises(ModelError, match="do not share"):
-        joined([problem, other])
+    small = make_supercell(case.supercell.crystal, [2, 2, 2])
+    for change in (
+        {"given_scales": 2 * problem.given_scales},
+        {"given_cubic_scales": np.ones(3)},
+        {"supercell": small},
+    ):
+        with pytest.raises(ModelError, match="do not share"):
+            joined([problem, replace(problem, **change)])
 
 
 def test_joint_fit_of_one_volume_is_its_point_fit(case):
