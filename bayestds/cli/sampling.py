@@ -198,7 +198,9 @@ def _target(study: Study, fit: PointFit, unconverged: bool) -> Target:
             fit.message,
             "Start from another IFC set, or change data or model; --unconverged samples all the same.",
         )
-    return make_target(fit, fit.problem.prior(study.model.priors.family))
+    # The size of a trend is that of the model, as in the fit: one that is learned makes a funnel where the
+    # volumes hardly tell it.
+    return make_target(fit, fit.problem.prior(study.model.priors.family, hierarchical=False))
 
 
 def _draws(

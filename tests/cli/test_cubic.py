@@ -15,7 +15,7 @@ from bayestds.config import load_model
 from bayestds.diagnostics.draws import force_constant_draws
 from bayestds.diagnostics.result_file import read_result
 from bayestds.diagnostics.summary import ANHARMONIC, ENSEMBLE, THIRD_ORDER, error_words
-from bayestds.inference.problem import direct_engine
+from bayestds.inference.sums import direct_model
 from bayestds.io import write_volume
 from bayestds.lattice_dynamics.grueneisen import grueneisen_parameters
 from bayestds.scattering.forward import log_intensity
@@ -36,10 +36,10 @@ def place(tmp_path_factory) -> Path:
         study = build_study(load_model("tiny.toml"), cubic=1)
         volume = study.own_volume()
         problem = study.problem(volume, "made")
-        forward = problem.forward_model(direct_engine(problem))
+        forward = direct_model(problem, problem.volumes[0])
         truth = np.array([*TRUTH.values(), *CUBIC.values()])
         found = np.exp(np.asarray(log_intensity(forward, truth)))
-        index = problem.grid.point_of_voxel
+        index = problem.volumes[0].grid.point_of_voxel
         values = np.where(index >= 0, found[index], volume["intensity"].values)
         write_volume(volume.assign(intensity=(("h", "k", "l"), values)), "x.nxs")
         done = call("fit", "tiny.toml", "x.nxs", "--cubic", 1, "--json")

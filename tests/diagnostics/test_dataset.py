@@ -17,13 +17,12 @@ from bayestds.diagnostics.dataset import (
     leave_one_out,
     pareto_shape,
     point_fit_tree,
-    posterior_tree,
 )
+from bayestds.diagnostics.posterior_tree import posterior_tree
 from bayestds.diagnostics.result_file import read_result, write_result
 from bayestds.errors import OutputError, ResultError
 from bayestds.inference.nuts import STATISTICS, Draws
 from bayestds.inference.predictive import Predictions
-from bayestds.inference.priors import make_prior
 from bayestds.inference.uncertainty import Uncertainty
 from tests.crystals import default_supercell, make_irreducible
 from tests.results import AXES, N_POINTS, parts_of_a_result
@@ -68,11 +67,11 @@ def test_constants_are_found_by_name(tree, parts):
 
 
 def test_observations(tree, parts):
-    observed, grid = tree["observed_data"], parts["problem"].grid
+    observed, grid = tree["observed_data"], parts["problem"].volumes[0].grid
     np.testing.assert_array_equal(observed["q_points"], grid.q_points)
     np.testing.assert_array_equal(observed["point_of_voxel"], grid.point_of_voxel)
     np.testing.assert_array_equal(observed["l"], AXES[2])
-    np.testing.assert_allclose(observed["weight"], parts["fit"].weight)
+    np.testing.assert_allclose(observed["weight"], parts["fit"].volumes[0].weight)
 
 
 def test_crystal(tree):
@@ -148,7 +147,7 @@ CHAINS, DRAWS, N_STARS = 2, 40, 3
 
 
 @pytest.fixture(scope="module")
-def sampled(tree) -> dict[str, Any]:
+def sampled(tree, parts) -> dict[str, Any]:
     """Arguments of posterior_tree, full of random numbers."""
     rng = np.random.default_rng(1)
     few, many = np.array([0, 20, 39]), np.arange(0, 40, 2)
@@ -160,18 +159,20 @@ def sampled(tree) -> dict[str, Any]:
     }
     return {
         "fitted": tree,
-        "prior": make_prior(np.array([1, 1, 1, 0.4, 0.4]), np.array([1, 1, 1, 2, 2]), "student_t"),
+        "prior": replace(parts["problem"], given_scales=np.array([1, 1, 1, 0.4, 0.4])).prior("student_t"),
         "draws": Draws(sites, statistics),
-        "predictions": Predictions(
-            stars=rng.integers(0, N_STARS, N_POINTS),
-            variable="log_intensity",
-            replicated=rng.normal(size=(CHAINS, 3, N_POINTS)).astype(np.float32),
-            replicated_draws=few,
-            log_likelihood=rng.normal(size=(CHAINS, 20, N_STARS)),
-            likelihood_draws=many,
-            prior=rng.normal(size=(30, 5)),
-            prior_replicated=rng.normal(size=(4, N_POINTS)).astype(np.float32),
-        ),
+        "of_prior": {"irreducible": rng.normal(size=(30, 5))},
+        "predictions": [
+            Predictions(
+                stars=rng.integers(0, N_STARS, N_POINTS),
+                variable="log_intensity",
+                replicated=rng.normal(size=(CHAINS, 3, N_POINTS)).astype(np.float32),
+                replicated_draws=few,
+                log_likelihood=rng.normal(size=(CHAINS, 20, N_STARS)),
+                likelihood_draws=many,
+                prior_replicated=rng.normal(size=(4, N_POINTS)).astype(np.float32),
+            )
+        ],
         "attributes": {"method": "nuts"},
     }
 
@@ -182,7 +183,7 @@ def posterior(sampled) -> xr.DataTree:
 
 
 def test_groups_of_a_posterior(posterior, sampled):
-    sites, predictions = sampled["draws"].sites, sampled["predictions"]
+    sites, (predictions,) = sampled["draws"].sites, sampled["predictions"]
     found = posterior["posterior"].dataset
     assert found["ifcs"].dims == ("chain", "draw", "irreducible")
     np.testing.assert_array_equal(found["ifcs"].sel(irreducible="c0"), sites["irreducible"][..., 3])
@@ -302,11 +303,11 @@ def test_leaving_out_is_exact_where_it_is_known(sampled):
     y = rng.normal(size=20)
     mean = rng.normal(y.mean(), 20**-0.5, (4, 2000))
     predictions = replace(
-        sampled["predictions"],
+        sampled["predictions"][0],
         log_likelihood=norm.logpdf(y, mean[..., None]),
         likelihood_draws=np.arange(2000),
     )
-    found = leave_one_out(posterior_tree(**(sampled | {"predictions": predictions})))
+    found = leave_one_out(posterior_tree(**(sampled | {"predictions": [predictions]})))
     others = (y.sum() - y) / 19
     np.testing.assert_allclose(found.log_density, norm.logpdf(y, others, np.sqrt(1 + 1 / 19)), atol=0.02)
     assert found.pareto_k.max() < 0.7
