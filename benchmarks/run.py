@@ -19,6 +19,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from density import log_likelihood
 from machine import in_words, machine
 from numpyro.infer.util import potential_energy
 
@@ -27,16 +28,18 @@ from bayestds.config import load_model
 from bayestds.inference import stochastic_fit
 from bayestds.inference.compression import compress
 from bayestds.inference.likelihoods.base import Likelihood
-from bayestds.inference.model import constrained_log_likelihood, whitened_posterior
+from bayestds.inference.model import scattering
 from bayestds.inference.point_fit import point_fit
 from bayestds.inference.posterior import make_target, starting_points
 from bayestds.inference.stochastic_fit import Training, start_training, train
 from bayestds.lattice_dynamics.covariance import packed_covariance
 from bayestds.lattice_dynamics.displacements import cell_differences
+from bayestds.lattice_dynamics.harmonic import covariance, harmonic_crystal
 from bayestds.scattering.engine import make_engine
 from bayestds.scattering.exact import log_intensity
 from bayestds.scattering.expansion import choose_engine
-from bayestds.scattering.forward import ForwardModel, covariance, make_forward_model
+from bayestds.scattering.forward import ForwardModel
+from bayestds.scattering.lattice_sum import OnMesh
 
 RESULT = Path(__file__).parent / "results" / "speed.json"
 
@@ -71,12 +74,13 @@ def paper_grid() -> dict[str, Any]:
     study = build_study(load_model("ni_fcc_paper"))
     problem = study.problem(study.own_volume(), "paper grid")
     phi = jax.numpy.asarray(study.ifcs("u3_paper"))
-    bare = make_forward_model(study.irreducible, problem.supercell, problem.temperature)
-    displacement = covariance(bare, phi)
+    (volume,) = problem.volumes
+    crystal = harmonic_crystal(study.irreducible, problem.supercell, volume.temperature)
+    displacement = covariance(crystal, phi)
     packed = packed_covariance(displacement)
     engines = {
-        "near/far": choose_engine(problem.supercell, problem.grid.q_points, displacement),
-        "direct": make_engine(problem.supercell, problem.grid.q_points),
+        "near/far": choose_engine(problem.supercell, volume.grid.q_points, displacement),
+        "direct": make_engine(problem.supercell, volume.grid.q_points),
     }
     exact = np.asarray(jax.jit(log_intensity)(engines["direct"], packed))
 
@@ -84,9 +88,9 @@ def paper_grid() -> dict[str, Any]:
     chains = phi * (1 + 1e-3 * jax.random.normal(jax.random.key(0), (CHAINS, len(phi))))
     figures = {}
     for name, engine in engines.items():
-        forward = bare.with_engine(engine)
-        median, smallest = milliseconds(one, phi, forward, problem.likelihood)
-        together, least = (x / CHAINS for x in milliseconds(several, chains, forward, problem.likelihood))
+        given = ForwardModel(crystal, (), OnMesh(engine), ()), volume.likelihood
+        median, smallest = milliseconds(one, phi, *given)
+        together, least = (x / CHAINS for x in milliseconds(several, chains, *given))
         figures[name] = {
             "order": engine.order,
             "near pairs": len(engine.near_pairs),
@@ -103,18 +107,18 @@ def posterior_density() -> dict[str, Any]:
     study = build_study(load_model("ni_fcc_paper"))
     problem = study.problem(study.own_volume(), "paper grid")
     fit = point_fit(problem, study.ifcs("meam_paper"))
-    target = make_target(fit, study.prior)
+    target = make_target(fit, fit.problem.prior(study.model.priors.family))
     compressed = compress(target, problem)
     assert compressed is not None
 
     def density(place: dict[str, jax.Array], arguments: tuple) -> object:
-        return jax.value_and_grad(lambda p: potential_energy(whitened_posterior, arguments, {}, p))(place)
+        return jax.value_and_grad(lambda p: potential_energy(scattering, arguments, {}, p))(place)
 
     one, several = jax.jit(density), jax.jit(jax.vmap(density, (0, None)))
     chains = {name: jax.numpy.asarray(x) for name, x in starting_points(target, CHAINS, seed=0).items()}
     figures: dict[str, Any] = {
-        "points": {"all": problem.likelihood.n_points, "few": compressed.n_points},
-        "error of the log-likelihood": compressed.error,
+        "points": {"all": problem.volumes[0].n_points, "few": compressed.n_points},
+        "error of the log-likelihood": compressed.volumes[0].error,
     }
     for name, each in (("all", target.arguments), ("few", compressed.target.arguments)):
         median, smallest = milliseconds(one, {site: x[0] for site, x in chains.items()}, each)
@@ -129,7 +133,7 @@ def posterior_density() -> dict[str, Any]:
 
 def value_and_gradient(phi: jax.Array, forward: ForwardModel, data: Likelihood) -> object:
     """Of the log-likelihood at the best scale and level of noise."""
-    return jax.value_and_grad(lambda p: constrained_log_likelihood(forward, data, p))(phi)
+    return jax.value_and_grad(lambda p: log_likelihood(forward, data, p))(phi)
 
 
 def paper_epoch(study: Study) -> float:
@@ -138,7 +142,7 @@ def paper_epoch(study: Study) -> float:
     intensity = volume["intensity"].values
     used = np.isfinite(intensity)
     target = stochastic_fit.Target(
-        make_forward_model(study.irreducible, supercell, study.model_temperature),
+        harmonic_crystal(study.irreducible, supercell, study.model_temperature),
         study.sampled_engine(),
         jax.numpy.asarray(np.log(np.where(used, intensity, 1.0))),
         jax.numpy.asarray(used),

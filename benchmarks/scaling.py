@@ -24,6 +24,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from density import log_likelihood
 from machine import in_words, machine
 
 from bayestds.cli.assemble import build_study
@@ -33,21 +34,16 @@ from bayestds.crystal.supercell import Supercell, make_supercell
 from bayestds.force_constants.irreducible import IrreducibleForceConstants, irreducible_force_constants
 from bayestds.inference.likelihoods.base import Likelihood
 from bayestds.inference.likelihoods.log_normal import learned_log_normal
-from bayestds.inference.model import constrained_log_likelihood
 from bayestds.io.atomic import atomic_path
 from bayestds.lattice_dynamics.covariance import packed_covariance
+from bayestds.lattice_dynamics.harmonic import HarmonicCrystal, covariance, harmonic_crystal, star_blocks
 from bayestds.lattice_dynamics.stars import packed_in_real_space
 from bayestds.memory import keep_freed_memory
 from bayestds.scattering.engine import ExactEngine
 from bayestds.scattering.exact import log_intensity
 from bayestds.scattering.expansion import choose_engine, measure_truncation
-from bayestds.scattering.forward import (
-    ForwardModel,
-    covariance,
-    displacement_covariance,
-    make_forward_model,
-    star_blocks,
-)
+from bayestds.scattering.forward import ForwardModel
+from bayestds.scattering.lattice_sum import OnMesh
 
 MODEL, IFCS = "ni_fcc_paper", "u3_paper"
 """Of nickel, which is the case "fcc"."""
@@ -202,23 +198,23 @@ def measure(name: str, n: int, share: float = 1.0) -> dict[str, Any]:
         rows = np.random.default_rng(0).permutation(len(points))[: int(share * len(points))]
         points, multiplicity = points[np.sort(rows)], multiplicity[np.sort(rows)]
     phi = jnp.asarray(values)
-    bare = make_forward_model(irreducible, supercell, 300.0)
-    engine = choose_engine(supercell, points, covariance(bare, phi))
-    forward = bare.with_engine(engine)
-    observed = jax.jit(log_intensity)(engine, packed_covariance(covariance(bare, 1.01 * phi)))
+    crystal = harmonic_crystal(irreducible, supercell, 300.0)
+    engine = choose_engine(supercell, points, covariance(crystal, phi))
+    forward = ForwardModel(crystal, (), OnMesh(engine), ())
+    observed = jax.jit(log_intensity)(engine, packed_covariance(covariance(crystal, 1.01 * phi)))
     data = learned_log_normal(observed, multiplicity.astype(float))
 
     def likelihood(phi: jax.Array, forward: ForwardModel, data: Likelihood) -> jax.Array:
-        return constrained_log_likelihood(forward, data, phi)
+        return log_likelihood(forward, data, phi)
 
-    def sum_of_squares(phi: jax.Array, bare: ForwardModel) -> jax.Array:
-        waves = displacement_covariance(bare, star_blocks(bare, phi))
-        return (packed_in_real_space(bare.stars, waves) ** 2).sum()
+    def sum_of_squares(phi: jax.Array, crystal: HarmonicCrystal) -> jax.Array:
+        waves = crystal.statistics.covariance(star_blocks(crystal, phi))
+        return (packed_in_real_space(crystal.stars, waves) ** 2).sum()
 
     found = timed(jax.jit(jax.value_and_grad(likelihood)), phi, forward, data)
-    alone = timed(jax.jit(jax.value_and_grad(sum_of_squares)), phi, bare, seconds=2)
+    alone = timed(jax.jit(jax.value_and_grad(sum_of_squares)), phi, crystal, seconds=2)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    error = np.abs(measure_truncation(engine, supercell, points, covariance(bare, phi)).error).max()
+    error = np.abs(measure_truncation(engine, supercell, points, covariance(crystal, phi)).error).max()
     return {
         "crystal": name,
         "atoms": irreducible.crystal.n_atoms,
