@@ -168,13 +168,6 @@ MODELS = [
         "wave vectors only",
         command="fit wrong.toml --cubic 1",
     ),
-    wrong(
-        "third order in a fit of several volumes",
-        "shells = 2\n",
-        "shells = 2\ncubic_shells = 1\n",
-        "several volumes are harmonic",
-        command="fit wrong.toml a.nxs b.nxs",
-    ),
     Case(
         "third order beyond half the supercell",
         nothing,
