@@ -51,17 +51,22 @@ from bayestds.diagnostics.per_shell import (
     summarise_normal,
     summarise_shells,
 )
-from bayestds.inference.ensemble import ensemble_fit
+from bayestds.inference.ascent import Newton, newton
+from bayestds.inference.fit_result import PointFit
 from bayestds.inference.likelihoods.base import Likelihood
 from bayestds.inference.likelihoods.log_normal import LogNormal, learned_log_normal
+from bayestds.inference.model import PARAMETERS, Observation
 from bayestds.inference.nuts import Draws, Sampling
-from bayestds.inference.point_fit import PointFit, curvature, refine
+from bayestds.inference.point_fit import point_fit
 from bayestds.inference.posterior import Target, make_target, sample_posterior
-from bayestds.inference.priors import make_prior, prior_draws
+from bayestds.inference.priors import prior_draws
 from bayestds.inference.problem import Problem
+from bayestds.inference.rounds import curvature
+from bayestds.inference.rounds import refine as refined
+from bayestds.inference.sums import direct_model
 from bayestds.io.atomic import atomic_path
-from bayestds.scattering.engine import make_engine
-from bayestds.scattering.forward import ForwardModel, log_intensity, make_forward_model, stable
+from bayestds.lattice_dynamics.harmonic import stable
+from bayestds.scattering.forward import ForwardModel, log_intensity
 from bayestds.scattering.simulation import (
     averaged_volume,
     displacement_root,
@@ -127,9 +132,13 @@ def setting() -> Setting:
     study = build_study(load_model(HERE / "calibration.toml"))
     volume = study.own_volume()
     problem = study.problem(volume, "the volume")
-    engine = make_engine(problem.supercell, problem.grid.q_points)
-    forward = make_forward_model(problem.irreducible, problem.supercell, problem.temperature, engine)
+    forward = direct_model(problem, problem.volumes[0])
     return Setting(study, study.ifcs(study.model.measurement.ifcs), volume, problem, forward)
+
+
+def refine(problem: Problem, start: np.ndarray) -> PointFit:
+    """Point fit from a start near the maximum."""
+    return refined(problem, start, lambda message: None)
 
 
 def generator(study: str, number: int) -> np.random.Generator:
@@ -140,7 +149,8 @@ def generator(study: str, number: int) -> np.random.Generator:
 @cache
 def truths(n: int) -> np.ndarray:
     """Draws from the prior within the stable region; more of them begin with the same."""
-    return prior_draws(setting().study.prior, setting().forward, n, SEED)
+    crystal, prior = setting().forward.crystal, setting().problem.prior()
+    return prior_draws(prior, [(crystal, np.eye(crystal.n_irreducible))], n, SEED)["irreducible"]
 
 
 def log_normal_data(truth: np.ndarray, noise: float, rng: np.random.Generator) -> LogNormal:
@@ -148,7 +158,7 @@ def log_normal_data(truth: np.ndarray, noise: float, rng: np.random.Generator) -
 
     The posterior does not depend on the scale, which is therefore 1.
     """
-    weight = setting().problem.grid.multiplicity / noise**2
+    weight = setting().problem.volumes[0].grid.multiplicity / noise**2
     expected = np.asarray(log_intensity(setting().forward, jnp.asarray(truth)))
     observed = expected + rng.normal(size=len(weight)) / np.sqrt(weight)
     return LogNormal(jnp.asarray(observed), jnp.asarray(weight))
@@ -160,19 +170,24 @@ def local_target(data: Likelihood, start: np.ndarray) -> Target:
     Coordinates are a matter of speed alone, so it does no harm that some end before they are at the mode. The
     direct engine serves all replications, so that nothing is compiled twice.
     """
-    forward, prior = setting().forward, setting().study.prior
-    location = jnp.asarray(start)
+    forward, problem, location = setting().forward, setting().problem, jnp.asarray(start)
+    scales = jnp.asarray(problem.prior_scales)
+
+    def step_at(location: Array) -> Newton:
+        here = curvature(forward, data, location)
+        return newton(here.information, here.slope, location, scales)
+
     for _ in range(10):
-        here = curvature(forward, data, location, prior.scales).newton
+        here = step_at(location)
         if here.converged:
             break
         step = here.step
-        while not stable(forward, location + step):
+        while not stable(forward.crystal, location + step):
             step = step / 2
         location = location + step
-    precision = curvature(forward, data, location, prior.scales).newton.precision
-    unit = np.linalg.inv(np.linalg.cholesky(np.asarray(precision))).T
-    return Target({"irreducible": (location, jnp.asarray(unit))}, forward, data, prior)
+    unit = np.linalg.inv(np.linalg.cholesky(np.asarray(step_at(location).precision))).T
+    volume = Observation(forward, data, jnp.eye(len(unit)), "")
+    return Target({PARAMETERS: (location, jnp.asarray(unit))}, (volume,), problem.prior())
 
 
 @jax.jit
@@ -203,7 +218,7 @@ def ranked(number: int) -> dict:
     flat = draws.sites["irreducible"].reshape(-1, len(truth))
     thinned = flat[:: len(flat) // THINNED][:THINNED]
     points = np.concatenate([truth[None], thinned])
-    likelihoods = np.asarray(log_likelihoods(target.forward, data, jnp.asarray(points)))
+    likelihoods = np.asarray(log_likelihoods(setting().forward, data, jnp.asarray(points)))
     # Last the log-likelihood: constants alone would not tell a posterior from the prior.
     quantities = np.column_stack([points, likelihoods])
     return {
@@ -251,9 +266,9 @@ def intervals_of(fit: PointFit) -> dict:
 def with_log_normal_noise(number: int) -> dict:
     """Point fit and posterior for log-normal noise of known size."""
     data = log_normal_data(setting().truth, NOISE, generator("log-normal", number))
-    problem = replace(setting().problem, likelihood=data)
+    problem = setting().problem.with_volume(likelihood=data)
     fit = refine(problem, setting().truth)
-    target = make_target(fit, setting().study.prior)
+    target = make_target(fit, setting().problem.prior())
     draws = sample_posterior(target, Sampling(**SAMPLING, seed=number))
     flat = draws.sites["irreducible"].reshape(-1, len(setting().truth))
     sampled = covered(setting().truth, draws_intervals(flat, LEVELS))
@@ -279,23 +294,23 @@ def with_photons(number: int) -> dict:
 def with_pooled_photons(number: int) -> dict:
     """Point fit to the sums of the counts of equivalent voxels."""
     counts, measured = counted(number)
-    grid = setting().problem.grid
+    grid = setting().problem.volumes[0].grid
     total = np.bincount(grid.point_of_voxel[measured], counts[measured])
     data = LogNormal(jnp.asarray(np.log(total / grid.multiplicity)), jnp.asarray(total))
-    return intervals_of(refine(replace(setting().problem, likelihood=data), setting().truth))
+    return intervals_of(refine(setting().problem.with_volume(likelihood=data), setting().truth))
 
 
 def with_ensemble(number: int) -> dict:
     """Fit with ensemble noise to a mean over configurations."""
     study, truth = setting().study, setting().truth
-    root = displacement_root(setting().forward, jnp.asarray(truth))
+    root = displacement_root(setting().forward.crystal, jnp.asarray(truth))
     seed = int(generator("ensemble", number).integers(2**31))
-    grid_shape, engine = setting().forward.grid_shape, study.sampled_engine()
+    grid_shape, engine = setting().forward.crystal.grid_shape, study.sampled_engine()
     nothing = no_configurations(engine)
     *_, total = sample_intensity(engine, root, grid_shape, seed, CONFIGURATIONS, nothing)
     volume = averaged_volume(setting().volume, engine, total, 1.0)
-    fit = ensemble_fit(study.problem(volume, "ensemble"), truth, CONFIGURATIONS)
-    return intervals_of(fit)
+    problem = study.problem(volume, "ensemble").with_volume(configurations=CONFIGURATIONS)
+    return intervals_of(point_fit(problem, truth))
 
 
 def less_background(study: str, number: int) -> xr.Dataset:
@@ -327,7 +342,7 @@ def with_subtracted_background(number: int) -> dict:
 def with_symmetrised_file(number: int) -> dict:
     """Point fit to a volume that was averaged over the Laue group before."""
     volume = less_background("symmetrised", number)
-    point = setting().problem.grid.point_of_voxel
+    point = setting().problem.volumes[0].grid.point_of_voxel
     used = point >= 0
     weight = volume["sigma"].values[used] ** -2.0
     # As a program that does not know better would do it: with equal weights.
@@ -342,19 +357,19 @@ def with_symmetrised_file(number: int) -> dict:
 def with_learned_noise(number: int) -> dict:
     """Point fit to log-normal noise whose level is learned."""
     data = log_normal_data(setting().truth, NOISE, generator("learned", number))
-    learned = learned_log_normal(data.log_intensity, setting().problem.grid.multiplicity.astype(float))
-    return intervals_of(refine(replace(setting().problem, likelihood=learned), setting().truth))
+    learned = learned_log_normal(
+        data.log_intensity, setting().problem.volumes[0].grid.multiplicity.astype(float)
+    )
+    return intervals_of(refine(setting().problem.with_volume(likelihood=learned), setting().truth))
 
 
 def with_learned_scale(number: int) -> dict:
     """Point fit and posterior with a prior whose scale is learned."""
     data = log_normal_data(setting().truth, NOISE, generator("scale", number))
-    prior = setting().study.prior
-    relative = np.asarray(prior.scales / prior.scales[0])
-    problem = replace(setting().problem, likelihood=data, prior_scales=relative, learns_scale=True)
-    fit = refine(problem, setting().truth)
-    learned = make_prior(relative, np.asarray(prior.shells), learned=True)
-    draws = sample_posterior(make_target(fit, learned), Sampling(**SAMPLING, seed=number))
+    scales = setting().problem.given_scales
+    problem = replace(setting().problem, given_scales=scales / scales[0], learns_scale=True)
+    fit = refine(problem.with_volume(likelihood=data), setting().truth)
+    draws = sample_posterior(make_target(fit, problem.prior()), Sampling(**SAMPLING, seed=number))
     flat = draws.sites["irreducible"].reshape(-1, len(setting().truth))
     sampled = covered(setting().truth, draws_intervals(flat, LEVELS))
     return intervals_of(fit) | {"sampled": sampled} | mixing(draws)

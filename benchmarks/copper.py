@@ -34,11 +34,12 @@ def main() -> None:
     fits = {name: point_fit(problem, study.ifcs(name)) for name in ("bvk_296K", "springs")}
     fit = fits["bvk_296K"]
     sd = np.sqrt(np.diag(fit.covariance))
-    zones = zone_labels(problem.grid.q_points, study.crystal)
-    stars = star_labels(problem.supercell, problem.grid.q_points)
+    grid = problem.volumes[0].grid
+    zones = zone_labels(grid.q_points, study.crystal)
+    stars = star_labels(problem.supercell, grid.q_points)
     trusted = np.diag(problem.prior_scales**-2.0)
     found = {
-        name: clustered(fit.precision, trusted, [(fit.scores, labels)])
+        name: clustered(fit.precision, trusted, [(fit.volumes[0].scores(len(sd)), labels)])
         for name, labels in (("star", stars), ("zone", zones))
     }
     robust = {name: np.sqrt(np.diag(one.covariance)) for name, one in found.items()}
@@ -49,11 +50,12 @@ def main() -> None:
         print(f"{name}  {value:+.5f}  {errors}  {reference:+.5f}  {value - reference:+.5f}")
     for name, one in found.items():
         print(f"{one.n_clusters} {name}s: residuals cohere {one.coherence:.1f} times as much as by chance")
-    print(residual_report(fit.residual, problem.grid.point_of_voxel, problem.grid.axes, zones, study.crystal))
+    residual = fit.volumes[0].residual
+    print(residual_report(residual, grid.point_of_voxel, grid.axes, zones, study.crystal))
     difference = np.abs(fits["springs"].irreducible - fit.irreducible).max()
     print(f"two starts differ by at most {difference:.1e} eV/Å²; converged: "
           f"{[f.converged for f in fits.values()]}")  # fmt: skip
-    wide = point_fit(replace(problem, prior_scales=10 * problem.prior_scales), fit.irreducible)
+    wide = point_fit(replace(problem, given_scales=10 * problem.given_scales), fit.irreducible)
     print(
         f"tenfold wider priors: largest move {np.abs((wide.irreducible - fit.irreducible) / sd).max():.4f} sd"
     )

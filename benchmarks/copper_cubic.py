@@ -31,13 +31,15 @@ from bayestds.diagnostics.draws import force_constant_draws
 from bayestds.diagnostics.result_file import read_result
 from bayestds.diagnostics.summary import summary_record
 from bayestds.force_constants.third_order import ThirdOrderForceConstants, third_order_force_constants
+from bayestds.inference.likelihoods.base import Likelihood
 from bayestds.inference.likelihoods.log_normal import LearnedLogNormal
 from bayestds.inference.predictive import star_labels
-from bayestds.inference.problem import Problem
 from bayestds.io import read_volume
 from bayestds.io.atomic import atomic_path
+from bayestds.lattice_dynamics.harmonic import covariance, harmonic_crystal
 from bayestds.scattering.expansion import choose_engine
-from bayestds.scattering.forward import ForwardModel, covariance, log_intensity, make_forward_model
+from bayestds.scattering.forward import ForwardModel, log_intensity, make_forward_model
+from bayestds.scattering.lattice_sum import OnMesh
 
 HERE = Path(__file__).parent
 VOLUME = HERE.parent / "tests" / "data" / "cu_md_300K.nxs"
@@ -103,18 +105,20 @@ def left_out(volume: Path) -> dict[str, Any]:
     """
     study = build_study(load_model(MODEL))
     problem = study.problem(read_volume(volume), "copper")
-    stars = star_labels(problem.supercell, problem.grid.q_points)
+    (volume,) = problem.volumes
+    stars = star_labels(problem.supercell, volume.grid.q_points)
     third_order = third_order_force_constants(study.crystal, 1)
     phi = study.ifcs("bvk_296K")
-    forward = make_forward_model(
-        study.irreducible, problem.supercell, problem.temperature, third_order=third_order
-    )
-    engine = choose_engine(problem.supercell, problem.grid.q_points, covariance(forward, jnp.asarray(phi)))
+    given = study.irreducible, problem.supercell, volume.temperature
+    here = covariance(harmonic_crystal(*given), jnp.asarray(phi))
+    lattice_sum = OnMesh(choose_engine(problem.supercell, volume.grid.q_points, here))
+    forward = make_forward_model(*given, lattice_sum, third_order=third_order)
     density, noise = {}, {}
     for name, n_cubic in ((HARMONIC, 0), (CUBIC, third_order.n_cubic)):
-        model = replace(forward, engine=engine, cubic=forward.cubic if n_cubic else None)
-        start = gauss_newton(model, problem, np.append(phi, np.zeros(n_cubic)), np.eye(len(phi) + n_cubic))[0]
-        found = [_of_star(model, problem, start, stars == star) for star in np.unique(stars)]
+        model = forward if n_cubic else replace(forward, terms=())
+        start, data = np.append(phi, np.zeros(n_cubic)), volume.likelihood
+        start = gauss_newton(model, data, start, np.eye(len(phi) + n_cubic))[0]
+        found = [_of_star(model, data, start, stars == star) for star in np.unique(stars)]
         density[name], noise[name] = (np.array(column) for column in zip(*found, strict=True))
     behind = density[CUBIC] - density[HARMONIC]
     return {
@@ -127,14 +131,13 @@ def left_out(volume: Path) -> dict[str, Any]:
 
 
 def _of_star(
-    forward: ForwardModel, problem: Problem, start: np.ndarray, left_out: np.ndarray
+    forward: ForwardModel, data: Likelihood, start: np.ndarray, left_out: np.ndarray
 ) -> tuple[float, float]:
     """Log density of some points under the fit to the others, and the noise of a voxel that it has."""
-    data = problem.likelihood
     assert isinstance(data, LearnedLogNormal)
     others = replace(data.relative, weight=jnp.where(left_out, 0.0, data.relative.weight))
     # From the fit to all points two steps go all the way.
-    place, _ = gauss_newton(forward, replace(problem, likelihood=others), start, np.eye(len(start)), steps=2)
+    place, _ = gauss_newton(forward, others, start, np.eye(len(start)), steps=2)
     misfit = np.asarray(others.quadratic(log_intensity(forward, jnp.asarray(place)), 0).residual)
     weight = np.asarray(data.relative.weight)
     squares = weight * misfit**2

@@ -10,22 +10,24 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from density import log_likelihood
 from run import milliseconds
 
 from bayestds.cli.assemble import Study, build_study
 from bayestds.config import load_model
 from bayestds.force_constants.third_order import ThirdOrderForceConstants, third_order_force_constants
 from bayestds.inference.information import log_intensity_and_jacobian
-from bayestds.inference.likelihoods.base import fisher_information
-from bayestds.inference.model import constrained_log_likelihood
+from bayestds.inference.likelihoods.base import Likelihood, fisher_information
 from bayestds.inference.problem import Problem
 from bayestds.io import read_volume
 from bayestds.lattice_dynamics.covariance import packed_covariance
+from bayestds.lattice_dynamics.harmonic import covariance, harmonic_crystal
 from bayestds.scattering.cubic import cubic_intensity
 from bayestds.scattering.engine import make_engine
 from bayestds.scattering.exact import intensity
 from bayestds.scattering.expansion import choose_engine
-from bayestds.scattering.forward import ForwardModel, covariance, make_forward_model
+from bayestds.scattering.forward import ForwardModel, make_forward_model
+from bayestds.scattering.lattice_sum import OnMesh
 
 VOLUME = Path(__file__).parents[1] / "tests" / "data" / "cu_md_300K.nxs"
 POTENTIAL = -9.47
@@ -42,28 +44,26 @@ def cost() -> None:
     third_order = third_order_force_constants(study.crystal, 2)
     phi = jnp.asarray(study.ifcs("u3_paper"))
     gamma = jnp.asarray(np.concatenate([-15.4 * CENTRAL, np.zeros(third_order.n_cubic - 3)]))
-    forward = make_forward_model(study.irreducible, problem.supercell, problem.temperature, None,
-                                 third_order=third_order)  # fmt: skip
-    displacement = covariance(forward, phi)
-    engine = choose_engine(problem.supercell, problem.grid.q_points, displacement)
-    forward = forward.with_engine(engine)
+    (volume,), given = problem.volumes, (study.irreducible, problem.supercell)
+    crystal = harmonic_crystal(*given, volume.temperature)
+    displacement = covariance(crystal, phi)
+    engine = choose_engine(problem.supercell, volume.grid.q_points, displacement)
+    forward = make_forward_model(*given, volume.temperature, OnMesh(engine), third_order=third_order)
 
     @jax.jit
     def value_and_gradient(parameters: jax.Array, forward: ForwardModel) -> object:
-        likelihood = lambda p: constrained_log_likelihood(forward, problem.likelihood, p)  # noqa: E731
-        return jax.value_and_grad(likelihood)(parameters)
+        return jax.value_and_grad(lambda p: log_likelihood(forward, volume.likelihood, p))(parameters)
 
-    harmonic, _ = milliseconds(value_and_gradient, phi, replace(forward, cubic=None))
+    harmonic, _ = milliseconds(value_and_gradient, phi, replace(forward, terms=()))
     both, _ = milliseconds(value_and_gradient, jnp.concatenate([phi, gamma]), forward)
     print(
-        f"value and gradient, {len(problem.grid.q_points)} points: harmonic {harmonic:.1f} ms, with "
+        f"value and gradient, {volume.n_points} points: harmonic {harmonic:.1f} ms, with "
         f"{third_order.n_cubic} third-order constants {both:.1f} ms, ratio {both / harmonic:.2f}"
     )
-    direct = make_engine(problem.supercell, problem.grid.q_points)
-    assert forward.cubic is not None
+    direct = make_engine(problem.supercell, volume.grid.q_points)
+    term, energy = forward.terms[0].lattice, crystal.statistics.thermal_energy
     found, exact = (
-        np.asarray(jax.jit(cubic_intensity)(e, forward.cubic, gamma, displacement, forward.thermal_energy))
-        for e in (engine, direct)
+        np.asarray(jax.jit(cubic_intensity)(e, term, gamma, displacement, energy)) for e in (engine, direct)
     )
     whole = np.asarray(jax.jit(intensity)(direct, packed_covariance(displacement)))
     print(
@@ -77,14 +77,14 @@ _value_and_jacobian = jax.jit(log_intensity_and_jacobian)
 
 
 def gauss_newton(
-    forward: ForwardModel, problem: Problem, start: np.ndarray, directions: np.ndarray, steps: int = 7
+    forward: ForwardModel, data: Likelihood, start: np.ndarray, directions: np.ndarray, steps: int = 7
 ) -> tuple[np.ndarray, float]:
     """Parameters start + directions @ x of least squares in log I, and the rms of the residual."""
     place = start
     for _ in range(steps):
         value, jacobian = _value_and_jacobian(forward, jnp.asarray(place))
         jacobian = jacobian @ directions
-        here = problem.likelihood.quadratic(value, 0)
+        here = data.quadratic(value, 0)
         step = np.linalg.solve(fisher_information(here.precision, jacobian), jacobian.T @ here.score)
         rms = float(here.residual_rms)
         place = place + directions @ np.asarray(step)
@@ -94,24 +94,22 @@ def gauss_newton(
 def copper(study: Study, problem: Problem) -> None:
     """Least squares on the molecular-dynamics volume, harmonic and with third-order constants."""
     phi = study.ifcs("bvk_296K")
-    n = len(phi)
+    n, (volume,) = len(phi), problem.volumes
     for shells in (1, 2):
         third_order = third_order_force_constants(study.crystal, shells)
-        forward = make_forward_model(study.irreducible, problem.supercell, problem.temperature, None,
-                                     third_order=third_order)  # fmt: skip
-        engine = choose_engine(
-            problem.supercell, problem.grid.q_points, covariance(forward, jnp.asarray(phi))
-        )
+        given = study.irreducible, problem.supercell, volume.temperature
+        here = covariance(harmonic_crystal(*given), jnp.asarray(phi))
+        lattice_sum = OnMesh(choose_engine(problem.supercell, volume.grid.q_points, here))
         everything = np.eye(n + third_order.n_cubic)
         start = np.append(phi, np.zeros(third_order.n_cubic))
-        forward = forward.with_engine(engine)
+        forward, data = make_forward_model(*given, lattice_sum, third_order=third_order), volume.likelihood
         if shells == 1:
-            report("harmonic", study, third_order, gauss_newton(forward, problem, start, everything[:, :n]))
+            report("harmonic", study, third_order, gauss_newton(forward, data, start, everything[:, :n]))
             central = np.column_stack([everything[:, :n], np.append(np.zeros(n), CENTRAL)])
-            place, rms = gauss_newton(forward, problem, start, central)
+            place, rms = gauss_newton(forward, data, start, central)
             report("central", study, third_order, (place, rms))
             print(f"g = {place[n] / CENTRAL[0]:.2f} eV/Å³; the potential's {POTENTIAL}")
-        report(f"{shells} shells", study, third_order, gauss_newton(forward, problem, start, everything))
+        report(f"{shells} shells", study, third_order, gauss_newton(forward, data, start, everything))
 
 
 def report(

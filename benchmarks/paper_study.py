@@ -24,11 +24,11 @@ from jax import Array
 from bayestds.cli.assemble import Study, build_study
 from bayestds.config import load_model
 from bayestds.inference.displacement_fit import displacement_fit
-from bayestds.inference.ensemble import ensemble_fit
 from bayestds.inference.information import displacement_information
+from bayestds.inference.point_fit import point_fit
 from bayestds.io import read_volume
 from bayestds.io.atomic import atomic_path
-from bayestds.scattering.forward import ForwardModel, make_forward_model
+from bayestds.lattice_dynamics.harmonic import HarmonicCrystal, harmonic_crystal
 from bayestds.scattering.simulation import configuration, displacement_root
 
 MODELS = ["ni_fcc_paper", "ni_fcc_paper_wedge", "ni_fcc_paper_plane"]
@@ -53,17 +53,17 @@ def sample_covariance(
 
 
 def from_displacements(
-    study: Study, forward: ForwardModel, volume: xr.Dataset, truth: np.ndarray
+    study: Study, crystal: HarmonicCrystal, volume: xr.Dataset, truth: np.ndarray
 ) -> np.ndarray:
     """Maximum-likelihood fit to the raw displacements behind a volume."""
     covariance = sample_covariance(
-        displacement_root(forward, jnp.asarray(truth)),
+        displacement_root(crystal, jnp.asarray(truth)),
         volume.attrs["seed"],
         volume.attrs["configurations"],
-        forward.grid_shape,
+        crystal.grid_shape,
         study.crystal.n_atoms,
     )
-    return displacement_fit(forward, covariance, truth)
+    return displacement_fit(crystal, covariance, truth)
 
 
 def examine(name: str, path: Path) -> dict:
@@ -71,12 +71,13 @@ def examine(name: str, path: Path) -> dict:
     study, volume = build_study(load_model(name)), read_volume(path)
     reference, m = study.model.fit.reference, volume.attrs["configurations"]
     truth = study.ifcs(reference)
-    forward = make_forward_model(study.irreducible, study.supercell(), study.model_temperature)
+    crystal = harmonic_crystal(study.irreducible, study.supercell(), study.model_temperature)
     began = time.perf_counter()
-    fit = ensemble_fit(study.problem(volume, str(path)), study.ifcs(study.model.fit.start), m)
+    problem = study.problem(volume, str(path)).with_volume(configurations=m)
+    fit = point_fit(problem, study.ifcs(study.model.fit.start))
     seconds = time.perf_counter() - began
-    bound = np.linalg.inv(np.asarray(displacement_information(forward, jnp.asarray(truth), m)))
-    likely = from_displacements(study, forward, volume, truth)
+    bound = np.linalg.inv(np.asarray(displacement_information(crystal, jnp.asarray(truth), m)))
+    likely = from_displacements(study, crystal, volume, truth)
     printed = [key for key in study.model.ifcs if key.endswith("_converged")]
     record = {
         "model": name,

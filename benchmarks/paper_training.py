@@ -27,7 +27,7 @@ from bayestds.io import read_volume
 from bayestds.io.atomic import atomic_path
 from bayestds.io.checkpoint import checkpoint_path, fingerprint, load_checkpoint, save_checkpoint
 from bayestds.lattice_dynamics.displacements import cell_differences
-from bayestds.scattering.forward import make_forward_model, stable
+from bayestds.lattice_dynamics.harmonic import harmonic_crystal, stable
 
 WINDOW = 500
 """Epochs of the moving average."""
@@ -42,7 +42,7 @@ def make_target(study: Study, path: Path, dense: bool) -> Target:
     used = np.isfinite(intensity)
     supercell = study.supercell()
     return Target(
-        make_forward_model(study.irreducible, supercell, study.model_temperature),
+        harmonic_crystal(study.irreducible, supercell, study.model_temperature),
         study.sampled_engine(),
         jnp.asarray(np.log(np.where(used, intensity, 1.0))),
         jnp.asarray(used),
@@ -106,11 +106,11 @@ def trained(given: argparse.Namespace, study: Study) -> dict[str, np.ndarray]:
 def report(study: Study, history: dict[str, np.ndarray]) -> dict[str, object]:
     """What the training reached, and when it reached the errors of the paper."""
     truth = study.ifcs("u3_paper")
-    forward = make_forward_model(study.irreducible, study.supercell(), study.model_temperature)
+    crystal = harmonic_crystal(study.irreducible, study.supercell(), study.model_temperature)
     average = np.asarray(moving_average(history["irreducible"], WINDOW))
     rms = np.sqrt(np.mean((average - truth) ** 2, axis=1))
     reached = np.flatnonzero(rms < PAPER_RMS)
-    unstable = [not bool(stable(forward, jnp.asarray(phi))) for phi in history["irreducible"][::10]]
+    unstable = [not bool(stable(crystal, jnp.asarray(phi))) for phi in history["irreducible"][::10]]
     return {
         "epochs": len(history["loss"]),
         "seconds per epoch": float(history["seconds"]) / len(history["loss"]),

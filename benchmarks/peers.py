@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ase.io import write
+from density import log_likelihood
 from machine import in_words, machine
 from run import paper_epoch
 
@@ -32,19 +33,12 @@ from bayestds.config import load_model
 from bayestds.crystal.supercell import Supercell
 from bayestds.force_constants.exchange import PhonopyWriter, supercell_atoms
 from bayestds.inference.likelihoods.log_normal import LogNormal
-from bayestds.inference.model import constrained_log_likelihood
 from bayestds.lattice_dynamics.displacements import covariance_root, displacements, white_noise
+from bayestds.lattice_dynamics.harmonic import HarmonicCrystal, blocks, covariance, harmonic_crystal
 from bayestds.scattering.engine import ExactEngine, make_engine
 from bayestds.scattering.expansion import choose_engine
-from bayestds.scattering.forward import (
-    ForwardModel,
-    blocks,
-    covariance,
-    displacement_covariance,
-    log_intensity,
-    make_forward_model,
-)
-from bayestds.scattering.one_phonon import one_phonon_intensity
+from bayestds.scattering.forward import ForwardModel, log_intensity
+from bayestds.scattering.lattice_sum import OnMesh
 from bayestds.units import BOLTZMANN
 
 RESULT = Path(__file__).parent / "results" / "peers.json"
@@ -75,11 +69,15 @@ class Case:
         """The periodic supercell."""
         return self.study.supercell()
 
-    def forward_model(self) -> ForwardModel:
-        """Without an engine; quantum statistics, as Euphonic and phonopy have."""
-        return make_forward_model(
-            self.study.irreducible, self.supercell, self.study.model_temperature, statistics="quantum"
+    def crystal(self) -> HarmonicCrystal:
+        """In quantum statistics, as Euphonic and phonopy have."""
+        return harmonic_crystal(
+            self.study.irreducible, self.supercell, self.study.model_temperature, "quantum"
         )
+
+    def forward_model(self, crystal: HarmonicCrystal, engine: ExactEngine) -> ForwardModel:
+        """With an engine of some of the points."""
+        return ForwardModel(crystal, (), OnMesh(engine), ())
 
     @property
     def primitive(self) -> np.ndarray:
@@ -95,18 +93,18 @@ def ours(case: Case) -> tuple[Call, Call, Call]:
     supercell = case.supercell
     phi = jnp.asarray(case.phi)
 
-    def engine(bare: Any) -> ExactEngine:
-        return choose_engine(supercell, case.q_points, covariance(bare, phi))
+    def model() -> ForwardModel:
+        crystal = case.crystal()
+        engine = choose_engine(supercell, case.q_points, covariance(crystal, phi))
+        return case.forward_model(crystal, engine)
 
     def one_shot() -> np.ndarray:
-        bare = case.forward_model()
-        return np.asarray(jnp.exp(log_intensity(bare.with_engine(engine(bare)), phi)))
+        return np.asarray(jnp.exp(log_intensity(model(), phi)))
 
-    bare = case.forward_model()
-    forward = bare.with_engine(engine(bare))
+    forward = model()
     value = log_intensity(forward, phi)
     data = LogNormal(value + 0.01, jnp.ones_like(value))
-    gradient = jax.jit(jax.value_and_grad(lambda p, f: constrained_log_likelihood(f, data, p)))
+    gradient = jax.jit(jax.value_and_grad(lambda p, f: log_likelihood(f, data, p)))
 
     def steady() -> np.ndarray:
         return np.asarray(jnp.exp(log_intensity(forward, phi)))
@@ -117,16 +115,15 @@ def ours(case: Case) -> tuple[Call, Call, Call]:
 def accuracy(case: Case) -> float:
     """Largest error of ln I of the engine that the timings use, against the direct form, at 2,000 points."""
     rows = np.random.default_rng(0).permutation(len(case.q_points))[:2000]
-    bare = case.forward_model()
-    direct = bare.with_engine(make_engine(case.supercell, case.q_points[rows]))
+    direct = case.forward_model(case.crystal(), make_engine(case.supercell, case.q_points[rows]))
     return float(np.abs(np.log(ours(case)[1]()[rows]) - log_intensity(direct, case.phi)).max())
 
 
 def one_phonon(case: Case) -> np.ndarray:
     """Our one-phonon intensity, as a check that all programs compute the same crystal."""
-    forward = case.forward_model()
-    at_k = displacement_covariance(forward, blocks(forward, jnp.asarray(case.phi)))
-    return np.asarray(one_phonon_intensity(case.supercell, case.q_points, at_k))
+    # The first order of the expansion, without near pairs.
+    engine = make_engine(case.supercell, case.q_points, n_near=0, order=1)
+    return np.asarray(jnp.exp(log_intensity(case.forward_model(case.crystal(), engine), case.phi)))
 
 
 def euphonic(case: Case, folder: Path) -> tuple[Call, Call]:
@@ -178,8 +175,8 @@ def dynasor(case: Case, folder: Path) -> Call:
     """Static structure factor by dynasor of configurations that our sampler drew."""
     from dynasor import Trajectory, compute_static_structure_factors
 
-    forward = case.forward_model()
-    root = covariance_root(displacement_covariance(forward, blocks(forward, jnp.asarray(case.phi))))
+    crystal = case.crystal()
+    root = covariance_root(crystal.statistics.covariance(blocks(crystal, jnp.asarray(case.phi))))
     white = white_noise(jax.random.key(0), FRAMES, case.supercell.n_cells, case.study.crystal.n_atoms)
     moves = np.asarray(displacements(root, white, case.supercell.grid_shape)).reshape(FRAMES, -1, 3)
     frames = []

@@ -44,16 +44,21 @@ from bayestds.cli.assemble import Study, build_study
 from bayestds.cli.beam import make_beamline, scattering_factors
 from bayestds.cli.simulation import detected
 from bayestds.config import load_model
+from bayestds.inference.ascent import Newton, newton
 from bayestds.inference.likelihoods.base import Likelihood
 from bayestds.inference.likelihoods.counts import Poisson
 from bayestds.inference.likelihoods.log_normal import LogNormal
-from bayestds.inference.point_fit import Curvature, curvature, point_fit
-from bayestds.inference.problem import Problem, engine_for
+from bayestds.inference.point_fit import point_fit
+from bayestds.inference.problem import Problem
+from bayestds.inference.rounds import Curvature, curvature
+from bayestds.inference.sums import cheapest_model
 from bayestds.io.atomic import atomic_path
+from bayestds.lattice_dynamics.harmonic import stable
 from bayestds.scattering.atoms import xray_factors
-from bayestds.scattering.forward import ForwardModel, log_intensity, stable
+from bayestds.scattering.forward import ForwardModel, log_intensity
 from bayestds.scattering.instrument import spread_covariance
-from bayestds.scattering.points import PointEngine
+from bayestds.scattering.lattice_sum import Anywhere
+from bayestds.scattering.q_points import FreePoints
 
 HERE = Path(__file__).parent
 CRYSTALS = ("ni", "nacl", "si")
@@ -120,11 +125,13 @@ class Maximum:
     Attributes:
         parameters: (n_parameters,) force constants, eV/Å², and strengths of the background.
         here: the curvature there.
+        step: the next one of Newton's.
         converged: whether it is a maximum of the posterior.
     """
 
     parameters: Array
     here: Curvature
+    step: Newton
     converged: bool
 
 
@@ -143,23 +150,25 @@ def maximum(problem: Problem, forward: ForwardModel, start: np.ndarray) -> Maxim
         forward: with an engine.
         start: force constants, eV/Å², followed by strengths of the background where they are not 0.
     """
-    data, scales = problem.likelihood, jnp.asarray(problem.parameter_scales)
+    data, scales = problem.volumes[0].likelihood, jnp.asarray(problem.parameter_scales)
     location = jnp.append(jnp.asarray(start), jnp.zeros(len(scales) - len(start)))
     for _ in range(MOST_STEPS):
-        here = curvature(forward, data, location, scales)
-        if here.newton.converged:
-            return Maximum(location, here, True)
+        here = curvature(forward, data, location)
+        step = newton(here.information, here.slope, location, scales)
+        if step.converged:
+            return Maximum(location, here, step, True)
         share, height = 1.0, log_posterior(forward, data, location, scales)
         while share > SMALLEST_SHARE:
-            further = location + share * here.newton.step
-            if stable(forward, further) and log_posterior(forward, data, further, scales) > height:
+            further = location + share * step.step
+            is_stable = stable(forward.crystal, forward.sizes.split(further).second)
+            if is_stable and log_posterior(forward, data, further, scales) > height:
                 break
             share /= 2
         else:
             # Rounding of a likelihood of millions hides the last steps.
-            return Maximum(location, here, here.newton.distance < 0.05)
+            return Maximum(location, here, step, step.distance < 0.05)
         location = further
-    return Maximum(location, here, False)
+    return Maximum(location, here, step, False)
 
 
 def fitted(
@@ -177,14 +186,16 @@ def fitted(
         several_phonons: whether the model knows scattering by more than one.
     """
     began = time.perf_counter()
-    forward = engine_for(problem.forward_model(), problem, jnp.asarray(truth))
+    (volume,) = problem.volumes
+    forward = cheapest_model(problem, volume, jnp.asarray(truth))
     if not several_phonons:
-        assert isinstance(forward.engine, PointEngine)
-        assert forward.engine.table is not None
-        forward = forward.with_engine(replace(forward.engine, table=jnp.zeros_like(forward.engine.table)))
+        assert isinstance(forward.lattice_sum, Anywhere)
+        engine = forward.lattice_sum.engine
+        assert engine.table is not None
+        forward = forward.with_sum(Anywhere(replace(engine, table=jnp.zeros_like(engine.table))))
     found = maximum(problem, forward, np.append(truth, [] if background is None else background))
     n = len(truth)
-    covariance = np.linalg.inv(np.asarray(found.here.newton.precision))[:n, :n]
+    covariance = np.linalg.inv(np.asarray(found.step.precision))[:n, :n]
     error, sd = np.asarray(found.parameters)[:n] - truth, np.sqrt(np.diag(covariance))
     squares = found.here.quadratic.reduced_chi_square(len(found.parameters))
     return {
@@ -195,7 +206,7 @@ def fitted(
         "chi_square": float(error @ np.linalg.solve(covariance, error)),
         "residual": float(squares),
         "background": np.asarray(found.parameters)[n:],
-        "rejected": problem.grid.n_rejected,
+        "rejected": volume.grid.n_rejected,
         "seconds": round(time.perf_counter() - began, 1),
     }
 
@@ -212,14 +223,15 @@ def to_expected(shared: Setting, several_phonons: bool = True, **tables: dict) -
 def size_of(shared: Setting) -> dict:
     """What was measured and what is fitted, in numbers."""
     problem = shared.study.problem(shared.expected, "the expected counts")
-    counts, voxel = problem.likelihood, problem.grid.multiplicity
+    (volume,) = problem.volumes
+    counts, voxel = volume.likelihood, volume.grid.multiplicity
     measurement, finer = shared.study.model.measurement, shared.study.model.simulation.supercell
     assert isinstance(counts, Poisson)
     assert measurement is not None
     assert finer is not None
     alone = edited(shared.study, "simulation", background=(), supercell=None).simulated("truth")
     intensity, bare = (volume["intensity"].values for volume in (shared.expected, alone))
-    measured = np.isfinite(intensity) & (problem.grid.point_of_voxel >= 0)
+    measured = np.isfinite(intensity) & (volume.grid.point_of_voxel >= 0)
     return {
         "voxels": int(intensity.size),
         "measured": int(np.isfinite(intensity).sum()),
@@ -279,7 +291,7 @@ def with_full_resolution(shared: Setting) -> dict:
     """The same, where the counts are means over many points of the resolution, not six."""
     study, crystal = shared.study, shared.study.crystal
     problem = study.problem(shared.expected, "the expected counts")
-    beamline, q_points = make_beamline(study.model, crystal), problem.grid.q_points
+    beamline, q_points = make_beamline(study.model, crystal), problem.volumes[0].grid.q_points
     normal = norm.ppf(Sobol(3, rng=0).random(POINTS // 2))
     normal = np.concatenate([normal, -normal])
     normal = normal @ np.linalg.inv(np.linalg.cholesky(np.cov(normal.T, bias=True))).T
@@ -288,7 +300,9 @@ def with_full_resolution(shared: Setting) -> dict:
     shifts = np.einsum("qij,qj,pj->qpi", axes, np.sqrt(widths), normal)
     points = q_points[:, None] + shifts @ np.linalg.inv(crystal.scattering_vectors(np.eye(3)))
     factors = scattering_factors(study.model, crystal, points.reshape(-1, 3))
-    return to_computed(shared, problem, replace(problem, points=points, scattering_factors=factors))
+    free = FreePoints(study.irreducible, problem.supercell, points.reshape(-1, 3), factors)
+    effects = beamline.effects(q_points, len(normal))
+    return to_computed(shared, problem, problem.with_volume(q_points=free, effects=effects))
 
 
 def to_computed(shared: Setting, problem: Problem, source: Problem) -> dict:
@@ -296,12 +310,12 @@ def to_computed(shared: Setting, problem: Problem, source: Problem) -> dict:
     # The strengths mean what they do in the fit, whose range of |Q| is not that of the simulation.
     background = fitted(problem, shared.truth)["background"]
     parameters = jnp.append(jnp.asarray(shared.truth), background)
-    forward = engine_for(source.forward_model(), source, parameters)
-    counts = problem.likelihood
+    forward = cheapest_model(source, source.volumes[0], parameters)
+    counts = problem.volumes[0].likelihood
     assert isinstance(counts, Poisson)
     number = counts.exposure * jnp.exp(log_intensity(forward, parameters))
     number *= counts.number.sum() / number.sum()
-    return fitted(replace(problem, likelihood=replace(counts, number=number)), shared.truth, background)
+    return fitted(problem.with_volume(likelihood=replace(counts, number=number)), shared.truth, background)
 
 
 LEFT_OUT: dict[str, Callable[[Setting], dict]] = {
@@ -362,13 +376,14 @@ def at_face_value(
     volume = detected(study, shared.ideal, None, seed)
     problem = study.problem(volume, "the counts")
     counts, intensity = volume["counts"].values, volume["intensity"].values
-    used = (problem.grid.point_of_voxel >= 0) & (counts > 0)
-    point, intensity = problem.grid.point_of_voxel[used], intensity[used]
+    of_voxel = problem.volumes[0].grid.point_of_voxel
+    used = (of_voxel >= 0) & (counts > 0)
+    point, intensity = of_voxel[used], intensity[used]
     weight = counts[used] / intensity**2
     total = np.bincount(point, weight)
     mean = np.bincount(point, weight * intensity) / total
     data = LogNormal(jnp.log(mean), jnp.asarray(total * mean**2))
-    return {"seed": seed, **fitted(replace(problem, likelihood=data), shared.truth, background)}
+    return {"seed": seed, **fitted(problem.with_volume(likelihood=data), shared.truth, background)}
 
 
 SHORT = {"counts": DIM}
