@@ -276,9 +276,9 @@ def page(folder: Path) -> str:
     found = {study: results_of(study, folder) for study in STUDIES}
     text = PAGE.format(
         names=f"{problem.irreducible.n_irreducible} constants ({', '.join(problem.irreducible.names)})",
-        temperature=problem.temperature,
-        voxels="x".join(str(len(axis)) for axis in problem.grid.axes.coordinates),
-        points=len(problem.grid.q_points),
+        temperature=problem.volumes[0].temperature,
+        voxels="x".join(str(len(axis)) for axis in problem.volumes[0].grid.axes.coordinates),
+        points=len(problem.volumes[0].grid.q_points),
         priors=", ".join(f"{scale:.2g}" for scale in by_shell.values()),
         seed=SEED,
         low=NOISE_RANGE[0],

@@ -105,20 +105,20 @@ def left_out(volume: Path) -> dict[str, Any]:
     """
     study = build_study(load_model(MODEL))
     problem = study.problem(read_volume(volume), "copper")
-    (volume,) = problem.volumes
-    stars = star_labels(problem.supercell, volume.grid.q_points)
+    (data,) = problem.volumes
+    stars = star_labels(problem.supercell, data.grid.q_points)
     third_order = third_order_force_constants(study.crystal, 1)
     phi = study.ifcs("bvk_296K")
-    given = study.irreducible, problem.supercell, volume.temperature
+    given = study.irreducible, problem.supercell, data.temperature
     here = covariance(harmonic_crystal(*given), jnp.asarray(phi))
-    lattice_sum = OnMesh(choose_engine(problem.supercell, volume.grid.q_points, here))
+    lattice_sum = OnMesh(choose_engine(problem.supercell, data.grid.q_points, here))
     forward = make_forward_model(*given, lattice_sum, third_order=third_order)
     density, noise = {}, {}
     for name, n_cubic in ((HARMONIC, 0), (CUBIC, third_order.n_cubic)):
         model = forward if n_cubic else replace(forward, terms=())
-        start, data = np.append(phi, np.zeros(n_cubic)), volume.likelihood
-        start = gauss_newton(model, data, start, np.eye(len(phi) + n_cubic))[0]
-        found = [_of_star(model, data, start, stars == star) for star in np.unique(stars)]
+        start, likelihood = np.append(phi, np.zeros(n_cubic)), data.likelihood
+        start = gauss_newton(model, likelihood, start, np.eye(len(phi) + n_cubic))[0]
+        found = [_of_star(model, likelihood, start, stars == star) for star in np.unique(stars)]
         density[name], noise[name] = (np.array(column) for column in zip(*found, strict=True))
     behind = density[CUBIC] - density[HARMONIC]
     return {

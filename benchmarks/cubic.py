@@ -28,6 +28,7 @@ from bayestds.scattering.exact import intensity
 from bayestds.scattering.expansion import choose_engine
 from bayestds.scattering.forward import ForwardModel, make_forward_model
 from bayestds.scattering.lattice_sum import OnMesh
+from bayestds.scattering.terms import Cubic
 
 VOLUME = Path(__file__).parents[1] / "tests" / "data" / "cu_md_300K.nxs"
 POTENTIAL = -9.47
@@ -61,9 +62,11 @@ def cost() -> None:
         f"{third_order.n_cubic} third-order constants {both:.1f} ms, ratio {both / harmonic:.2f}"
     )
     direct = make_engine(problem.supercell, volume.grid.q_points)
-    term, energy = forward.terms[0].lattice, crystal.statistics.thermal_energy
+    (cubic,), energy = forward.terms, crystal.statistics.thermal_energy
+    assert isinstance(cubic, Cubic)
     found, exact = (
-        np.asarray(jax.jit(cubic_intensity)(e, term, gamma, displacement, energy)) for e in (engine, direct)
+        np.asarray(jax.jit(cubic_intensity)(e, cubic.lattice, gamma, displacement, energy))
+        for e in (engine, direct)
     )
     whole = np.asarray(jax.jit(intensity)(direct, packed_covariance(displacement)))
     print(

@@ -263,7 +263,7 @@ def cases() -> list[Case]:
     axes = np.meshgrid(*(volume[name].values for name in "hkl"), indexing="ij")
     voxels = np.stack(axes, axis=-1)[np.isfinite(volume["intensity"].values)]
     many = voxels[np.sort(np.random.default_rng(1).permutation(len(voxels))[:MANY])]
-    points = study.problem(volume, MODEL).grid.q_points, study.supercell().snap(many)
+    points = study.problem(volume, MODEL).volumes[0].grid.q_points, study.supercell().snap(many)
     return [Case(study, phi, q_points) for q_points in points]
 
 
