@@ -61,8 +61,7 @@ from bayestds.inference.point_fit import point_fit
 from bayestds.inference.posterior import Target, make_target, sample_posterior
 from bayestds.inference.priors import prior_draws
 from bayestds.inference.problem import Problem
-from bayestds.inference.rounds import curvature
-from bayestds.inference.rounds import refine as refined
+from bayestds.inference.rounds import curvature, refine
 from bayestds.inference.sums import direct_model
 from bayestds.io.atomic import atomic_path
 from bayestds.lattice_dynamics.harmonic import stable
@@ -134,11 +133,6 @@ def setting() -> Setting:
     problem = study.problem(volume, "the volume")
     forward = direct_model(problem, problem.volumes[0])
     return Setting(study, study.ifcs(study.model.measurement.ifcs), volume, problem, forward)
-
-
-def refine(problem: Problem, start: np.ndarray) -> PointFit:
-    """Point fit from a start near the maximum."""
-    return refined(problem, start, lambda message: None)
 
 
 def generator(study: str, number: int) -> np.random.Generator:

@@ -65,7 +65,7 @@ def parts_of_a_result(
         PointFit,
         problem=problem,
         parameters=values,
-        parameter_precision=np.linalg.inv(covariance),
+        parameter_precision=np.eye(n),
         covariance=covariance,
         volumes=(fit_of_volume,),
         stable=True,

@@ -33,7 +33,7 @@ def test_point_fit():
     assert result.converged
     pulls = (result.irreducible - truth) / np.sqrt(np.diag(result.covariance))
     assert np.abs(pulls).max() < 4
-    assert np.sqrt(float(result.quadratic.noise_variance)) == pytest.approx(0.02, rel=0.3)
+    assert np.sqrt(float(result.volumes[0].quadratic.noise_variance)) == pytest.approx(0.02, rel=0.3)
 
 
 @pytest.mark.slow

@@ -294,9 +294,13 @@ class Study:
                 self.statistics(volume),
                 self.configurations(volume),
             )
+        except VolumeError as error:
+            raise VolumeError(f"{name}: {error.summary}", error.reason, error.fix) from error
+        try:
             self._check_combination(measured)
-        except (VolumeError, ModelError) as error:
-            raise type(error)(f"{name}: {error.summary}", error.reason, error.fix) from error
+        except ModelError as error:
+            summary = f"{name}, fitted with {self.model.path}: {error.summary}"
+            raise ModelError(summary, error.reason, error.fix) from error
         return self.problem_of(measured)
 
     def problem_of(self, *volumes: Volume) -> Problem:

@@ -216,7 +216,7 @@ def with_cubic(problem: Problem, harmonic: PointFit, progress: Progress) -> Poin
     return full_stage(make_ascent(problem, location), location, [], progress)
 
 
-def refine(problem: Problem, start: np.ndarray, progress: Progress) -> PointFit:
+def refine(problem: Problem, start: np.ndarray, progress: Progress = lambda message: None) -> PointFit:
     """The same as :func:`harmonic_fit` from a start near the maximum: all Q points from the beginning."""
     location = _completed(problem, start)
     return full_stage(make_ascent(problem, location), location, [], progress)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bayestds.inference import point_fit
+from bayestds.inference import rounds
 from bayestds.io import read_volume, write_volume
 from tests.cli.tiny import MODEL, call
 
@@ -101,7 +101,7 @@ def test_chi_square_of_a_misfit_widens_the_errors(shared, folder):
 @pytest.fixture
 def unconverged(shared, folder, monkeypatch) -> None:
     """The result bad.nc of a fit that was stopped early."""
-    monkeypatch.setattr(point_fit, "MAX_ROUNDS", 1)
+    monkeypatch.setattr(rounds, "MAX_ROUNDS", 1)
     outcome = call("fit", "tiny.toml", shared.volume, "-o", "bad.nc", "--json")
     assert json.loads(outcome.out)["converged"] is False
 

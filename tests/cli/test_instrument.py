@@ -148,7 +148,7 @@ def test_configurations_have_no_instrument(tmp_path, monkeypatch):
     assert simulated.code == 0, simulated.err
     outcome = call("fit", "flat.toml", "v.nc")
     assert outcome.code == 2
-    assert "mean over configurations" in outcome.err
+    assert "mean over 100 independent configurations" in outcome.err
 
 
 @pytest.mark.parametrize(

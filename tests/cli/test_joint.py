@@ -120,12 +120,6 @@ def test_equal_temperatures_have_no_trend(folder, series):
     assert "no temperature trend" in outcome.err
 
 
-def test_sample_refuses_several_volumes(folder, series):
-    outcome = call("sample", "tiny.toml", *series)
-    assert outcome.code == 2
-    assert "only fitted" in outcome.err
-
-
 def test_inputs_are_not_overwritten(folder, series):
     outcome = call("fit", "tiny.toml", *series, "-o", series[1])
     assert outcome.code == 2

@@ -13,7 +13,7 @@ from ase.io import write
 from bayestds.cli.assemble import build_study
 from bayestds.config import load_model
 from bayestds.io import read_volume
-from bayestds.scattering.forward import make_forward_model
+from bayestds.lattice_dynamics.harmonic import harmonic_crystal
 from bayestds.scattering.simulation import configuration, displacement_root
 from bayestds.scattering.snapshots import Frame
 from tests.cli.refusal import contents, refused, says
@@ -116,13 +116,13 @@ def harmonic(folder: Path, n: int, labels: str = "Ni") -> list[Atoms]:
     """The configurations that `simulate --engine sampled` averages over, as frames."""
     study = build_study(load_model(str(folder / "tiny.toml")))
     supercell, phi = study.supercell(), jnp.asarray(study.ifcs("truth"))
-    forward = make_forward_model(study.irreducible, supercell, study.model_temperature)
-    root, crystal = displacement_root(forward, phi), study.crystal
+    vibrating = harmonic_crystal(study.irreducible, supercell, study.model_temperature)
+    root, crystal = displacement_root(vibrating, phi), study.crystal
     sites = (supercell.cells[:, None] + crystal.fractional_positions) @ crystal.lattice_vectors
     return [
         Atoms(
             [labels] * supercell.n_cells,
-            (sites + configuration(root, jax.random.key(4), m, forward.grid_shape)).reshape(-1, 3),
+            (sites + configuration(root, jax.random.key(4), m, vibrating.grid_shape)).reshape(-1, 3),
             cell=supercell.lattice_vectors,
             pbc=True,
         )

@@ -18,6 +18,7 @@ from bayestds.inference.information import log_intensity_and_jacobian
 from bayestds.scattering.engine import make_engine
 from bayestds.scattering.forward import log_intensity, make_forward_model
 from bayestds.scattering.grid import Mask, reduce_grid, voxel_mask
+from bayestds.scattering.lattice_sum import OnMesh
 from bayestds.scattering.simulation import simulate_volume
 from tests.crystals import default_supercell, make_irreducible
 from tests.fit_problems import TEMPERATURE, Known
@@ -42,7 +43,7 @@ def scattering(case):
     used = voxel_mask(case.volume, case.supercell, Mask())
     grid = reduce_grid(case.volume, case.supercell, used)
     engine = make_engine(case.supercell, grid.q_points)
-    forward = make_forward_model(case.irreducible, case.supercell, TEMPERATURE, engine)
+    forward = make_forward_model(case.irreducible, case.supercell, TEMPERATURE, OnMesh(engine))
     return grid, *log_intensity_and_jacobian(forward, jnp.asarray(case.truth))
 
 
@@ -69,7 +70,7 @@ def poisson_fits(case, mask: Mask, n_fits: int) -> np.ndarray:
     used = voxel_mask(volume, case.supercell, mask)
     q_points = np.stack(np.meshgrid(*(volume[n].values for n in "hkl"), indexing="ij"), axis=-1)[used]
     engine = make_engine(case.supercell, case.supercell.snap(q_points))
-    forward = make_forward_model(case.irreducible, case.supercell, TEMPERATURE, engine)
+    forward = make_forward_model(case.irreducible, case.supercell, TEMPERATURE, OnMesh(engine))
 
     def log_counts(parameters):
         return log_intensity(forward, parameters[:-1]) + parameters[-1]

@@ -20,7 +20,7 @@ from bayestds.diagnostics.per_shell import (
     summarise_shells,
     trade_offs,
 )
-from bayestds.inference.point_fit import refine
+from bayestds.inference.rounds import refine
 from bayestds.scattering.simulation import simulate_volume
 from tests.crystals import make_crystal, make_irreducible
 from tests.fit_problems import TEMPERATURE, Known, with_noise
