@@ -164,7 +164,7 @@ MODELS = [
         "third order between wave vectors of the supercell",
         'statistics = "classical"',
         'statistics = "classical"\ncommensurate = false',
-        "third-order",
+        "Third-order",
         "wave vectors only",
         command="fit wrong.toml --cubic 1",
     ),
