@@ -131,8 +131,9 @@ def setting() -> Setting:
     study = build_study(load_model(HERE / "calibration.toml"))
     volume = study.own_volume()
     problem = study.problem(volume, "the volume")
-    forward = direct_model(problem, problem.volumes[0])
-    return Setting(study, study.ifcs(study.model.measurement.ifcs), volume, problem, forward)
+    truth = study.ifcs(study.model.measurement.ifcs)
+    forward = direct_model(problem, problem.volumes[0], jnp.asarray(truth))
+    return Setting(study, truth, volume, problem, forward)
 
 
 def generator(study: str, number: int) -> np.random.Generator:

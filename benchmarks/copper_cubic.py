@@ -38,8 +38,9 @@ from bayestds.io import read_volume
 from bayestds.io.atomic import atomic_path
 from bayestds.lattice_dynamics.harmonic import covariance, harmonic_crystal
 from bayestds.scattering.expansion import choose_engine
-from bayestds.scattering.forward import ForwardModel, log_intensity, make_forward_model
+from bayestds.scattering.forward import ForwardModel, log_intensity
 from bayestds.scattering.lattice_sum import OnMesh
+from bayestds.scattering.terms import make_cubic
 
 HERE = Path(__file__).parent
 VOLUME = HERE.parent / "tests" / "data" / "cu_md_300K.nxs"
@@ -110,9 +111,11 @@ def left_out(volume: Path) -> dict[str, Any]:
     third_order = third_order_force_constants(study.crystal, 1)
     phi = study.ifcs("bvk_296K")
     given = study.irreducible, problem.supercell, data.temperature
-    here = covariance(harmonic_crystal(*given), jnp.asarray(phi))
+    crystal = harmonic_crystal(*given)
+    here = covariance(crystal, jnp.asarray(phi))
     lattice_sum = OnMesh(choose_engine(problem.supercell, data.grid.q_points, here))
-    forward = make_forward_model(*given, lattice_sum, third_order=third_order)
+    terms = (make_cubic(third_order, problem.supercell, crystal, jnp.asarray(phi)),)
+    forward = ForwardModel(crystal, terms, lattice_sum, ())
     density, noise = {}, {}
     for name, n_cubic in ((HARMONIC, 0), (CUBIC, third_order.n_cubic)):
         model = forward if n_cubic else replace(forward, terms=())

@@ -20,15 +20,12 @@ from bayestds.inference.information import log_intensity_and_jacobian
 from bayestds.inference.likelihoods.base import Likelihood, fisher_information
 from bayestds.inference.problem import Problem
 from bayestds.io import read_volume
-from bayestds.lattice_dynamics.covariance import packed_covariance
 from bayestds.lattice_dynamics.harmonic import covariance, harmonic_crystal
-from bayestds.scattering.cubic import cubic_intensity
-from bayestds.scattering.engine import make_engine
-from bayestds.scattering.exact import intensity
+from bayestds.scattering.engine import ExactEngine, make_engine
 from bayestds.scattering.expansion import choose_engine
-from bayestds.scattering.forward import ForwardModel, make_forward_model
+from bayestds.scattering.forward import ForwardModel, log_intensity
 from bayestds.scattering.lattice_sum import OnMesh
-from bayestds.scattering.terms import Cubic
+from bayestds.scattering.terms import make_cubic
 
 VOLUME = Path(__file__).parents[1] / "tests" / "data" / "cu_md_300K.nxs"
 POTENTIAL = -9.47
@@ -49,7 +46,8 @@ def cost() -> None:
     crystal = harmonic_crystal(*given, volume.temperature)
     displacement = covariance(crystal, phi)
     engine = choose_engine(problem.supercell, volume.grid.q_points, displacement)
-    forward = make_forward_model(*given, volume.temperature, OnMesh(engine), third_order=third_order)
+    term = make_cubic(third_order, problem.supercell, crystal, phi)
+    forward = ForwardModel(crystal, (term,), OnMesh(engine), ())
 
     @jax.jit
     def value_and_gradient(parameters: jax.Array, forward: ForwardModel) -> object:
@@ -62,13 +60,16 @@ def cost() -> None:
         f"{third_order.n_cubic} third-order constants {both:.1f} ms, ratio {both / harmonic:.2f}"
     )
     direct = make_engine(problem.supercell, volume.grid.q_points)
-    (cubic,), energy = forward.terms, crystal.statistics.thermal_energy
-    assert isinstance(cubic, Cubic)
-    found, exact = (
-        np.asarray(jax.jit(cubic_intensity)(e, cubic.lattice, gamma, displacement, energy))
-        for e in (engine, direct)
-    )
-    whole = np.asarray(jax.jit(intensity)(direct, packed_covariance(displacement)))
+    parameters = jnp.concatenate([phi, gamma])
+    whole = np.exp(log_intensity(replace(forward, lattice_sum=OnMesh(direct), terms=()), phi))
+
+    def change(engine: ExactEngine) -> np.ndarray:
+        without = log_intensity(replace(forward, lattice_sum=OnMesh(engine), terms=()), phi)
+        return np.asarray(
+            np.exp(log_intensity(forward.with_sum(OnMesh(engine)), parameters)) - np.exp(without)
+        )
+
+    found, exact = change(engine), change(direct)
     print(
         f"order {engine.order}, {len(engine.near_pairs)} near pairs: ΔI/I up to "
         f"{np.abs(exact / whole).max():.2f}, error of ΔI/I at most "
@@ -96,16 +97,17 @@ def gauss_newton(
 
 def copper(study: Study, problem: Problem) -> None:
     """Least squares on the molecular-dynamics volume, harmonic and with third-order constants."""
-    phi = study.ifcs("bvk_296K")
+    phi = jnp.asarray(study.ifcs("bvk_296K"))
     n, (volume,) = len(phi), problem.volumes
     for shells in (1, 2):
         third_order = third_order_force_constants(study.crystal, shells)
         given = study.irreducible, problem.supercell, volume.temperature
-        here = covariance(harmonic_crystal(*given), jnp.asarray(phi))
+        crystal = harmonic_crystal(*given)
+        here, term = covariance(crystal, phi), make_cubic(third_order, problem.supercell, crystal, phi)
         lattice_sum = OnMesh(choose_engine(problem.supercell, volume.grid.q_points, here))
         everything = np.eye(n + third_order.n_cubic)
         start = np.append(phi, np.zeros(third_order.n_cubic))
-        forward, data = make_forward_model(*given, lattice_sum, third_order=third_order), volume.likelihood
+        forward, data = ForwardModel(crystal, (term,), lattice_sum, ()), volume.likelihood
         if shells == 1:
             report("harmonic", study, third_order, gauss_newton(forward, data, start, everything[:, :n]))
             central = np.column_stack([everything[:, :n], np.append(np.zeros(n), CENTRAL)])

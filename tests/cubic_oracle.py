@@ -1,11 +1,25 @@
 """Oracle of the third order: bonds of a finite periodic crystal atom by atom, and sums over all of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from bayestds.force_constants.third_order import ThirdOrderForceConstants
-from tests.brute_force import BOLTZMANN, PeriodicAtoms, shortest_images
+from bayestds.lattice_dynamics.covariance import packed_covariance
+from bayestds.lattice_dynamics.harmonic import HarmonicCrystal, star_blocks
+from bayestds.scattering.exact import sum_of_exponentials
+from bayestds.scattering.lattice_sum import Anywhere, LatticeSum, OnMesh
+from bayestds.scattering.motion import Motion, MotionAtPoints
+from bayestds.scattering.parameters import Parameters
+from bayestds.scattering.points import blocks_at_points
+from bayestds.scattering.terms import Term
+from tests.brute_force import AMU, BOLTZMANN, ELECTRON_VOLT, HBAR, PeriodicAtoms, shortest_images
+
+Node = tuple[float, np.ndarray]
+"""Weight of a node of imaginary time, 1/eV, and ⟨u(τ) u(0)ᵀ⟩ (3n, 3n), Å², there."""
 
 
 @dataclass(frozen=True)
@@ -41,31 +55,32 @@ def dense_bonds(atoms: PeriodicAtoms, third_order: ThirdOrderForceConstants, gam
     return DenseBonds(np.array(head), np.array(tail), np.array(tensors))
 
 
-def dense_third_moment(
-    bonds: DenseBonds, covariance: np.ndarray, temperature: float, scattering_vector: np.ndarray
-) -> np.ndarray:
+def dense_third_moment(bonds: DenseBonds, nodes: Sequence[Node], scattering_vector: np.ndarray) -> np.ndarray:
     """-⟨X³⟩_c/6 (n, n) of X = Q·(u_i - u_j) for all pairs of atoms, by first-order perturbation theory."""
-    n = len(covariance) // 3
-    along = covariance.reshape(n, 3, n, 3) @ scattering_vector  # ⟨u_k,a Q·u_i⟩
-    follows = along[bonds.head] - along[bonds.tail]
-    s = np.empty((n, n))
-    for i in range(n):
-        a = follows[:, :, i, None] - follows
-        s[i] = np.einsum("nabc,nai,nbi,nci->i", bonds.tensors, a, a, a, optimize=True)
-    return s / (6 * BOLTZMANN * temperature)
+    found = 0.0
+    for weight, covariance in nodes:
+        n = len(covariance) // 3
+        along = covariance.reshape(n, 3, n, 3) @ scattering_vector  # ⟨u_k,a(τ) Q·u_i⟩
+        follows = along[bonds.head] - along[bonds.tail]
+        s = np.empty((n, n))
+        for i in range(n):
+            a = follows[:, :, i, None] - follows
+            s[i] = np.einsum("nabc,nai,nbi,nci->i", bonds.tensors, a, a, a, optimize=True)
+        found = found + weight / 6 * s
+    return np.asarray(found)
 
 
 def dense_cubic_intensity(
     atoms: PeriodicAtoms,
     bonds: DenseBonds,
     covariance: np.ndarray,
-    temperature: float,
+    nodes: Sequence[Node],
     scattering_vector: np.ndarray,
     factors: np.ndarray,
 ) -> float:
     """ΔI per primitive cell at one Q (3,), Å⁻¹, as a sum over pairs of atoms and all bonds; factors (n,)."""
     n = atoms.n_atoms
-    s = dense_third_moment(bonds, covariance, temperature, scattering_vector)
+    s = dense_third_moment(bonds, nodes, scattering_vector)
     q_c_q = np.einsum("a,iajb,b->ij", scattering_vector, covariance.reshape(n, 3, n, 3), scattering_vector)
     half = q_c_q.diagonal() / 2
     waves = factors * np.exp(1j * (atoms.positions @ scattering_vector))
@@ -73,3 +88,46 @@ def dense_cubic_intensity(
     total = terms.sum() / (n / (atoms.kinds.max() + 1))
     assert abs(total.imag) < 1e-9 * np.abs(terms).sum()
     return float(total.real)
+
+
+def classical_node(covariance: np.ndarray, temperature: float) -> list[Node]:
+    """Classically nothing depends on imaginary time."""
+    return [(1 / (BOLTZMANN * temperature), covariance)]
+
+
+def quantum_nodes(hessian: np.ndarray, masses: np.ndarray, temperature: float, n: int = 16) -> list[Node]:
+    """By modes of the whole crystal at many imaginary times: Gauss-Legendre in the square root of τ."""
+    weights = np.repeat(masses * AMU, 3) ** -0.5
+    squares, vectors = np.linalg.eigh(weights[:, None] * hessian * ELECTRON_VOLT * 1e20 * weights)
+    omega, modes = np.sqrt(squares[3:]), weights[:, None] * vectors[:, 3:]
+    energies = HBAR * omega / ELECTRON_VOLT
+    beta = 1 / (BOLTZMANN * temperature)
+    x, w = np.polynomial.legendre.leggauss(n)
+    root, w = np.sqrt(beta / 2) * (1 + x) / 2, np.sqrt(beta / 2) * w / 2
+    found = []
+    for tau, weight in zip(root**2, 2 * 2 * root * w, strict=True):
+        decay = np.exp(-energies * tau) + np.exp(-energies * (beta - tau))
+        amplitude = 1e20 * HBAR / (2 * omega) * decay / -np.expm1(-energies * beta)
+        found.append((weight, (modes * amplitude) @ modes.T))
+    return found
+
+
+def change_of_intensity(
+    lattice_sum: LatticeSum, crystal: HarmonicCrystal, term: Term, phi: np.ndarray, gamma: np.ndarray
+) -> np.ndarray:
+    """ΔI (n_q,) that a term adds to the intensity of a lattice sum."""
+    parameters = Parameters(jnp.asarray(phi), jnp.asarray(gamma), jnp.zeros(0))
+    blocks = star_blocks(crystal, parameters.second)
+
+    def evaluate() -> jax.Array:
+        if isinstance(lattice_sum, OnMesh):
+            motion = Motion(crystal, parameters, blocks)
+            packed, part = packed_covariance(motion.everywhere), term.on_mesh(lattice_sum.engine, motion)
+            return sum_of_exponentials(lattice_sum.engine, packed, part)
+        assert isinstance(lattice_sum, Anywhere)
+        at_points = blocks_at_points(lattice_sum.engine, crystal.force_constants(parameters.second))
+        here = MotionAtPoints(crystal, parameters, blocks, at_points)
+        packed, part = packed_covariance(here.everywhere), term.anywhere(lattice_sum.engine, here)
+        return sum_of_exponentials(lattice_sum.engine.engine, packed, part)
+
+    return np.asarray(jax.jit(evaluate)())

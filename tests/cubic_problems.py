@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
@@ -61,9 +62,8 @@ def known_cubic(steps: int = 9, scale: float = 1.0) -> KnownCubic:
     with_third = replace(harmonic.problem(), third_order=third, given_cubic_scales=np.full(3, PRIOR))
     (data,) = with_third.volumes
     cubic = scale * FIRST
-    found = np.exp(
-        np.asarray(log_intensity(direct_model(with_third, data), np.append(harmonic.truth, cubic)))
-    )
+    truth = jnp.asarray(np.append(harmonic.truth, cubic))
+    found = np.exp(np.asarray(log_intensity(direct_model(with_third, data, truth), truth)))
     index = data.grid.point_of_voxel
     values = np.where(index >= 0, found[index], harmonic.volume["intensity"].values)
     volume = harmonic.volume.assign(intensity=(("h", "k", "l"), values))

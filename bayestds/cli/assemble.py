@@ -38,7 +38,7 @@ from bayestds.scattering.grid import Mask
 from bayestds.scattering.sampled import SampledEngine, make_sampled_engine
 from bayestds.scattering.simulation import simulate_volume
 from bayestds.scattering.slabs import SLAB_BYTES
-from bayestds.scattering.supported import check_ensemble, check_terms
+from bayestds.scattering.supported import check_ensemble
 
 NOISE_FREE_SIGMA = 1e-3
 """Relative noise assumed of each voxel of a volume that was simulated without noise."""
@@ -323,8 +323,6 @@ class Study:
             ideal = volume.q_points.on_mesh and not volume.effects
             otherwise = bool(fit.noise_floor or fit.degrees_of_freedom)
             check_ensemble(volume.configurations, third_order, ideal, otherwise)
-        if third_order:
-            check_terms(volume.statistics, volume.q_points.on_mesh)
 
     def _likelihood(self, volume: xr.Dataset, observations: Observations) -> Likelihood:
         """The likelihood that the model asks for."""

@@ -130,10 +130,11 @@ def make_volume(
     effects = beamline.effects(grid.q_points, points.shape[1])
     scattering_at = points.reshape(-1, 3)
     factors = scattering_factors(model, irreducible.crystal, scattering_at)
+    memory = model.fit.memory * 2**20
     q_points = (
-        MeshPoints(supercell, scattering_at, factors, model.fit.memory * 2**20)
+        MeshPoints(supercell, scattering_at, factors, memory)
         if beamline.on_mesh
-        else FreePoints(irreducible, supercell, scattering_at, factors)
+        else FreePoints(irreducible, supercell, scattering_at, factors, memory)
     )
     return Volume(temperature, grid, q_points, likelihood, effects, statistics, configurations)
 

@@ -58,7 +58,7 @@ def fit_record(study: Study, fitted: Fitted) -> dict[str, Any]:
         "expansion_error": {
             "largest": float(np.abs(measured.truncation.error).max()),
             "median": float(np.median(np.abs(measured.truncation.error))),
-            "n_checked": len(measured.truncation.error) if volume.q_points.on_mesh else 0,
+            "n_checked": len(measured.truncation.error),
             "corrected": bool(measured.truncation.offset.any()),
         },
     }

@@ -146,7 +146,7 @@ def _short(
         basis = _basis(whole.weight / variance, values[1:-CHECKED] - values[0], share)
         _, _, order = qr(basis.T, mode="economic", pivoting=True)
         rows = np.sort(order[: basis.shape[1]])
-        exact = direct_model(problem, volume.some_rows(rows))
+        exact = direct_model(problem, volume.some_rows(rows), jnp.asarray(own[0]))
         # What the forward models of both differ by at the fit is nothing that the data say.
         few = whole.compressed(rows, basis, values[0], log_intensity(exact, jnp.asarray(own[0])))
         short = Short(replace(one, forward=exact, likelihood=few), whole, len(rows), 0.0)

@@ -294,14 +294,14 @@ def ensemble_fit(problem: Problem, start: np.ndarray, progress: Progress = lambd
         here = jnp.asarray(fit.irreducible)
         if np.abs(truncation.error).max() > problem.tolerance:
             forward = cheapest_model(problem, plain, here)
-            truncation = truncation_at(forward, problem, plain, here)
+            truncation = truncation_at(forward, plain, here)
         response = respond(ensemble, forward, fit.irreducible, amplitudes)
         data = ensemble_data(ensemble, problem, forward, fit.irreducible, amplitudes, response)
         about = fit.irreducible, response.log_intensity + truncation.offset, response.by_constant
         linearised = LinearisedPoints(Linearised(*map(jnp.asarray, about)))
         noisy = fit.problem.with_volumes(replace(volume, likelihood=data, q_points=linearised))
         before, fit = fit, refine(noisy, fit.irreducible, progress)
-        truncation = truncation_at(forward, problem, plain, jnp.asarray(fit.irreducible))
+        truncation = truncation_at(forward, plain, jnp.asarray(fit.irreducible))
         amplitudes = estimated_amplitudes(ensemble, response, fit)
         step = fit.irreducible - before.irreducible
         if settled := bool(step @ fit.precision @ step < SETTLED**2 * len(step)):

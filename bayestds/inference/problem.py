@@ -13,6 +13,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from bayestds.choices import Family, StatisticsName
 from bayestds.crystal.supercell import Supercell
@@ -26,12 +27,11 @@ from bayestds.inference.likelihoods.log_normal import learned_log_normal
 from bayestds.inference.likelihoods.student_t import StudentT
 from bayestds.inference.priors import Prior, learned_factor
 from bayestds.lattice_dynamics.harmonic import HarmonicCrystal, harmonic_crystal
-from bayestds.lattice_dynamics.third_cumulant import make_cubic_term
 from bayestds.scattering.grid import IrreducibleGrid
 from bayestds.scattering.instrument import Background, Effect, background_of
 from bayestds.scattering.q_points import MeshPoints, QPoints
-from bayestds.scattering.supported import check_ensemble, check_terms
-from bayestds.scattering.terms import Cubic, Term
+from bayestds.scattering.supported import check_ensemble
+from bayestds.scattering.terms import Term, make_cubic
 
 KELVIN_PER_UNIT = 100.0
 """Change of temperature that a trend is given for."""
@@ -248,8 +248,7 @@ class Problem:
         """Refuse what is asked for together and whose physics is not known.
 
         Raises:
-            ModelError: third-order force constants where what they add is not known, or a volume that is a
-                mean over configurations where the noise of one is not.
+            ModelError: a volume is a mean over configurations where the noise of one is not known.
         """
         third_order = self.third_order is not None
         for volume in self.volumes:
@@ -257,23 +256,22 @@ class Problem:
                 ideal = isinstance(volume.q_points, MeshPoints) and not volume.effects
                 otherwise = isinstance(volume.likelihood, (Floor, GammaPoisson, StudentT))
                 check_ensemble(volume.configurations, third_order, ideal, otherwise)
-            if third_order:
-                check_terms(volume.statistics, volume.q_points.on_mesh)
 
     def crystal(self, volume: Volume) -> HarmonicCrystal:
         """The crystal at the temperature of a volume."""
         return harmonic_crystal(self.irreducible, self.supercell, volume.temperature, volume.statistics)
 
-    def terms(self, volume: Volume) -> tuple[Term, ...]:
+    def terms(self, crystal: HarmonicCrystal, parameters: Array) -> tuple[Term, ...]:
         """Terms of a volume's intensity beyond that of a harmonic crystal.
 
-        Raises:
-            ModelError: what third-order force constants add to it is not known.
+        Args:
+            crystal: at the temperature of the volume.
+            parameters: of the volume, at which the crystal is stable.
         """
         if self.third_order is None:
             return ()
-        check_terms(volume.statistics, volume.q_points.on_mesh)
-        return (Cubic(make_cubic_term(self.third_order, self.supercell)),)
+        second = parameters[: crystal.n_irreducible]
+        return (make_cubic(self.third_order, self.supercell, crystal, second),)
 
 
 def with_trend(problem: Problem, scale: float) -> Problem:

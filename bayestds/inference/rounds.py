@@ -151,7 +151,7 @@ class Ascent:
         forwards, truncations, settled = [], [], True
         for volume, forward, design in zip(self.volumes, self.forwards, self.designs, strict=True):
             own = design @ location
-            truncation = truncation_at(forward, self.problem, volume, own)
+            truncation = truncation_at(forward, volume, own)
             accurate = np.abs(truncation.error).max() <= self.problem.tolerance
             # Else the force constants have moved out of the range of the sum: choose it anew.
             forwards.append(forward if accurate else cheapest_model(self.problem, volume, own))
@@ -164,7 +164,7 @@ def subset_stage(problem: Problem, location: Array, history: list[np.ndarray], p
     """Into the stable region and near the maximum, on a subset of the Q points of the only volume."""
     (volume,) = problem.volumes
     part = volume.some_rows(np.random.default_rng(0).permutation(volume.n_points)[:SUBSET_SIZE])
-    ascent = Ascent(problem, (part,), (direct_model(problem, part),), (None,))
+    ascent = Ascent(problem, (part,), (direct_model(problem, part, location),), (None,))
     for number in range(MAX_ROUNDS):
         ascent = ascent.rescaled(location, number)
         found = ascent.curvatures(location) if ascent.stable_at(location) else None
@@ -269,7 +269,7 @@ def _result(ascent: Ascent, location: Array, converged: bool, history: np.ndarra
     for i, one in enumerate(found):
         design = np.asarray(ascent.designs[i])
         own, volume, forward = design @ np.asarray(location), ascent.volumes[i], ascent.forwards[i]
-        truncation = ascent.truncations[i] or truncation_at(forward, problem, volume, jnp.asarray(own))
+        truncation = ascent.truncations[i] or truncation_at(forward, volume, jnp.asarray(own))
         priors = np.diag(problem.alone(volume).parameter_scales ** -2.0)
         volumes.append(
             VolumeFit(

@@ -12,10 +12,10 @@ from bayestds.scattering.forward import ForwardModel, log_intensity
 from bayestds.scattering.instrument import measured
 
 
-def direct_model(problem: Problem, volume: Volume) -> ForwardModel:
-    """Forward model of a volume that is accurate for any force constants."""
-    lattice_sum = volume.q_points.direct()
-    return ForwardModel(problem.crystal(volume), problem.terms(volume), lattice_sum, volume.effects)
+def direct_model(problem: Problem, volume: Volume, parameters: Array) -> ForwardModel:
+    """Forward model of a volume that is accurate for any force constants; its terms suit these parameters."""
+    crystal, lattice_sum = problem.crystal(volume), volume.q_points.direct()
+    return ForwardModel(crystal, problem.terms(crystal, parameters), lattice_sum, volume.effects)
 
 
 def cheapest_model(problem: Problem, volume: Volume, parameters: Array) -> ForwardModel:
@@ -24,25 +24,19 @@ def cheapest_model(problem: Problem, volume: Volume, parameters: Array) -> Forwa
     here = covariance(crystal, parameters[: crystal.n_irreducible])
     # Half the tolerance: the force constants will still move.
     lattice_sum = volume.q_points.cheapest(here, problem.tolerance / 2)
-    return ForwardModel(crystal, problem.terms(volume), lattice_sum, volume.effects)
+    return ForwardModel(crystal, problem.terms(crystal, parameters), lattice_sum, volume.effects)
 
 
-def truncation_at(forward: ForwardModel, problem: Problem, volume: Volume, parameters: Array) -> Truncation:
+def truncation_at(forward: ForwardModel, volume: Volume, parameters: Array) -> Truncation:
     """What the lattice sum of a forward model leaves out at these parameters of a volume.
 
     Errors are those of the crystal's intensity, offsets those of the measured one, diluted by a background.
     """
-    constants = parameters[: forward.sizes.n_constants]
-    here = covariance(forward.crystal, forward.sizes.split(parameters).second)
-    found = volume.q_points.truncation(forward.lattice_sum, here)
+    bare, constants = forward.without_effects, parameters[: forward.sizes.n_constants]
+    found = volume.q_points.truncation(bare, constants)
     if not found.offset.any():
         return replace(found, offset=np.zeros(volume.n_points))
-    bare = forward.without_effects
     diffuse = log_intensity(bare, constants)
-    if forward.terms:
-        # Where the direct form is affordable, it gives the error of the other terms as well.
-        difference = np.asarray(log_intensity(bare.with_sum(volume.q_points.direct()), constants) - diffuse)
-        found = Truncation(difference, difference)
     strengths = forward.sizes.split(parameters).background
     direct, ours = (
         measured(forward.effects, value, strengths) for value in (diffuse + found.offset, diffuse)

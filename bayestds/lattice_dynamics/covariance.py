@@ -153,13 +153,28 @@ def quantum_covariance(
         masses: amu.
         thermal_energy: k_B T, eV; may be zero.
     """
+    dynamical = mass_weighted(blocks, masses)
+    return without_centroid(_mean_square(dynamical, jnp.asarray(thermal_energy, float)), masses)
+
+
+def mass_weighted(
+    blocks: Complex[Array, "n_k three_n three_n"], masses: Float[Array, " n_atoms"]
+) -> Complex[Array, "n_k three_n three_n"]:
+    """D = M^-½ Φ M^-½, eV/(Å² amu), positive definite as :func:`stable_blocks` makes it."""
     # Rigid translations of the mass-weighted problem are √m, and must not mix with the optical modes.
     lift = jnp.kron(jnp.outer(masses, masses) / (masses.sum() * masses.mean()), jnp.eye(3))
     weights = jnp.repeat(masses, 3) ** -0.5
-    dynamical = weights[:, None] * stable_blocks(blocks, lift) * weights
-    covariance = weights[:, None] * _mean_square(dynamical, jnp.asarray(thermal_energy, float)) * weights
-    centred = jnp.eye(blocks.shape[-1]) - translation_projector(len(masses))
-    return covariance.at[0].set(centred @ covariance[0] @ centred)
+    return weights[:, None] * stable_blocks(blocks, lift) * weights
+
+
+def without_centroid(
+    squares: Complex[Array, "*times n_k three_n three_n"], masses: Float[Array, " n_atoms"]
+) -> Complex[Array, "*times n_k three_n three_n"]:
+    """C(k), Å², from g(D), Å² amu; at k = 0 of displacements from the centroid of the atoms."""
+    weights = jnp.repeat(masses, 3) ** -0.5
+    covariance = weights[:, None] * squares * weights
+    centred = jnp.eye(3 * len(masses)) - translation_projector(len(masses))
+    return covariance.at[..., 0, :, :].set(centred @ covariance[..., 0, :, :] @ centred)
 
 
 @jax.custom_jvp
@@ -173,7 +188,7 @@ def _mean_square(
     """
     values, vectors = jnp.linalg.eigh(dynamical)
     root, reduced = _modes(values, thermal_energy)
-    return _from_modes(vectors, PHONON_ENERGY / (2 * root * jnp.tanh(reduced)))
+    return from_modes(vectors, PHONON_ENERGY / (2 * root * jnp.tanh(reduced)))
 
 
 @_mean_square.defjvp
@@ -185,11 +200,12 @@ def _mean_square_jvp(primals, tangents):
     change = vectors @ (_divided_differences(root, reduced) * inner) @ vectors.conj().swapaxes(-1, -2)
     # ∂g/∂k_BT = (x/sinh x)²/λ
     heat = (2 * reduced * jnp.exp(-reduced) / -jnp.expm1(-2 * reduced)) ** 2 / values
-    value = _from_modes(vectors, PHONON_ENERGY / (2 * root * jnp.tanh(reduced)))
-    return value, change + tangents[1] * _from_modes(vectors, heat)
+    value = from_modes(vectors, PHONON_ENERGY / (2 * root * jnp.tanh(reduced)))
+    return value, change + tangents[1] * from_modes(vectors, heat)
 
 
-def _from_modes(vectors: Array, values: Array) -> Array:
+def from_modes(vectors: Array, values: Array) -> Array:
+    """The Hermitian matrices of these eigenvectors and eigenvalues."""
     return (vectors * values[..., None, :]) @ vectors.conj().swapaxes(-1, -2)
 
 

@@ -17,7 +17,7 @@ from bayestds.force_constants.linear_map import (
     half_of_blocks,
 )
 from bayestds.lattice_dynamics.covariance import half_in_real_space, is_stable
-from bayestds.lattice_dynamics.stars import Stars, blocks_of_stars, make_stars
+from bayestds.lattice_dynamics.stars import Stars, blocks_of_waves, make_stars
 from bayestds.lattice_dynamics.statistics import Statistics, make_statistics
 from bayestds.precision import require_x64
 
@@ -96,7 +96,8 @@ def star_blocks(
     crystal: HarmonicCrystal, irreducible: Float[Array, " n_irreducible"]
 ) -> Complex[Array, "n_stars three_n three_n"]:
     """Force-constant blocks Φ(k), eV/Å², at one k of each star; k = 0 is the first."""
-    return blocks_of_stars(crystal.stars, crystal.force_constants(irreducible), crystal.n_atoms)
+    stars, constants = crystal.stars, crystal.force_constants(irreducible)
+    return blocks_of_waves(stars.waves, stars.positions, constants, crystal.n_atoms)
 
 
 @jax.jit

@@ -62,11 +62,9 @@ def make_stars(supercell: Supercell, pairs: Int[np.ndarray, "n_pairs 5"]) -> Sta
         operation[images] = which
     kinds = pair_kinds(n_atoms)
     source, signs, phases = _sources(symmetry, half, operation[half], kinds)
-    cells, place = np.unique(pairs[:, 2:], axis=0, return_inverse=True)
     rotations = supercell.crystal.cartesian_rotations[symmetry.operations]
     return Stars(
-        jnp.asarray(np.exp(2j * np.pi * supercell.k_points[chosen] @ cells.T)),
-        jnp.asarray((place.ravel() * n_atoms + pairs[:, 0]) * n_atoms + pairs[:, 1]),
+        *waves_of_bonds(pairs, supercell.k_points[chosen], n_atoms),
         jnp.asarray((source * len(chosen) + star[half, None]).T),
         jnp.asarray(signs.T),
         jnp.asarray(_turns(rotations)[..., operation[half]]),
@@ -108,23 +106,42 @@ def _turns(rotations: Float[np.ndarray, "n 3 3"]) -> Float[np.ndarray, "6 6 n"]:
     return np.moveaxis(quadratic_form(np.einsum("nab,mbc,ndc->nmad", rotations, unit, rotations)), 0, -1)
 
 
-def blocks_of_stars(
-    stars: Stars, constants: Float[Array, "n_pairs 3 3"], n_atoms: int
-) -> Complex[Array, "n_stars three_n three_n"]:
-    """Blocks Φ(k) = Σ_R Φ(R) exp(+i k·R), eV/Å², at one k of each star.
+def blocks_of_waves(
+    waves: Complex[Array, "n_k n_bond_cells"],
+    positions: Int[Array, " n_pairs"],
+    constants: Float[Array, "n_pairs 3 3"],
+    n_atoms: int,
+) -> Complex[Array, "n_k three_n three_n"]:
+    """Blocks Φ(k) = Σ_R Φ(R) exp(+i k·R), eV/Å², at any k.
 
     Args:
-        stars: where.
+        waves: exp(ik·R) of the cells that have force constants, from :func:`waves_of_bonds`.
+        positions: where the pairs lie in the flattened (n_bond_cells, κ, κ').
         constants: force constants of every pair, from ``linear_map.force_constants``.
         n_atoms: atoms in the primitive cell.
     """
-    n_cells = stars.waves.shape[1]
-    by_cell = jnp.zeros((n_cells * n_atoms**2, 3, 3)).at[stars.positions].add(constants)
+    n_cells = waves.shape[1]
+    by_cell = jnp.zeros((n_cells * n_atoms**2, 3, 3)).at[positions].add(constants)
     by_cell = by_cell.reshape(n_cells, n_atoms, n_atoms, 3, 3).transpose(0, 1, 3, 2, 4).reshape(n_cells, -1)
-    waves = jax.lax.complex(stars.waves.real @ by_cell, stars.waves.imag @ by_cell)
-    blocks = waves.reshape(-1, 3 * n_atoms, 3 * n_atoms)
+    summed = jax.lax.complex(waves.real @ by_cell, waves.imag @ by_cell)
+    blocks = summed.reshape(-1, 3 * n_atoms, 3 * n_atoms)
     # Without what rounding leaves of a difference to their adjoints.
     return (blocks + blocks.conj().swapaxes(-1, -2)) / 2
+
+
+def waves_of_bonds(
+    pairs: Int[np.ndarray, "n_pairs 5"], k_points: Float[np.ndarray, "n_k 3"], n_atoms: int
+) -> tuple[Complex[Array, "n_k n_bond_cells"], Int[Array, " n_pairs"]]:
+    """Waves and positions that :func:`blocks_of_waves` needs.
+
+    Args:
+        pairs: (κ, κ', R) that have force constants.
+        k_points: coordinates in the reciprocal primitive lattice.
+        n_atoms: atoms in the primitive cell.
+    """
+    cells, place = np.unique(pairs[:, 2:], axis=0, return_inverse=True)
+    positions = (place.ravel() * n_atoms + pairs[:, 0]) * n_atoms + pairs[:, 1]
+    return jnp.asarray(np.exp(2j * np.pi * k_points @ cells.T)), jnp.asarray(positions)
 
 
 def packed_in_real_space(

@@ -11,7 +11,8 @@ from jaxtyping import Complex, Float
 
 from bayestds.choices import StatisticsName
 from bayestds.lattice_dynamics.covariance import classical_covariance, quantum_covariance
-from bayestds.units import BOLTZMANN
+from bayestds.lattice_dynamics.imaginary_time import Nodes, covariance_at_times, make_nodes
+from bayestds.units import BOLTZMANN, PHONON_ENERGY
 
 
 @runtime_checkable
@@ -27,6 +28,16 @@ class Statistics(Protocol):
         self, blocks: Complex[Array, "n_k three_n three_n"]
     ) -> Complex[Array, "n_k three_n three_n"]:
         """Displacement covariance C(k), Å², of force-constant blocks Φ(k), eV/Å²; k = 0 is the first."""
+        ...
+
+    def nodes(self, blocks: Complex[Array, "n_k three_n three_n"]) -> Nodes:
+        """Imaginary times at which third order needs C of a crystal that is stable with these blocks."""
+        ...
+
+    def covariance_at(
+        self, blocks: Complex[Array, "n_k three_n three_n"], times: Float[Array, " n_times"]
+    ) -> Complex[Array, "n_times n_k three_n three_n"]:
+        """C(k, τ), Å², at imaginary times, 1/eV; see :mod:`bayestds.lattice_dynamics.imaginary_time`."""
         ...
 
 
@@ -47,6 +58,17 @@ class Classical:
         """See :class:`Statistics`."""
         return classical_covariance(blocks, self.thermal_energy)
 
+    def nodes(self, blocks: Complex[Array, "n_k three_n three_n"]) -> Nodes:
+        """See :class:`Statistics`; nothing depends on τ."""
+        return Nodes(jnp.zeros(1), 1 / self.thermal_energy[None])
+
+    def covariance_at(
+        self, blocks: Complex[Array, "n_k three_n three_n"], times: Float[Array, " n_times"]
+    ) -> Complex[Array, "n_times n_k three_n three_n"]:
+        """See :class:`Statistics`."""
+        found = self.covariance(blocks)
+        return jnp.broadcast_to(found, (len(times), *found.shape))
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
@@ -66,6 +88,25 @@ class Quantum:
     ) -> Complex[Array, "n_k three_n three_n"]:
         """See :class:`Statistics`."""
         return quantum_covariance(blocks, self.masses, self.thermal_energy)
+
+    def nodes(
+        self,
+        blocks: Complex[Array, "n_k three_n three_n"],
+        n_nodes: int | None = None,
+        stretch: float = 1.0,
+    ) -> Nodes:
+        """See :class:`Statistics`; the last arguments are those of :func:`~.imaginary_time.make_nodes`."""
+        weights = np.repeat(np.asarray(self.masses), 3) ** -0.5
+        squares = np.linalg.eigvalsh(weights[:, None] * np.asarray(blocks) * weights)
+        # But for the three rigid translations.
+        energies = PHONON_ENERGY * np.sqrt(np.sort(squares, axis=None)[3:])
+        return make_nodes(float(self.thermal_energy), energies[0], energies[-1], n_nodes, stretch)
+
+    def covariance_at(
+        self, blocks: Complex[Array, "n_k three_n three_n"], times: Float[Array, " n_times"]
+    ) -> Complex[Array, "n_times n_k three_n three_n"]:
+        """See :class:`Statistics`."""
+        return covariance_at_times(blocks, self.masses, self.thermal_energy, times)
 
 
 def make_statistics(

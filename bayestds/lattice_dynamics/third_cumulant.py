@@ -3,14 +3,19 @@
 With the energy E₃ = (1/6) Σ_bonds G_abc d_a d_b d_c beside the harmonic one, the difference
 X = Q·(u_κ(R) - u_κ'(0)) of two displacements has ⟨X³⟩_c = -6 s with
 
-    s_κκ'(R) = (β/6) Σ_bonds Σ_l G_abc A_a A_b A_c,   A = P_κ(R-l) - P_κ'(-l),   P_κ(r) = ⟨d (u_κ(r)·Q)⟩
+    s_κκ'(R) = (1/6) ∫₀^β dτ Σ_bonds Σ_l G_abc A_a A_b A_c
+    A = P_κ(R-l) - P_κ'(-l),   P_κ(r) = ⟨d(τ) (u_κ(r)·Q)⟩
 
-for the bond in cell 0. The cubes of P_κ do not depend on R. The products P_κ² P_κ' are correlations over l of
-the second derivative of E₃ by the displacement of each atom, taken with two P_κ, with the covariance of that
-atom; fast Fourier transforms give them. All are polynomials of third degree in Q, kept as coefficients.
+for the bond in cell 0: to first order exp(-βH) is exp(-βH₀) [1 - ∫₀^β dτ E₃(τ)] with E₃ at imaginary times,
+and Wick's theorem pairs its three displacements with X. Classically nothing depends on τ. The cubes of P_κ
+do not depend on R. The products P_κ² P_κ' are correlations over l of the second derivative of E₃ by the
+displacement of each atom, taken with two P_κ, with the covariance of that atom; fast Fourier transforms give
+them. All are polynomials of third degree in Q, kept as coefficients.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -78,40 +83,77 @@ def cubic_energy(
     return jnp.einsum("nabcg,g,...nra,...nrb,...nrc->...", term.basis, cubic, d, d, d, optimize=True) / 6
 
 
-def third_cumulant(
+def half_forces(
     term: CubicTerm,
     cubic: Float[Array, " n_cubic"],
-    covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"],
-    thermal_energy: Float[Array, ""],
+    covariances: Float[Array, "n_nodes n_cells n_atoms n_atoms 3 3"],
+    weights: Float[Array, " n_nodes"],
+) -> Float[Array, "n_nodes n_cells n_atoms n_atoms 3 6"]:
+    """(w/2) Σ G_abc P_a P_b over the bonds that end at an atom in cell 0, less those that begin there.
+
+    Args:
+        term: from :func:`make_cubic_term`.
+        cubic: γ, eV/Å³.
+        covariances: C_κκ'(R, τ), Å², at nodes of imaginary time.
+        weights: of the nodes, 1/eV.
+
+    Returns:
+        coefficients; the axes after that of the cells are κ of P_κ, the atom, c, and the products xx, xy, ...
+        of Q.
+    """
+    tensors = term.basis @ cubic
+    if len(weights) == 1:
+        return weights[0] / 2 * _force(term, tensors, covariances[0])[None]
+    of_node = jax.checkpoint(lambda node: node[1] / 2 * _force(term, tensors, node[0]))
+    return jax.lax.map(of_node, (covariances, weights))
+
+
+def third_cumulant(
+    squares: Float[Array, "n_nodes n_cells n_atoms n_atoms 3 6"],
+    covariances: Float[Array, "n_nodes n_cells n_atoms n_atoms 3 3"],
     grid_shape: tuple[int, int, int],
 ) -> tuple[Float[Array, "10 n_kinds n_cells"], Float[Array, "10 n_kinds"]]:
     """Coefficients of s_κκ'(R) = -⟨X³⟩_c/6 on the monomials xxx, xxy, ... of Q, Å³.
 
     Args:
-        term: from :func:`make_cubic_term`.
-        cubic: γ, eV/Å³.
-        covariance: C_κκ'(R), Å².
-        thermal_energy: k_B T, eV.
+        squares: from :func:`half_forces`.
+        covariances: C_κκ'(R, τ), Å², at the same nodes of imaginary time.
         grid_shape: FFT grid of the supercell.
 
     Returns:
         them for each of :func:`pair_kinds` in every cell (the others follow from s_κ'κ(-R) = -s_κκ'(R)), and
         their part that does not depend on R.
     """
-    square = _force(term, term.basis @ cubic, covariance) / (2 * thermal_energy)
-    alone = jnp.einsum("rkmcp,rkmfc,pft->tk", square, covariance, products_table(2, 1)) / 3
+    first, second = pair_kinds(covariances.shape[2]).T
 
     def waves(field: Array) -> Array:
         return jnp.fft.rfftn(field.reshape(*grid_shape, *field.shape[1:]), axes=(0, 1, 2))
 
-    # Correlations Σ_l P_κ(R+l)² P_κ'(l) over the cells l, and of the other kind.
-    both = jnp.einsum("...kmcp,...lmfc->...klpf", waves(square), waves(covariance).conj())
-    first, second = pair_kinds(covariance.shape[1]).T
-    mixed = both[..., second, first, :, :].conj() - both[..., first, second, :, :]
+    def of_node(node: tuple[Array, Array]) -> tuple[Array, Array]:
+        square, covariance = node
+        alone = jnp.einsum("rkmcp,rkmfc,pft->tk", square, covariance, products_table(2, 1)) / 3
+        # Correlations Σ_l P_κ(R+l)² P_κ'(l) over the cells l, and of the other kind.
+        both = jnp.einsum("...kmcp,...lmfc->...klpf", waves(square), waves(covariance).conj())
+        return alone, both[..., second, first, :, :].conj() - both[..., first, second, :, :]
+
+    alone, mixed = sum_over_nodes(of_node, (squares, covariances))
     mixed = jnp.einsum("...kpf,pft->tk...", mixed, products_table(2, 1))
     field = jnp.fft.irfftn(mixed, s=grid_shape, axes=(2, 3, 4)).reshape(*mixed.shape[:2], -1)
     constant = alone[:, first] - alone[:, second]
     return field + constant[..., None], constant
+
+
+def sum_over_nodes(function: Callable[[Any], Any], nodes: Any) -> Any:
+    """Sum of what a function gives of each node, one after another: it takes the memory of one."""
+    first = jax.tree.map(lambda x: x[0], nodes)
+    if len(jax.tree.leaves(nodes)[0]) == 1:
+        return function(first)
+
+    def add(total: Any, node: Any) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, function(node)), None
+
+    start = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, first))
+    return jax.lax.scan(jax.checkpoint(add), start, nodes)[0]
 
 
 def _force(
@@ -119,10 +161,7 @@ def _force(
     tensors: Float[Array, "n_pairs 3 3 3"],
     covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"],
 ) -> Float[Array, "n_cells n_atoms n_atoms 3 6"]:
-    """Σ G_abc P_a P_b over the bonds that end at an atom in cell 0, less those that begin there.
-
-    The axes are κ of P_κ, the atom, c, and the products xx, xy, ... of Q.
-    """
+    """Those of one node, without w/2."""
     first, second = term.atoms.T
     # ⟨u_κ,d(r) d_a⟩ of every bond that begins in cell 0, as (n_bonds, n_cells, n_atoms, d, a).
     begins = jnp.moveaxis(covariance[:, :, second], 2, 0)

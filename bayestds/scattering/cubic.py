@@ -15,45 +15,27 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from bayestds.lattice_dynamics.covariance import packed_covariance
-from bayestds.lattice_dynamics.third_cumulant import CubicTerm, third_cumulant
 from bayestds.scattering.engine import ExactEngine, Points
-from bayestds.scattering.exact import Part, near_weights, sum_of_exponentials
+from bayestds.scattering.exact import Part, near_weights
 from bayestds.scattering.fourier import fourier_sums
 from bayestds.scattering.polynomials import cubic_series, monomials
 
 
-def cubic_intensity(
-    engine: ExactEngine,
-    term: CubicTerm,
-    cubic: Float[Array, " n_cubic"],
-    covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"],
-    thermal_energy: Float[Array, ""],
-) -> Float[Array, " n_q"]:
-    """ΔI per primitive cell at the engine's Q points; arguments as those of :func:`anharmonic`."""
-    part = anharmonic(engine, term, cubic, covariance, thermal_energy)
-    return sum_of_exponentials(engine, packed_covariance(covariance), part)
-
-
 def anharmonic(
     engine: ExactEngine,
-    term: CubicTerm,
-    cubic: Float[Array, " n_cubic"],
-    covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"],
-    thermal_energy: Float[Array, ""],
+    cumulant: Float[Array, "10 n_kinds n_cells"],
+    constant: Float[Array, "10 n_kinds"],
+    packed: Float[Array, "6 n_kinds n_cells"],
 ) -> Part:
-    """Weights of ΔI beside those of the harmonic intensity; linear in the third-order force constants.
+    """Weights of ΔI beside those of the harmonic intensity; linear in the third cumulant.
 
     Args:
         engine: from :func:`bayestds.scattering.engine.make_engine`.
-        term: the third-order force constants in the same supercell.
-        cubic: γ, eV/Å³.
-        covariance: C_κκ'(R), Å².
-        thermal_energy: k_B T, eV.
+        cumulant, constant: s and t, Å³, from ``third_cumulant``.
+        packed: C_κκ'(R), Å², of equal times, as ``packed_covariance`` gives it.
     """
-    cumulant, constant = third_cumulant(term, cubic, covariance, thermal_energy, engine.grid_shape)
     near = cumulant[:, engine.near_kinds, engine.near_pairs[:, 0]].T
-    arrays = packed_covariance(covariance), cumulant, engine.sums.factors
+    arrays = packed, cumulant, engine.sums.factors
     orders = fourier_sums(engine.sums, partial(_series, constant), arrays, turned=True)
     far = {2 * n + 1: order for n, order in enumerate(orders, 1)}
 

@@ -1,7 +1,7 @@
 """The tables of the exact engine: everything about the Q points that does not depend on force constants."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from bayestds.monomials import PRODUCTS
 from bayestds.scattering.blocks import Blocks, make_blocks
 from bayestds.scattering.fourier import FourierSums, make_sums
 from bayestds.scattering.lattice import LatticePoints, make_lattice
-from bayestds.scattering.pairs import pair_table
+from bayestds.scattering.pairs import PairTable, pair_table
 from bayestds.scattering.polynomials import n_monomials
 
 MEMORY = 2**22
@@ -136,29 +136,56 @@ def make_engine(
     reach = (len(pairs.cells),) * order if reach is None else tuple(reach)
     kinds = pair_kinds(supercell.crystal.n_atoms)
     blocks, lattice = _layout(supercell, q_points, k_index, n_near + len(kinds), order, memory)
-    _check_memory(supercell, blocks.points, n_near)
-    cells, atoms = pairs.cells[:n_near], pairs.atoms[:n_near]
     window = np.ones(supercell.n_cells) if window is None else window
-    counts = pairs.counts[:n_near] * window[cells]
-    near_phases = _near_phases(supercell.phases(blocks.k_points, cells) * counts, atoms)
-    near_kinds = kind_of_pair(supercell.crystal.n_atoms)[atoms[:, 0], atoms[:, 1]]
-    points = _make_points(supercell, q_points, scattering_factors, kinds, blocks.points)
     sums = make_sums(supercell, pairs, blocks.k_points, window, n_near, reach)
+    # Transformed orders have all pairs.
+    reach = (len(pairs.cells),) * min(order, sums.n_transformed) + reach[sums.n_transformed :]
+    check_memory(supercell, blocks, n_near)
+    near = pairs.first(n_near)
+    phases = supercell.phases(blocks.k_points, near.cells) * near.counts * window[near.cells]
+    engine = engine_of_blocks(supercell, q_points, scattering_factors, blocks, near, phases, sums, reach)
+    return replace(engine, window=jnp.asarray(window), lattice=lattice)
+
+
+def engine_of_blocks(
+    supercell: Supercell,
+    q_points: Float[np.ndarray, "n_q 3"],
+    scattering_factors: np.ndarray | None,
+    blocks: Blocks,
+    near: PairTable,
+    phases: Complex[np.ndarray, "n_k n_near"],
+    sums: FourierSums,
+    reach: tuple[int, ...],
+) -> ExactEngine:
+    """Engine of Q points in blocks, without a window.
+
+    Args:
+        supercell: the periodic supercell.
+        q_points: conventional r.l.u.
+        scattering_factors: f_κ, (n_atoms,) or (n_q, n_atoms).
+        blocks: of the points.
+        near: the near pairs.
+        phases: exp(ik·R) of these at the distinct k, times what they count.
+        sums: over the far pairs.
+        reach: number of pairs that count in each phonon order.
+    """
+    kinds = pair_kinds(supercell.crystal.n_atoms)
+    near_phases = _near_phases(phases, near.atoms)
+    near_kinds = kind_of_pair(supercell.crystal.n_atoms)[near.atoms[:, 0], near.atoms[:, 1]]
     return ExactEngine(
-        points,
+        _make_points(supercell, q_points, scattering_factors, kinds, blocks.points),
         jnp.asarray(near_phases[:, :, blocks.k_of_block].transpose(2, 0, 1, 3)),
-        jnp.asarray(np.column_stack([cells, atoms])),
+        jnp.asarray(np.column_stack([near.cells, near.atoms])),
         jnp.asarray(_near_sums(near_phases, near_kinds, supercell.crystal.n_atoms)),
         jnp.asarray(near_kinds),
-        jnp.asarray(window),
+        jnp.ones(supercell.n_cells),
         jnp.asarray(kinds),
         jnp.asarray(blocks.k_points[blocks.k_of_block]),
         jnp.asarray(blocks.k_of_block),
         sums,
-        lattice,
+        None,
         jnp.asarray(blocks.place),
-        # Transformed orders have all pairs.
-        (len(pairs.cells),) * min(order, sums.n_transformed) + reach[sums.n_transformed :],
+        reach,
     )
 
 
@@ -230,8 +257,9 @@ def _near_sums(
     return np.concatenate([sums[:, 0], sums[n_atoms:, 1]])
 
 
-def _check_memory(supercell: Supercell, layout: np.ndarray, n_near: int) -> None:
+def check_memory(supercell: Supercell, blocks: Blocks, n_near: int) -> None:
     """Refuse an engine of near phases, structure factors and kinds of pairs that does not fit into memory."""
+    layout = blocks.points
     n_kinds = supercell.crystal.n_atoms * (supercell.crystal.n_atoms + 1) // 2
     # Each as complex numbers, as pairs of real ones, and as JAX's.
     n_points, n_blocks = np.count_nonzero(layout >= 0), layout.shape[0] * layout.shape[1]

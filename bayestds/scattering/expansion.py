@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import comb
 
-import jax
 import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
@@ -13,7 +12,7 @@ from jaxtyping import Float, Int
 from bayestds.crystal.supercell import Supercell
 from bayestds.lattice_dynamics.covariance import packed_covariance
 from bayestds.scattering.engine import MEMORY, ExactEngine, make_engine
-from bayestds.scattering.exact import damping, log_intensity
+from bayestds.scattering.exact import damping
 from bayestds.scattering.pairs import pair_table
 
 HIGHEST_ORDER = 6
@@ -26,14 +25,14 @@ kind, and where a pair's structure factor is looked up."""
 _SHARE_OF_REACH = 0.05
 """Part of the tolerance for pairs that lack orders which others have; the rest is for orders that none has"""
 
-_CHOOSING, _MEASURING = 600, 6000
+CHOOSING, MEASURING = 600, 6000
 """Q points whose error is computed to choose an engine, and to measure it where all are too many."""
 
 _FEWEST, _TERMS = 30, 4e7
 """Where these Q points times pairs were more than the second, there are fewer, but not fewer than the first.
 An array of so many numbers takes 0.3 GiB."""
 
-_DIRECT_EVALUATIONS = 3e8
+DIRECT_EVALUATIONS = 3e8
 """Exponentials up to which the direct form is evaluated at every Q point."""
 
 
@@ -68,7 +67,27 @@ def choose_engine(
         tolerance: in log intensity.
         memory: bytes for the points that it evaluates at once.
     """
-    direct = _sample(supercell, q_points, scattering_factors, _CHOOSING)
+    rows = sample_rows(supercell, q_points, CHOOSING)
+    direct = make_engine(supercell, q_points[rows], factors_at(scattering_factors, rows))
+    n_near, reach = choose_reach(direct, supercell, covariance, tolerance)
+    given = supercell, q_points, scattering_factors
+    return make_engine(*given, n_near, len(reach), memory=memory, reach=reach)
+
+
+def choose_reach(
+    direct: ExactEngine,
+    supercell: Supercell,
+    covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"],
+    tolerance: float,
+) -> tuple[int, list[int]]:
+    """Numbers of near pairs, and of pairs in each order, of the cheapest engine within a tolerance.
+
+    Args:
+        direct: the direct form, at some of the points.
+        supercell: the periodic supercell.
+        covariance: C_κκ'(R), Å², at which the error is measured.
+        tolerance: in log intensity.
+    """
     pairs = pair_table(supercell)
     # Only whole shells of pairs, so that the choice does not break the symmetry.
     shell_ends = np.flatnonzero(np.append(np.diff(pairs.lengths) > 1e-3, True)) + 1
@@ -89,35 +108,7 @@ def choose_engine(
             best_cost, best = cost, (int(n_near), reach.tolist())
         if best_cost < n_rows * comb(2 * order + 5, 3):
             break
-    n_near, reach = best
-    return make_engine(
-        supercell, q_points, scattering_factors, n_near, len(reach), memory=memory, reach=reach
-    )
-
-
-def measure_truncation(
-    engine: ExactEngine,
-    supercell: Supercell,
-    q_points: Float[np.ndarray, "n_q 3"],
-    covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"],
-    scattering_factors: np.ndarray | None = None,
-) -> Truncation:
-    """Truncation error of an engine at these force constants, at all Q points or at a sample."""
-    if not engine.order:
-        return Truncation(np.zeros(len(q_points)), np.zeros(len(q_points)))
-    if len(q_points) * len(pair_table(supercell).cells) > _DIRECT_EVALUATIONS:
-        sample = _sample(supercell, q_points, scattering_factors, _MEASURING)
-        return Truncation(_truncation_error(engine, sample, covariance), np.zeros(len(q_points)))
-    direct = make_engine(supercell, q_points, scattering_factors)
-    difference = np.asarray(_evaluate(direct, covariance) - _evaluate(engine, covariance))
-    return Truncation(difference, difference)
-
-
-@jax.jit
-def _evaluate(
-    engine: ExactEngine, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]
-) -> Float[Array, " n_q"]:
-    return log_intensity(engine, packed_covariance(covariance))
+    return best
 
 
 def _left_out(
@@ -142,7 +133,7 @@ def _left_out(
         yield beyond(tail), beyond(term)
 
 
-def _truncation_error(
+def truncation_error(
     engine: ExactEngine, direct: ExactEngine, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]
 ) -> Float[np.ndarray, " n_q"]:
     """Absolute error of an engine in log intensity: of each pair, the orders above its highest one."""
@@ -192,16 +183,18 @@ def _terms(direct: ExactEngine, packed: np.ndarray) -> tuple[np.ndarray, np.ndar
     return quadratic @ packed[:, kinds, cells], quadratic @ damped.T, weights
 
 
-def _sample(
-    supercell: Supercell, q_points: np.ndarray, factors: np.ndarray | None, limit: int
-) -> ExactEngine:
-    """Direct engine at all Q points, or where they are many at those of longest |Q| and random others."""
+def sample_rows(supercell: Supercell, q_points: np.ndarray, limit: int) -> Int[np.ndarray, " n"]:
+    """All Q points, or where they are many those of longest |Q| and random others."""
     rows = np.arange(len(q_points))
     limit = int(np.clip(_TERMS / len(pair_table(supercell).cells), _FEWEST, limit))
-    if len(rows) > limit:
-        length = np.linalg.norm(supercell.crystal.scattering_vectors(q_points), axis=1)
-        order = np.argpartition(-length, limit // 2)
-        drawn = np.random.default_rng(0).choice(order[limit // 2 :], limit - limit // 2, replace=False)
-        rows = np.sort(np.concatenate([order[: limit // 2], drawn]))
-    factors = factors if factors is None or np.ndim(factors) == 1 else factors[rows]
-    return make_engine(supercell, q_points[rows], factors)
+    if len(rows) <= limit:
+        return rows
+    length = np.linalg.norm(supercell.crystal.scattering_vectors(q_points), axis=1)
+    order = np.argpartition(-length, limit // 2)
+    drawn = np.random.default_rng(0).choice(order[limit // 2 :], limit - limit // 2, replace=False)
+    return np.sort(np.concatenate([order[: limit // 2], drawn]))
+
+
+def factors_at(factors: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    """Scattering factors of some points."""
+    return factors if factors is None or np.ndim(factors) == 1 else factors[rows]

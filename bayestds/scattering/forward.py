@@ -12,15 +12,12 @@ from jaxtyping import Complex, Float
 from bayestds.choices import StatisticsName
 from bayestds.crystal.supercell import Supercell
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
-from bayestds.force_constants.third_order import ThirdOrderForceConstants
 from bayestds.lattice_dynamics.harmonic import HarmonicCrystal, harmonic_crystal, star_blocks
-from bayestds.lattice_dynamics.third_cumulant import make_cubic_term
 from bayestds.scattering.instrument import Effect, measured
-from bayestds.scattering.lattice_sum import LatticeSum, OnMesh
+from bayestds.scattering.lattice_sum import LatticeSum
 from bayestds.scattering.motion import Motion
 from bayestds.scattering.parameters import Sizes
-from bayestds.scattering.supported import check_terms
-from bayestds.scattering.terms import Cubic, Term
+from bayestds.scattering.terms import Term
 
 
 @jax.tree_util.register_dataclass
@@ -65,21 +62,17 @@ def make_forward_model(
     temperature: float,
     lattice_sum: LatticeSum,
     statistics: StatisticsName = "classical",
-    third_order: ThirdOrderForceConstants | None = None,
     effects: tuple[Effect, ...] = (),
+    terms: tuple[Term, ...] = (),
 ) -> ForwardModel:
     """Forward model of a crystal at a temperature (K), which may be zero in quantum statistics.
 
     Raises:
         CrystalError: the shells reach beyond half the supercell.
-        ModelError: third-order force constants where what they add to the scattering is not known.
         PrecisionError: JAX runs in 32 bits.
     """
     crystal = harmonic_crystal(irreducible, supercell, temperature, statistics)
-    if third_order is None:
-        return ForwardModel(crystal, (), lattice_sum, effects)
-    check_terms(statistics, isinstance(lattice_sum, OnMesh))
-    return ForwardModel(crystal, (Cubic(make_cubic_term(third_order, supercell)),), lattice_sum, effects)
+    return ForwardModel(crystal, terms, lattice_sum, effects)
 
 
 def intensity_of_blocks(

@@ -102,44 +102,48 @@ def make_sums(
     n_transformed = int(np.count_nonzero(np.array(in_order) * products > FEW_WAVES * n_cells))
     # Cells whose pairs are all near count in the first order, see above.
     highest = np.maximum(highest, 1)
-    direct = tuple(
-        _direct_sums(supercell, k_points, factors, orders, n_transformed, np.flatnonzero(highest == n))
-        for n in np.unique(highest[highest > n_transformed])
-    )
+    direct = []
+    for order in np.unique(highest[highest > n_transformed]):
+        cells = np.flatnonzero(highest == order)
+        counts = orders[:, cells] >= np.arange(n_transformed + 1, order + 1)[:, None, None]
+        phases = supercell.phases(k_points, cells).T
+        direct.append(make_direct_sums(cells, factors[:, cells] * counts, phases, int(order)))
     return FourierSums(
         jnp.asarray(k_points),
         jnp.asarray(factors),
         jnp.asarray(factors * (orders > 0)),
-        direct,
+        tuple(direct),
         n_transformed,
         supercell.grid_shape,
         n_atoms,
     )
 
 
-def _direct_sums(
-    supercell: Supercell,
-    k_points: Int[np.ndarray, " n_k"],
-    factors: Float[np.ndarray, "n_kinds n_cells"],
-    orders: Int[np.ndarray, "n_kinds n_cells"],
-    n_transformed: int,
-    cells: Int[np.ndarray, " n"],
+def make_direct_sums(
+    cells: Int[np.ndarray, " n_cells"],
+    weights: Float[np.ndarray, "n_orders n_kinds n_cells"],
+    phases: Complex[np.ndarray, "n_cells n_k"],
+    highest: int,
 ) -> DirectSums:
-    """Direct sums over some cells, which have the same highest order."""
-    highest = max(1, int(orders[:, cells].max()))
-    numbers = n_monomials(range(2, 2 * highest + 1, 2)) * len(factors) * len(cells)
+    """Direct sums over some cells, which have the same highest order, in chunks that fit the cache.
+
+    Args:
+        cells: grid index of each; periodic images of one may be several.
+        weights: of the pairs in each order that is not transformed.
+        phases: exp(ik·R).
+        highest: order.
+    """
+    numbers = n_monomials(range(2, 2 * highest + 1, 2)) * weights.shape[1] * len(cells)
     n_chunks = -(-numbers // NUMBERS_AT_ONCE)
-    padded = np.pad(cells, (0, -len(cells) % n_chunks), mode="edge")
-    used = np.arange(len(padded)) < len(cells)
-    in_order = orders[:, padded] >= np.arange(n_transformed + 1, highest + 1)[:, None, None]
-    weights = factors[:, padded] * in_order
-    phases = supercell.phases(k_points, padded).T
-    waves = np.stack([phases.real, phases.imag]) * used[:, None]
+    padding = -len(cells) % n_chunks
+    waves = np.pad(np.stack([phases.real, phases.imag]), ((0, 0), (0, padding), (0, 0)))
 
     def in_chunks(array: np.ndarray, axis: int) -> Array:
         shape = (*array.shape[:axis], n_chunks, -1, *array.shape[axis + 1 :])
         return jnp.asarray(np.moveaxis(array.reshape(shape), axis, 0))
 
+    padded = np.pad(cells, (0, padding), mode="edge")
+    weights = np.pad(weights, ((0, 0), (0, 0), (0, padding)), mode="edge")
     return DirectSums(in_chunks(padded, 0), in_chunks(weights, 2), in_chunks(waves, 1))
 
 
@@ -173,13 +177,19 @@ def fourier_sums(
         arrays: of all cells, from which the series is made.
         turned: times i.
     """
-    n_transformed = sums.n_transformed
-    n_atoms = sums.n_atoms
     found = []
-    if n_transformed:
+    if sums.n_transformed:
         for total in _sums_by_plane(sums, series, arrays):
             total = 1j * total if turned else total
-            found.append(jnp.concatenate([total.real, total[:, n_atoms:].imag], axis=1))
+            found.append(jnp.concatenate([total.real, total[:, sums.n_atoms :].imag], axis=1))
+    return found + direct_sums(sums, series, arrays, turned)
+
+
+def direct_sums(
+    sums: FourierSums, series: Series, arrays: tuple[Array, ...], turned: bool = False
+) -> list[Float[Array, "_ n_rows n_k"]]:
+    """Those of the orders that are not transformed; see :func:`fourier_sums`."""
+    n_transformed, n_atoms = sums.n_transformed, sums.n_atoms
 
     def of_chunk(chunk: DirectSums, there: tuple[Array, ...]) -> list[Array]:
         weights = tuple(chunk.weights)
@@ -188,13 +198,13 @@ def fourier_sums(
         real, imaginary = (-sine, cosine) if turned else (cosine, sine)
         return [jnp.concatenate([x @ real, x[:, n_atoms:] @ imaginary], axis=1) for x in terms]
 
-    direct: list[Array] = []
+    found: list[Array] = []
     for cells in sums.direct:
         there = tuple(jnp.moveaxis(x[..., cells.cells], -2, 0) for x in arrays)
         # Of as many orders as those before, or more.
         terms = _sum_of_chunks(of_chunk, cells, there)
-        direct = [x + y for x, y in zip(direct, terms, strict=False)] + terms[len(direct) :]
-    return found + direct
+        found = [x + y for x, y in zip(found, terms, strict=False)] + terms[len(found) :]
+    return found
 
 
 def _sum_of_chunks(function: Callable[..., list[Array]], *chunks: Any) -> list[Array]:

@@ -4,15 +4,13 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
 from bayestds.lattice_dynamics.covariance import packed_covariance
-from bayestds.lattice_dynamics.stars import packed_in_real_space
 from bayestds.scattering import exact, points
 from bayestds.scattering.engine import ExactEngine
-from bayestds.scattering.motion import Motion
+from bayestds.scattering.motion import Motion, MotionAtPoints
 from bayestds.scattering.terms import Term
 
 
@@ -40,7 +38,7 @@ class OnMesh:
         """See :class:`LatticeSum`."""
         # Terms of higher order need all elements of C, of which quadratic forms are then a part.
         packed = packed_covariance(motion.everywhere) if terms else motion.packed
-        parts = [term.part(self.engine, motion) for term in terms]
+        parts = [term.on_mesh(self.engine, motion) for term in terms]
         harmonic = exact.harmonic(self.engine, packed)
         return exact.logarithm(exact.sum_of_exponentials(self.engine, packed, harmonic, *parts))
 
@@ -48,7 +46,7 @@ class OnMesh:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Anywhere:
-    """At Q points between wave vectors of the supercell as well, of a harmonic crystal; a pytree.
+    """At Q points between wave vectors of the supercell as well; a pytree.
 
     Attributes:
         engine: tables of the Q points.
@@ -58,14 +56,13 @@ class Anywhere:
 
     def log_intensity(self, motion: Motion, terms: tuple[Term, ...]) -> Float[Array, " n_points"]:
         """See :class:`LatticeSum`."""
-        assert not terms, "refused where the forward model is made"
-        crystal = motion.crystal
-        at_points = points.point_blocks(self.engine, crystal.force_constants(motion.parameters.second))
-        # Together, as the first block is that of k = 0.
-        waves = crystal.statistics.covariance(jnp.concatenate([motion.star_blocks, at_points]))
-        n_stars = len(motion.star_blocks)
-        packed = packed_in_real_space(crystal.stars, waves[:n_stars])
-        return points.log_intensity(self.engine, packed, waves[n_stars:])
+        constants = motion.crystal.force_constants(motion.parameters.second)
+        blocks = points.blocks_at_points(self.engine, constants)
+        here = MotionAtPoints(motion.crystal, motion.parameters, motion.star_blocks, blocks)
+        packed = packed_covariance(here.everywhere) if terms else here.packed
+        parts = [term.anywhere(self.engine, here) for term in terms]
+        harmonic = points.harmonic_anywhere(self.engine, packed, here.at_points)
+        return exact.logarithm(exact.sum_of_exponentials(self.engine.engine, packed, harmonic, *parts))
 
 
 @jax.tree_util.register_dataclass

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+import jax
+import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Complex, Float
 
@@ -26,11 +28,6 @@ class Motion:
     parameters: Parameters
     star_blocks: Complex[Array, "n_stars three_n three_n"]
 
-    @property
-    def thermal_energy(self) -> Float[Array, ""]:
-        """k_B T, eV."""
-        return self.crystal.statistics.thermal_energy
-
     @cached_property
     def everywhere(self) -> Float[Array, "n_cells n_atoms n_atoms 3 3"]:
         """C_κκ'(R), Å²."""
@@ -42,3 +39,34 @@ class Motion:
         """Coefficients of QᵀC_κκ'(R)Q, as ``packed_covariance`` gives them; cheaper than all of C."""
         waves = self.crystal.statistics.covariance(self.star_blocks)
         return packed_in_real_space(self.crystal.stars, waves)
+
+    def everywhere_at(
+        self, times: Float[Array, " n_times"]
+    ) -> Float[Array, "n_times n_cells n_atoms n_atoms 3 3"]:
+        """C_κκ'(R, τ), Å², at imaginary times τ, 1/eV."""
+        half = half_blocks(self.crystal, self.parameters.second)
+        waves = self.crystal.statistics.covariance_at(half, times)
+        return jax.vmap(lambda one: half_in_real_space(one, self.crystal.grid_shape))(waves)
+
+
+@dataclass(frozen=True, eq=False)
+class MotionAtPoints(Motion):
+    """The same with what the displacements are at further wave vectors.
+
+    Attributes:
+        point_blocks: Φ(q), eV/Å², there.
+    """
+
+    point_blocks: Complex[Array, "n_k three_n three_n"]
+
+    @cached_property
+    def at_points(self) -> Complex[Array, "n_k three_n three_n"]:
+        """C(q), Å²."""
+        # The first of all blocks is that of k = 0.
+        blocks = jnp.concatenate([self.star_blocks[:1], self.point_blocks])
+        return self.crystal.statistics.covariance(blocks)[1:]
+
+    def at_points_at(self, times: Float[Array, " n_times"]) -> Complex[Array, "n_times n_k three_n three_n"]:
+        """C(q, τ), Å², at imaginary times τ, 1/eV."""
+        blocks = jnp.concatenate([self.star_blocks[:1], self.point_blocks])
+        return self.crystal.statistics.covariance_at(blocks, times)[:, 1:]

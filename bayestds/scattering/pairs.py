@@ -24,6 +24,10 @@ class PairTable:
     lengths: np.ndarray
     counts: np.ndarray
 
+    def first(self, n_pairs: int) -> "PairTable":
+        """So many of the shortest."""
+        return PairTable(*(x[:n_pairs] for x in (self.cells, self.atoms, self.lengths, self.counts)))
+
 
 def pair_table(supercell: Supercell) -> PairTable:
     """All pairs of atoms of a supercell, conjugates once."""

@@ -7,9 +7,13 @@ covariance C(q) from Φ(q) at the very q of the point. All others come from C(R)
 periodic images stand for the pairs of the infinite crystal: the sum converges as C(R)² does, and at wave
 vectors of the supercell it is that of :mod:`bayestds.scattering.exact`. W is the same in both terms, that of
 the supercell: with two different ones their sum is off by percents.
+
+It is summed as there, in blocks of points with the same q, near pairs with the exponential and far ones
+expanded; but the first order is C(q), less what the near pairs have of it.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -17,55 +21,48 @@ import numpy as np
 from jax import Array
 from jaxtyping import Complex, Float, Int
 
-from bayestds.crystal.structure import kind_of_pair
+from bayestds.crystal.structure import kind_of_pair, pair_kinds
 from bayestds.crystal.supercell import Supercell
 from bayestds.errors import VolumeError
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
-from bayestds.monomials import PRODUCTS
-from bayestds.scattering.exact import SMALLEST_INTENSITY
-from bayestds.scattering.pairs import pair_table
-
-ELEMENTS_AT_ONCE = 1_000_000
-"""Exponentials evaluated together; bounds the memory."""
-
-LARGEST_TABLE = 50_000_000
-"""Elements up to which the waves of all pairs are kept in a table; larger ones are made anew each time."""
-
-LARGEST_EXPONENT = 600.0
-"""Exponents beyond this, which only unphysical force constants give, are cut off."""
+from bayestds.lattice_dynamics.covariance import quadratic_form
+from bayestds.lattice_dynamics.stars import blocks_of_waves, waves_of_bonds
+from bayestds.scattering.blocks import make_blocks
+from bayestds.scattering.engine import MEMORY, ExactEngine, Points, check_memory, engine_of_blocks
+from bayestds.scattering.exact import Part, near_weights
+from bayestds.scattering.fourier import DirectSums, FourierSums, direct_sums, make_direct_sums
+from bayestds.scattering.images import Folding, Images, images_of_pairs, make_folding
+from bayestds.scattering.pairs import PairTable, pair_table
+from bayestds.scattering.polynomials import exponential_series, n_monomials
 
 CLOSEST = 1e-6
 """Distance |Q - G|, Å⁻¹, to a Bragg point at which scattering by one phonon has no finite value."""
+
+SAME_Q = 6
+"""Decimals, in reciprocal lattice units, to which wave vectors q of points are compared."""
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class PointEngine:
-    """What :func:`log_intensity` needs of Q points and crystal; a pytree of constant arrays.
+    """Q points anywhere: everything that does not depend on force constants; a pytree of constant arrays.
 
     Attributes:
-        vectors: (n_blocks, block_size, 3) scattering vectors, Å⁻¹, the last block padded with zeros.
-        waves: (n_blocks, block_size, n_atoms) f_κ exp(iQ·τ_κ).
-        used: (n_q,) places of the points in the flattened blocks.
-        bonds: (n_bonds, 3) cells R of the pairs with force constants, Å.
-        bond_atoms: (n_bonds, 2) int, κ and κ' of these.
-        pairs: (n_pairs, 3) int, grid cell, κ and κ' of all pairs of atoms, conjugates once.
-        images: (n_images, 3) R of the shortest periodic images of the pairs, Å.
-        image_pairs: (n_images,) int, the pair of each.
-        image_weights: (n_images,) share of the image in its pair, doubled where the conjugate is another.
-        table: (n_blocks, block_size, n_pairs) from :func:`_pair_waves`; None if it is too large to keep.
+        engine: the points in blocks of equal q, near pairs and the sums of second and higher order over far
+            ones.
+        q: (n_k, 3) the distinct wave vectors, in the reciprocal primitive lattice.
+        bond_waves: (n_k, n_bond_cells) exp(iq·R) of the cells that have force constants.
+        bond_positions: (n_bonds,) int, where the pairs lie, as in ``stars.blocks_of_waves``.
+        near_waves: (n_near, n_k) Σ exp(iq·R) over the images of the near pairs, times what they count.
+        folding: the images of all pairs.
     """
 
-    vectors: Float[Array, "n_blocks block_size 3"]
-    waves: Complex[Array, "n_blocks block_size n_atoms"]
-    used: Int[Array, " n_q"]
-    bonds: Float[Array, "n_bonds 3"]
-    bond_atoms: Int[Array, "n_bonds 2"]
-    pairs: Int[Array, "n_pairs 3"]
-    images: Float[Array, "n_images 3"]
-    image_pairs: Int[Array, " n_images"]
-    image_weights: Float[Array, " n_images"]
-    table: Float[Array, "n_blocks block_size n_pairs"] | None = None
+    engine: ExactEngine
+    q: Float[Array, "n_k 3"]
+    bond_waves: Complex[Array, "n_k n_bond_cells"]
+    bond_positions: Int[Array, " n_bonds"]
+    near_waves: Complex[Array, "n_near n_k"]
+    folding: Folding
 
 
 def make_point_engine(
@@ -73,6 +70,9 @@ def make_point_engine(
     supercell: Supercell,
     q_points: Float[np.ndarray, "n_q 3"],
     scattering_factors: np.ndarray | None = None,
+    n_near: int | None = None,
+    reach: Sequence[int] = (),
+    memory: float | int = MEMORY,
 ) -> PointEngine:
     """Engine for Q points that need not be commensurate with the supercell.
 
@@ -82,40 +82,44 @@ def make_point_engine(
             accurate these are.
         q_points: conventional r.l.u.
         scattering_factors: f_κ, (n_atoms,) or (n_q, n_atoms), may be complex; 1 by default.
+        n_near: number of pairs, shortest first, that get the exponential; all by default.
+        reach: number of pairs, shortest first, that count in each phonon order.
+        memory: bytes for what is evaluated at once.
 
     Raises:
-        VolumeError: a point is not finite, or a Bragg point.
+        VolumeError: a point is not finite, or a Bragg point, or the engine does not fit into memory.
     """
-    crystal = supercell.crystal
-    vectors = crystal.scattering_vectors(np.asarray(q_points, dtype=float))
+    crystal, q_points = supercell.crystal, np.asarray(q_points, dtype=float)
     _check(crystal.scattering_vectors(np.eye(3)), crystal.conventional_matrix, q_points)
-    factors = np.ones(crystal.n_atoms) if scattering_factors is None else np.asarray(scattering_factors)
-    waves = factors * np.exp(1j * vectors @ crystal.cartesian_positions.T)
-    images, pair, weights = _images(supercell)
-    table = pair_table(supercell)
-    n_q = len(vectors)
-    n_blocks = -(-n_q * len(images) // ELEMENTS_AT_ONCE)
-    block_size = -(-n_q // n_blocks)
-    padding = n_blocks * block_size - n_q
-    pairs = irreducible.pairs
-    engine = PointEngine(
-        jnp.asarray(np.pad(vectors, ((0, padding), (0, 0))).reshape(n_blocks, block_size, 3)),
-        jnp.asarray(np.pad(waves, ((0, padding), (0, 0))).reshape(n_blocks, block_size, -1)),
-        jnp.arange(n_q),
-        jnp.asarray(pairs[:, 2:] @ crystal.lattice_vectors),
-        jnp.asarray(pairs[:, :2]),
-        jnp.asarray(np.column_stack([table.cells, table.atoms])),
-        jnp.asarray(images),
-        jnp.asarray(pair),
-        jnp.asarray(weights),
+    pairs = pair_table(supercell)
+    n_near = len(pairs.cells) if n_near is None else n_near
+    reduced = q_points @ np.linalg.inv(crystal.conventional_matrix).T
+    # Of both ends of the zone, -1/2.
+    reduced -= np.floor(reduced + 0.5 + 10.0**-SAME_Q)
+    _, first, label = np.unique(reduced.round(SAME_Q), axis=0, return_index=True, return_inverse=True)
+    q = reduced[first]
+    numbers = 3 * (n_near + len(pair_kinds(crystal.n_atoms))) + n_monomials(range(0, 2 * len(reach) + 1, 2))
+    blocks = make_blocks(label.ravel(), 8 * numbers, memory)
+    check_memory(supercell, blocks, n_near)
+    images = images_of_pairs(supercell, np.column_stack([pairs.atoms, supercell.cells[pairs.cells]]))
+    near_waves = _near_waves(images, pairs.first(n_near), q)
+    sums = _sums(supercell, images, pairs, n_near, tuple(reach), q)
+    engine = engine_of_blocks(
+        supercell,
+        q_points,
+        scattering_factors,
+        blocks,
+        pairs.first(n_near),
+        near_waves.T,
+        sums,
+        tuple(reach),
     )
-    if n_blocks * block_size * len(table.cells) > LARGEST_TABLE:
-        return engine
-    return replace(engine, table=_all_pair_waves(engine))
+    bond_waves, positions = waves_of_bonds(irreducible.pairs, q, crystal.n_atoms)
+    near = jnp.asarray(near_waves)
+    return PointEngine(engine, jnp.asarray(q), bond_waves, positions, near, make_folding(supercell))
 
 
 def _check(reciprocal: np.ndarray, conventional_matrix: np.ndarray, q_points: np.ndarray) -> None:
-    q_points = np.asarray(q_points, dtype=float)
     bad = ~np.isfinite(q_points).all(axis=1)
     if not bad.any():
         primitive = q_points @ np.linalg.inv(conventional_matrix).T
@@ -129,90 +133,101 @@ def _check(reciprocal: np.ndarray, conventional_matrix: np.ndarray, q_points: np
         )
 
 
-def _images(supercell: Supercell) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """R (n_images, 3) Å of all shortest images, the pair in the table of each, and its weight."""
-    crystal, table = supercell.crystal, pair_table(supercell)
-    pairs = np.column_stack([table.atoms, supercell.cells[table.cells]])
-    offsets = crystal.bond_vectors(pairs) - pairs[:, 2:] @ crystal.lattice_vectors
-    pair, bonds = supercell.shortest_images(pairs)
-    return bonds - offsets[pair], pair, (table.counts / np.bincount(pair))[pair]
+def _near_waves(images: Images, near: PairTable, q: Float[np.ndarray, "n_k 3"]) -> np.ndarray:
+    """Σ exp(iq·R) over the images of near pairs, times what they count, (n_near, n_k)."""
+    chosen = images.pair < len(near.cells)
+    each = np.exp(2j * np.pi * images.cells[chosen] @ q.T) * images.shares[chosen, None]
+    found = np.zeros((len(near.cells), len(q)), complex)
+    np.add.at(found, images.pair[chosen], each)
+    return found * near.counts[:, None]
 
 
-def point_blocks(
+def _sums(
+    supercell: Supercell,
+    images: Images,
+    pairs: PairTable,
+    n_near: int,
+    reach: tuple[int, ...],
+    q: Float[np.ndarray, "n_k 3"],
+) -> FourierSums:
+    """The sums of second and higher order over far pairs: one term for each image of a cell."""
+    n_atoms, rank = supercell.crystal.n_atoms, np.arange(len(pairs.cells))
+    kinds, grid_shape = pair_kinds(n_atoms), supercell.grid_shape
+    highest = (rank[:, None] < np.array(reach, dtype=int)).sum(axis=1) * (rank >= n_near)
+    order, kind = highest[images.pair], kind_of_pair(n_atoms)[tuple(pairs.atoms[images.pair].T)]
+    far = np.flatnonzero(order > 1)
+    where = np.column_stack([pairs.cells[images.pair[far]], images.cells[far]])
+    terms, term = np.unique(where, axis=0, return_inverse=True)
+    weights = np.zeros((max(len(reach) - 1, 0), len(kinds), len(terms)))
+    for n, of_order in enumerate(weights, 2):
+        share = (images.shares * pairs.counts[images.pair])[far] * (order[far] >= n)
+        np.add.at(of_order, (kind[far], term.ravel()), share)
+    highest_of_term = (weights > 0).any(axis=1).sum(axis=0) + 1
+    direct: list[DirectSums] = []
+    for n in np.unique(highest_of_term):
+        chosen = np.flatnonzero(highest_of_term == n)
+        phases = np.exp(2j * np.pi * terms[chosen, 1:] @ q.T)
+        direct.append(make_direct_sums(terms[chosen, 0], weights[: n - 1, :, chosen], phases, int(n)))
+    nothing = jnp.zeros((len(kinds), supercell.n_cells))
+    # "Transformed" is the first order, which C(q) has instead.
+    return FourierSums(jnp.arange(len(q)), nothing, nothing, tuple(direct), 1, grid_shape, n_atoms)
+
+
+def blocks_at_points(
     engine: PointEngine, constants: Float[Array, "n_bonds 3 3"]
-) -> Complex[Array, "n_places three_n three_n"]:
-    """Φ(q) = Σ_R Φ(R) exp(iq·R), eV/Å², at every place of the blocks; q = 0 in the padding.
-
-    Args:
-        engine: the Q points.
-        constants: Φ of every pair, eV/Å², from ``force_constants``.
-    """
-    n_atoms = engine.waves.shape[-1]
-    target = engine.bond_atoms[:, 0] * n_atoms + engine.bond_atoms[:, 1]
-
-    def one_block(vectors: Array) -> Array:
-        # exp(iq·R) = exp(iQ·R) for lattice vectors R.
-        phases = jnp.exp(1j * vectors @ engine.bonds.T)
-        waves = jnp.zeros((n_atoms**2, len(phases), 3, 3), complex)
-        waves = waves.at[target].add(phases.T[:, :, None, None] * constants[:, None])
-        waves = waves.reshape(n_atoms, n_atoms, -1, 3, 3).transpose(2, 0, 3, 1, 4)
-        return waves.reshape(-1, 3 * n_atoms, 3 * n_atoms)
-
-    # All at once they would be as many matrices as points times bonds.
-    waves = jax.lax.map(jax.checkpoint(one_block), engine.vectors).reshape(-1, 3 * n_atoms, 3 * n_atoms)
-    return (waves + waves.conj().swapaxes(-1, -2)) / 2
+) -> Complex[Array, "n_k three_n three_n"]:
+    """Φ(q), eV/Å², at the distinct q of the points; arguments as of ``stars.blocks_of_waves``."""
+    return blocks_of_waves(engine.bond_waves, engine.bond_positions, constants, engine.engine.n_atoms)
 
 
-def _pair_waves(
-    engine: PointEngine, vectors: Float[Array, "n 3"], waves: Complex[Array, "n n_atoms"]
-) -> Float[Array, "n n_pairs"]:
-    """Re f_κ f_κ'* exp(iQ·(τ_κ-τ_κ')) Σ w exp(iQ·R) of every pair, summed over its images."""
-    _, first, second = engine.pairs.T
-    each = engine.image_weights * jnp.exp(1j * vectors @ engine.images.T)
-    summed = jax.ops.segment_sum(each.T, engine.image_pairs, len(engine.pairs)).T
-    return (waves[:, first] * waves[:, second].conj() * summed).real
+def rows(of_kinds: Complex[Array, "n n_kinds n_k"], n_atoms: int) -> Float[Array, "n n_rows n_k"]:
+    """What is known of each kind of pairs as the rows of Fourier sums: real parts, then imaginary ones."""
+    different = 2 * of_kinds[:, n_atoms:]
+    return jnp.concatenate([of_kinds[:, :n_atoms].real, different.real, different.imag], axis=1)
 
 
-@jax.jit
-def _all_pair_waves(engine: PointEngine) -> Float[Array, "n_blocks block_size n_pairs"]:
-    return jax.lax.map(lambda block: _pair_waves(engine, *block), (engine.vectors, engine.waves))
+def near_terms(
+    engine: PointEngine, coefficients: Float[Array, "n n_near"], waves: Complex[Array, "n_near n_k"]
+) -> Float[Array, "n n_rows n_k"]:
+    """Σ coefficients times waves over the near pairs of each kind, in rows."""
+    exact = engine.engine
+    # Waves count conjugates already.
+    of_kind = jnp.where(exact.near_kinds == jnp.arange(len(exact.kinds))[:, None], 1.0, 0.0)
+    each = (coefficients[:, None] * of_kind).reshape(-1, len(exact.near_kinds))
+    real, imaginary = (
+        (each @ part).reshape(len(coefficients), len(exact.kinds), -1) for part in (waves.real, waves.imag)
+    )
+    return jnp.concatenate([real, imaginary[:, exact.n_atoms :]], axis=1)
 
 
-def log_intensity(
+def harmonic_anywhere(
     engine: PointEngine,
-    covariance: Float[Array, "6 n_kinds n_cells"],
-    at_points: Complex[Array, "n_places three_n three_n"],
-) -> Float[Array, " n_q"]:
-    """Logarithm of the diffuse intensity per primitive cell at the engine's Q points.
+    packed: Float[Array, "6 n_kinds n_cells"],
+    at_q: Complex[Array, "n_k three_n three_n"],
+) -> Part:
+    """Weights of the diffuse intensity of a harmonic crystal; see :func:`bayestds.scattering.exact.harmonic`.
 
     Args:
         engine: from :func:`make_point_engine`.
-        covariance: C_κκ'(R), Å², of the supercell, as ``packed_covariance`` gives it.
-        at_points: C(q), Å², from the blocks of :func:`point_blocks`.
+        packed: C_κκ'(R), Å², of the supercell, as ``packed_covariance`` gives it.
+        at_q: C(q), Å², from the blocks of :func:`blocks_at_points`.
     """
-    cell, first, second = engine.pairs.T
-    n_atoms = engine.waves.shape[-1]
-    kind = jnp.asarray(kind_of_pair(n_atoms))[first, second]
-    pair = covariance[:, kind, cell].T
-    own = covariance[:, :n_atoms, 0].T / 2
+    exact, n_atoms = engine.engine, engine.engine.n_atoms
+    near = packed[:, exact.near_kinds, exact.near_pairs[:, 0]]
+    linear = rows(forms_at_points(at_q), n_atoms) - near_terms(engine, near, engine.near_waves)
+    orders = direct_sums(exact.sums, lambda x, factors: exponential_series(*x, factors), (packed,))
+    far = {0: -exact.near_sums[None], 2: linear}
+    far |= {2 * n: order for n, order in enumerate(orders, 2)}
 
-    def one_block(block: tuple[Array, Array, Array, Array | None]) -> Array:
-        vectors, waves, at_q, pair_waves = block
-        if pair_waves is None:
-            pair_waves = _pair_waves(engine, vectors, waves)
-        quadratic = vectors[:, PRODUCTS[:, 0]] * vectors[:, PRODUCTS[:, 1]]
-        decay = jnp.exp(-quadratic @ own.T)
-        wave = ((waves * decay)[:, :, None] * vectors[:, None]).reshape(len(vectors), -1)
-        one = jnp.einsum("qa,qab,qb->q", wave, at_q, wave.conj()).real
-        # Beyond the cut-off the damping leaves nothing: exponents are below W + W' by Cauchy-Schwarz.
-        exponent = jnp.minimum(quadratic @ pair.T, LARGEST_EXPONENT)
-        several = (jnp.expm1(exponent) - exponent) * pair_waves
-        return one + (several * decay[:, first] * decay[:, second]).sum(axis=1)
+    def of_near(points: Points, phases: Array) -> Array:
+        return near_weights(exact, points.structure, phases)
 
-    n_blocks = len(engine.vectors)
-    grouped = at_points.reshape(n_blocks, -1, *at_points.shape[1:])
-    blocks = (engine.vectors, engine.waves, grouped, engine.table)
-    intensity = jax.lax.map(jax.checkpoint(one_block), blocks)
-    intensity = intensity.reshape(-1)[engine.used]
-    positive = intensity > SMALLEST_INTENSITY
-    return jnp.log(jnp.where(positive, intensity, SMALLEST_INTENSITY))
+    return Part(far, of_near, (exact.near_phases,))
+
+
+def forms_at_points(at_q: Complex[Array, "n_k three_n three_n"]) -> Complex[Array, "6 n_kinds n_k"]:
+    """Coefficients of QᵀC_κκ'(q)Q of the kinds of pairs."""
+    n_k, size, _ = at_q.shape
+    first, second = pair_kinds(size // 3).T
+    by_atoms = at_q.reshape(n_k, size // 3, 3, size // 3, 3)
+    return quadratic_form(by_atoms[:, first, :, second]).transpose(2, 0, 1)

@@ -9,10 +9,26 @@ from jaxtyping import Float
 
 from bayestds.crystal.supercell import Supercell
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
-from bayestds.scattering.engine import MEMORY, make_engine
-from bayestds.scattering.expansion import Truncation, choose_engine, measure_truncation
+from bayestds.lattice_dynamics.harmonic import covariance
+from bayestds.scattering.engine import MEMORY, ExactEngine, make_engine
+from bayestds.scattering.expansion import (
+    CHOOSING,
+    DIRECT_EVALUATIONS,
+    MEASURING,
+    Truncation,
+    choose_engine,
+    choose_reach,
+    factors_at,
+    sample_rows,
+    truncation_error,
+)
+from bayestds.scattering.forward import ForwardModel, log_intensity
 from bayestds.scattering.lattice_sum import Anywhere, LatticeSum, Linearised, OnMesh
+from bayestds.scattering.pairs import pair_table
 from bayestds.scattering.points import make_point_engine
+
+DIRECT_WAVES = 2e7
+"""The same of points anywhere, which do not share their waves."""
 
 
 @runtime_checkable
@@ -30,15 +46,13 @@ class QPoints(Protocol):
         ...
 
     def cheapest(
-        self, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"], tolerance: float
+        self, displacements: Float[Array, "n_cells n_atoms n_atoms 3 3"], tolerance: float
     ) -> LatticeSum:
-        """The fastest sum within a tolerance in log intensity, for a covariance C_κκ'(R), Å²."""
+        """The fastest sum within a tolerance in log intensity, for displacements of this covariance, Å²."""
         ...
 
-    def truncation(
-        self, lattice_sum: LatticeSum, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]
-    ) -> Truncation:
-        """What a sum leaves out of the intensity of a harmonic crystal."""
+    def truncation(self, forward: ForwardModel, constants: Float[Array, " n_constants"]) -> Truncation:
+        """What the sum of a forward model without effects leaves out of the intensity at force constants."""
         ...
 
     def some_rows(self, rows: np.ndarray, n_rows: int) -> "QPoints":
@@ -67,17 +81,22 @@ class MeshPoints:
         """See :class:`QPoints`."""
         return OnMesh(make_engine(self.supercell, self.q_points, self.factors))
 
-    def cheapest(self, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"], tolerance: float) -> OnMesh:
+    def cheapest(
+        self, displacements: Float[Array, "n_cells n_atoms n_atoms 3 3"], tolerance: float
+    ) -> OnMesh:
         """See :class:`QPoints`."""
-        given = (self.supercell, self.q_points, covariance, self.factors)
+        given = self.supercell, self.q_points, displacements, self.factors
         return OnMesh(choose_engine(*given, tolerance, self.memory))
 
-    def truncation(
-        self, lattice_sum: LatticeSum, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]
-    ) -> Truncation:
+    def truncation(self, forward: ForwardModel, constants: Float[Array, " n_constants"]) -> Truncation:
         """See :class:`QPoints`."""
-        assert isinstance(lattice_sum, OnMesh)
-        return measure_truncation(lattice_sum.engine, self.supercell, self.q_points, covariance, self.factors)
+        assert isinstance(forward.lattice_sum, OnMesh)
+        return _truncation(self, forward.lattice_sum.engine, forward, constants, DIRECT_EVALUATIONS)
+
+    def sample(self, limit: int) -> ExactEngine:
+        """The direct form at some of the points."""
+        rows = sample_rows(self.supercell, self.q_points, limit)
+        return make_engine(self.supercell, self.q_points[rows], factors_at(self.factors, rows))
 
     def some_rows(self, rows: np.ndarray, n_rows: int) -> "MeshPoints":
         """See :class:`QPoints`."""
@@ -97,27 +116,38 @@ class FreePoints:
         supercell: of the displacements of atoms that scatter by several phonons.
         q_points: (n, 3) conventional r.l.u.
         factors: f_κ (n_atoms,) or (n, n_atoms), may be complex; None for 1.
+        memory: bytes for the points that are evaluated at once.
     """
 
     irreducible: IrreducibleForceConstants
     supercell: Supercell
     q_points: np.ndarray
     factors: np.ndarray | None = None
+    memory: float | int = MEMORY
     on_mesh = False
 
     def direct(self) -> Anywhere:
         """See :class:`QPoints`."""
         return Anywhere(make_point_engine(self.irreducible, self.supercell, self.q_points, self.factors))
 
-    def cheapest(self, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"], tolerance: float) -> Anywhere:
-        """See :class:`QPoints`; there is no other."""
-        return self.direct()
+    def cheapest(
+        self, displacements: Float[Array, "n_cells n_atoms n_atoms 3 3"], tolerance: float
+    ) -> Anywhere:
+        """See :class:`QPoints`."""
+        n_near, reach = choose_reach(self.sample(CHOOSING), self.supercell, displacements, tolerance)
+        given = self.irreducible, self.supercell, self.q_points, self.factors, n_near, reach
+        return Anywhere(make_point_engine(*given, self.memory))
 
-    def truncation(
-        self, lattice_sum: LatticeSum, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]
-    ) -> Truncation:
-        """See :class:`QPoints`; nothing."""
-        return nothing_left_out(len(self.q_points))
+    def truncation(self, forward: ForwardModel, constants: Float[Array, " n_constants"]) -> Truncation:
+        """See :class:`QPoints`."""
+        assert isinstance(forward.lattice_sum, Anywhere)
+        return _truncation(self, forward.lattice_sum.engine.engine, forward, constants, DIRECT_WAVES)
+
+    def sample(self, limit: int) -> ExactEngine:
+        """The direct form at some of the points."""
+        rows = sample_rows(self.supercell, self.q_points, limit)
+        factors = factors_at(self.factors, rows)
+        return make_point_engine(self.irreducible, self.supercell, self.q_points[rows], factors).engine
 
     def some_rows(self, rows: np.ndarray, n_rows: int) -> "FreePoints":
         """See :class:`QPoints`."""
@@ -144,14 +174,12 @@ class LinearisedPoints:
         return self.lattice_sum
 
     def cheapest(
-        self, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"], tolerance: float
+        self, displacements: Float[Array, "n_cells n_atoms n_atoms 3 3"], tolerance: float
     ) -> Linearised:
         """See :class:`QPoints`; there is no other."""
         return self.lattice_sum
 
-    def truncation(
-        self, lattice_sum: LatticeSum, covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"]
-    ) -> Truncation:
+    def truncation(self, forward: ForwardModel, constants: Float[Array, " n_constants"]) -> Truncation:
         """See :class:`QPoints`; nothing."""
         return nothing_left_out(len(self.lattice_sum.value))
 
@@ -159,6 +187,28 @@ class LinearisedPoints:
         """See :class:`QPoints`."""
         value, derivative = self.lattice_sum.value[rows], self.lattice_sum.derivative[rows]
         return LinearisedPoints(replace(self.lattice_sum, value=value, derivative=derivative))
+
+
+def _truncation(
+    points: MeshPoints | FreePoints,
+    engine: ExactEngine,
+    forward: ForwardModel,
+    constants: Float[Array, " n_constants"],
+    affordable: float,
+) -> Truncation:
+    """The direct form less that of an engine, at all points where so many exponentials suffice for that.
+
+    Else the error of the harmonic intensity, at a sample of points.
+    """
+    if not engine.order:
+        return nothing_left_out(len(points.q_points))
+    if len(points.q_points) * len(pair_table(points.supercell).cells) > affordable:
+        here = covariance(forward.crystal, forward.sizes.split(constants).second)
+        error = truncation_error(engine, points.sample(MEASURING), here)
+        return replace(nothing_left_out(len(points.q_points)), error=error)
+    direct = log_intensity(forward.with_sum(points.direct()), constants)
+    difference = np.asarray(direct - log_intensity(forward, constants))
+    return Truncation(difference, difference)
 
 
 def nothing_left_out(n_points: int) -> Truncation:

@@ -1,34 +1,8 @@
-"""Which stages go together: the few combinations whose physics is not known here, and why."""
+"""The few combinations of stages whose physics is not known here, and why."""
 
-from bayestds.choices import StatisticsName
 from bayestds.errors import ModelError
 
 THIRD_ORDER = "Third-order force constants (`cubic_shells` in [force_constants], or --cubic) are asked for"
-
-
-def check_terms(statistics: StatisticsName, on_mesh: bool) -> None:
-    """Refuse third-order force constants where what they add to the scattering is not known.
-
-    Args:
-        statistics: of the displacements.
-        on_mesh: whether the crystal scatters at wave vectors of the supercell only.
-
-    Raises:
-        ModelError: the displacements are quantum mechanical, or points lie between wave vectors.
-    """
-    if statistics == "quantum":
-        raise ModelError(
-            f"{THIRD_ORDER}, in quantum statistics.",
-            "The scattering that they add is known here for classical motion only.",
-            'Give statistics = "classical" in [measurement] if the volume is one of molecular dynamics; else '
-            "leave third order out.",
-        )
-    if not on_mesh:
-        raise ModelError(
-            f"{THIRD_ORDER}, at Q points between wave vectors of the supercell, or averaged over such.",
-            "The scattering that they add is known here at these wave vectors only.",
-            "Leave third order out, or commensurate = false and what [instrument] averages over.",
-        )
 
 
 def check_ensemble(configurations: int, third_order: bool, ideal: bool, known_otherwise: bool) -> None:

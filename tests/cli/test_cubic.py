@@ -7,6 +7,7 @@ import sys
 from contextlib import chdir
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -36,8 +37,8 @@ def place(tmp_path_factory) -> Path:
         study = build_study(load_model("tiny.toml"), cubic=1)
         volume = study.own_volume()
         problem = study.problem(volume, "made")
-        forward = direct_model(problem, problem.volumes[0])
         truth = np.array([*TRUTH.values(), *CUBIC.values()])
+        forward = direct_model(problem, problem.volumes[0], jnp.asarray(truth))
         found = np.exp(np.asarray(log_intensity(forward, truth)))
         index = problem.volumes[0].grid.point_of_voxel
         values = np.where(index >= 0, found[index], volume["intensity"].values)

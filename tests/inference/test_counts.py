@@ -74,7 +74,8 @@ def test_likelihood_is_that_of_poisson_counts_with_the_scale_integrated_out():
 def test_least_squares_have_slope_and_information_of_the_likelihood(case):
     problem = counted_problem(case, 5.0, 1)
     (volume,) = problem.volumes
-    forward, phi, counts = direct_model(problem, volume), jnp.asarray(1.01 * case.truth), volume.likelihood
+    phi, counts = jnp.asarray(1.01 * case.truth), volume.likelihood
+    forward = direct_model(problem, volume, phi)
     value, derivative = log_intensity_and_jacobian(forward, phi)
     local = counts.quadratic(value, len(phi))
     slope = derivative.T @ local.precision.times(local.residual)
@@ -190,7 +191,7 @@ def test_floor_of_counts_is_found(case):
 def test_density_of_counts_with_a_floor_is_that_of_scipy(case):
     problem = counted_problem(case, 5.0, 5)
     (volume,), prior = problem.volumes, problem.prior()
-    forward, counts = direct_model(problem, volume), volume.likelihood
+    forward, counts = direct_model(problem, volume, jnp.asarray(case.truth)), volume.likelihood
     log_level, offset = np.log(0.2), 0.01
     unknowns = {"log_relative_noise": log_level, "scale_offset": offset}
     found = model_density(forward, with_floor(counts), prior, case.truth, **unknowns)

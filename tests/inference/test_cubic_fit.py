@@ -45,7 +45,7 @@ def test_both_orders_are_found(case, fitted):
 
 def _one_step(problem: Problem, truth: np.ndarray) -> Newton:
     """The Gauss-Newton step from the truth, which leads to the estimate."""
-    forward = direct_model(problem, problem.volumes[0])
+    forward = direct_model(problem, problem.volumes[0], jnp.asarray(truth))
     ascent, location = Ascent(problem, problem.volumes, (forward,), (None,)), jnp.asarray(truth)
     return ascent.newton(ascent.curvatures(location), location)
 

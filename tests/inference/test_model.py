@@ -38,8 +38,8 @@ def problem(case):
 
 
 @pytest.fixture(scope="module")
-def forward(problem):
-    return direct_model(problem, problem.volumes[0])
+def forward(case, problem):
+    return direct_model(problem, problem.volumes[0], jnp.asarray(case.truth))
 
 
 def constrained_log_likelihood(forward, likelihood, phi):

@@ -41,7 +41,9 @@ def problem(case):
 def target(case, problem):
     (data,) = problem.volumes
     coordinates = {PARAMETERS: (jnp.asarray(case.truth), 0.01 * jnp.eye(5))}
-    volume = Observation(direct_model(problem, data), data.likelihood, jnp.eye(5), "")
+    volume = Observation(
+        direct_model(problem, data, jnp.asarray(case.truth)), data.likelihood, jnp.eye(5), ""
+    )
     return Target(coordinates, (volume,), problem.prior())
 
 

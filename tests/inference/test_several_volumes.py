@@ -258,7 +258,8 @@ def test_volumes_share_constants_of_the_third_order(cubic_case):
     for temperature in (200.0, 400.0):
         problem = cubic_case.problem().with_volume(temperature=temperature)
         (volume,) = problem.volumes
-        value = log_intensity(direct_model(problem, volume), jnp.asarray(cubic_case.truth))
+        truth = jnp.asarray(cubic_case.truth)
+        value = log_intensity(direct_model(problem, volume, truth), truth)
         likelihood = LogNormal(value + temperature / 100, jnp.full(len(value), 1e6**2))
         problems.append(problem.with_volume(likelihood=likelihood))
     joint = point_fit(joined(problems), 0.9 * cubic_case.known.truth)

@@ -6,7 +6,6 @@ is the first order, without any of the theory of Gaussian averages that the engi
 
 from dataclasses import dataclass, replace
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -16,11 +15,20 @@ from bayestds.crystal.supercell import Supercell, make_supercell
 from bayestds.force_constants.irreducible import irreducible_force_constants
 from bayestds.force_constants.third_order import third_order_force_constants
 from bayestds.lattice_dynamics.harmonic import HarmonicCrystal, covariance, harmonic_crystal
-from bayestds.lattice_dynamics.third_cumulant import CubicTerm, cubic_energy, make_cubic_term, third_cumulant
+from bayestds.lattice_dynamics.imaginary_time import Nodes
+from bayestds.lattice_dynamics.statistics import Classical
+from bayestds.lattice_dynamics.third_cumulant import (
+    CubicTerm,
+    cubic_energy,
+    half_forces,
+    make_cubic_term,
+    third_cumulant,
+)
 from bayestds.monomials import exponents
-from bayestds.scattering.cubic import cubic_intensity
 from bayestds.scattering.engine import make_engine
+from bayestds.scattering.lattice_sum import OnMesh
 from bayestds.scattering.sampled import make_sampled_engine, mean_intensity
+from bayestds.scattering.terms import Cubic, make_cubic
 from tests.brute_force import (
     BOLTZMANN,
     PeriodicAtoms,
@@ -32,7 +40,7 @@ from tests.brute_force import (
     shortest_images,
 )
 from tests.crystals import commensurate_points, make_crystal
-from tests.cubic_oracle import DenseBonds, dense_bonds
+from tests.cubic_oracle import DenseBonds, change_of_intensity, dense_bonds
 from tests.lattice_dynamics.test_grueneisen import polar, springs
 
 UNLIKELY = 4.5
@@ -100,11 +108,9 @@ def make_case(crystal: Crystal, n_second: int, n_third: int, repeats: list[int],
     q_points = commensurate_points(supercell, 6, longest, seed=2)
     factors = np.random.default_rng(1).uniform(0.5, 2, (crystal.n_atoms, 2)) @ [1, 0.5j]
     harmonic = harmonic_crystal(irreducible, supercell, TEMPERATURE)
-    term = make_cubic_term(third_order, supercell)
-    expected = jax.jit(cubic_intensity)(
-        make_engine(supercell, q_points, factors), term, jnp.asarray(gamma),
-        covariance(harmonic, jnp.asarray(phi)), harmonic.statistics.thermal_energy,
-    )  # fmt: skip
+    term = make_cubic(third_order, supercell, harmonic, jnp.asarray(phi))
+    lattice_sum = OnMesh(make_engine(supercell, q_points, factors))
+    expected = change_of_intensity(lattice_sum, harmonic, term, phi, gamma)
     return Case(
         supercell,
         atoms,
@@ -112,8 +118,8 @@ def make_case(crystal: Crystal, n_second: int, n_third: int, repeats: list[int],
         dense_bonds(atoms, third_order, gamma),
         q_points,
         factors,
-        np.asarray(expected),
-        term,
+        expected,
+        term.lattice,
         gamma,
     )
 
@@ -245,11 +251,13 @@ def _keys(first: np.ndarray, second: np.ndarray, lengths: np.ndarray) -> list[tu
 def predicted(crystal: BoundedCrystal, temperature: float, q_points: np.ndarray) -> tuple[np.ndarray, float]:
     """By the package, to first order: ΔI (n_q,), and ⟨s³⟩, Å³, of the stretch of bonds of the first shell."""
     energy = jnp.asarray(BOLTZMANN * temperature)
-    displacement = temperature * covariance(crystal.harmonic, jnp.asarray(crystal.phi))
-    engine = make_engine(crystal.supercell, q_points)
-    term, gamma = crystal.term, jnp.asarray(crystal.gamma)
-    intensity = cubic_intensity(engine, term, gamma, displacement, energy)
-    cumulant, _ = third_cumulant(term, gamma, displacement, energy, engine.grid_shape)
+    harmonic = replace(crystal.harmonic, statistics=Classical(energy))
+    term = Cubic(crystal.term, Nodes(jnp.zeros(1), 1 / energy[None]))
+    lattice_sum = OnMesh(make_engine(crystal.supercell, q_points))
+    intensity = change_of_intensity(lattice_sum, harmonic, term, crystal.phi, crystal.gamma)
+    displacement = covariance(harmonic, jnp.asarray(crystal.phi))[None]
+    squares = half_forces(crystal.term, jnp.asarray(crystal.gamma), displacement, term.nodes.weights)
+    cumulant, _ = third_cumulant(squares, displacement, crystal.supercell.grid_shape)
     atoms, bond = crystal.atoms, crystal.shortest[0]
     ends = [crystal.bonds.head[bond], crystal.bonds.tail[bond]]
     if atoms.kinds[ends[0]] != 0:
@@ -259,7 +267,7 @@ def predicted(crystal: BoundedCrystal, temperature: float, q_points: np.ndarray)
     cubes = np.prod((along / np.linalg.norm(along)) ** np.array(exponents(3)), axis=1)
     # Of the first atom and the last.
     kind = len(pair_kinds(crystal.supercell.crystal.n_atoms)) - 1
-    return np.asarray(intensity), float(-6 * cubes @ np.asarray(cumulant[:, kind, cell]))
+    return intensity, float(-6 * cubes @ np.asarray(cumulant[:, kind, cell]))
 
 
 @pytest.mark.slow

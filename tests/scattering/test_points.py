@@ -1,22 +1,22 @@
 """The engine for Q points anywhere, against the grid engine on the same supercell and on a larger one."""
 
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bayestds.choices import StatisticsName
 from bayestds.crystal.supercell import make_supercell
 from bayestds.errors import VolumeError
 from bayestds.inference.information import log_intensity_and_jacobian
-from bayestds.lattice_dynamics.statistics import StatisticsName
+from bayestds.lattice_dynamics.harmonic import covariance, harmonic_crystal
 from bayestds.scattering.engine import make_engine
-from bayestds.scattering.forward import log_intensity, make_forward_model
+from bayestds.scattering.forward import ForwardModel, log_intensity, make_forward_model
 from bayestds.scattering.lattice_sum import Anywhere, OnMesh
-from bayestds.scattering.points import make_point_engine, point_blocks
+from bayestds.scattering.points import make_point_engine
+from bayestds.scattering.q_points import FreePoints
 from tests.brute_force import random_stable
-from tests.crystals import commensurate_points, default_supercell, make_irreducible
+from tests.crystals import commensurate_points, make_irreducible
 
 CRYSTALS = [
     ("fcc", 3, (4, 4, 4)),
@@ -55,17 +55,52 @@ def test_agrees_with_the_grid_engine_where_both_apply(name, n_shells, multiples,
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
 
 
-def test_waves_that_are_not_kept_are_made_anew(monkeypatch):
+@pytest.mark.parametrize(("name", "n_shells", "multiples"), CRYSTALS)
+def test_far_pairs_expanded_leave_what_is_measured(name, n_shells, multiples):
+    """The sum that is chosen keeps the tolerance, and what it leaves out is known."""
+    irreducible = make_irreducible(name, n_shells)
+    supercell = make_supercell(irreducible.crystal, multiples)
+    values = jnp.asarray(random_stable(irreducible, supercell, 3))
+    q_points = np.random.default_rng(0).uniform(-3, 3, (40, 3))
+    points = FreePoints(irreducible, supercell, q_points, factors_of(40, irreducible.crystal.n_atoms))
+    direct = make_forward_model(irreducible, supercell, 300.0, points.direct())
+    tolerance = 1e-4
+    chosen = points.cheapest(covariance(direct.crystal, values), tolerance)
+    assert chosen.engine.engine.order > 0
+    forward = direct.with_sum(chosen)
+    left_out = log_intensity(direct, values) - log_intensity(forward, values)
+    assert 0 < np.abs(left_out).max() <= tolerance
+    truncation = points.truncation(forward, values)
+    np.testing.assert_allclose(truncation.offset, left_out, rtol=0, atol=1e-12)
+    assert not points.truncation(direct, values).error.any()
+
+
+def test_truncation_of_many_points_is_estimated_on_a_sample(monkeypatch):
+    irreducible = make_irreducible("hcp", 3)
+    supercell = make_supercell(irreducible.crystal, (4, 4, 3))
+    values = jnp.asarray(random_stable(irreducible, supercell, 3))
+    points = FreePoints(irreducible, supercell, np.random.default_rng(0).uniform(-3, 3, (40, 3)))
+    crystal = harmonic_crystal(irreducible, supercell, 300.0)
+    forward = ForwardModel(crystal, (), points.cheapest(covariance(crystal, values), 1e-3), ())
+    exact_error = np.abs(points.truncation(forward, values).error)
+    monkeypatch.setattr("bayestds.scattering.q_points.DIRECT_WAVES", 0.0)
+    estimate = points.truncation(forward, values)
+    assert not estimate.offset.any()
+    # Weights are those of C(R) alone there, where scattering by one phonon has C(q).
+    assert estimate.error.max() == pytest.approx(exact_error.max(), rel=0.3)
+
+
+def test_points_of_equal_q_share_their_waves():
     irreducible = make_irreducible("zincblende", 2)
     supercell = make_supercell(irreducible.crystal, (3, 3, 3))
     values = random_stable(irreducible, supercell, 3)
-    q_points = np.random.default_rng(0).uniform(-3, 3, (30, 3))
-    factors = factors_of(30, 2)
-    expected = at_points(irreducible, values, supercell, q_points, factors)
-    monkeypatch.setattr("bayestds.scattering.points.LARGEST_TABLE", 0)
-    assert make_point_engine(irreducible, supercell, q_points, factors).table is None
-    found = at_points(irreducible, values, supercell, q_points, factors)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+    axis = np.arange(-9, 10) * 0.2 + 0.1
+    q_points = np.stack(np.meshgrid(axis, axis, [0.3, 0.7], indexing="ij"), axis=-1).reshape(-1, 3)
+    engine = make_point_engine(irreducible, supercell, q_points)
+    assert len(engine.q) < len(q_points) / 3
+    alone = [at_points(irreducible, values, supercell, point[None])[0] for point in q_points[:200:40]]
+    together = at_points(irreducible, values, supercell, q_points)[:200:40]
+    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-11)
 
 
 def test_unphysical_constants_give_finite_numbers():
@@ -133,14 +168,3 @@ def test_bragg_points_and_nan_are_refused(bad):
     supercell = make_supercell(irreducible.crystal, (2, 2, 2))
     with pytest.raises(VolumeError, match="1 of 2 Q points"):
         make_point_engine(irreducible, supercell, np.array([[0.3, 0.1, 0.2], bad]))
-
-
-def test_memory_does_not_grow_as_points_times_bonds():
-    irreducible, supercell = make_irreducible("fcc", 3), default_supercell("fcc")
-    q_points = np.random.default_rng(0).uniform(-3, 3, (60_000, 3))
-    engine = make_point_engine(irreducible, supercell, q_points)
-    constants = jnp.zeros((len(engine.bonds), 3, 3))
-    blocks_at = jax.jit(lambda vectors: point_blocks(replace(engine, vectors=vectors), constants))
-    compiled = blocks_at.lower(engine.vectors).compile()
-    matrices = 16 * 9 * len(q_points) * len(engine.bonds)
-    assert compiled.memory_analysis().temp_size_in_bytes < matrices / 4

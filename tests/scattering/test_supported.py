@@ -1,4 +1,4 @@
-"""Stages whose physics together is not known are refused with the reason; all others go together."""
+"""Stages go together, but for the few whose physics is not known, which are refused with the reason."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,20 +14,20 @@ from bayestds.inference.likelihoods.student_t import StudentT
 from bayestds.inference.point_fit import point_fit
 from bayestds.inference.problem import Problem, Volume, joined
 from bayestds.inference.sums import direct_model
+from bayestds.lattice_dynamics.harmonic import harmonic_crystal
 from bayestds.scattering.engine import make_engine
-from bayestds.scattering.forward import ForwardModel, log_intensity, make_forward_model
+from bayestds.scattering.forward import ForwardModel, log_intensity
 from bayestds.scattering.instrument import Average, Background, Effect, Factor
 from bayestds.scattering.lattice_sum import Anywhere, LatticeSum, OnMesh
 from bayestds.scattering.points import make_point_engine
 from bayestds.scattering.q_points import FreePoints, MeshPoints
+from bayestds.scattering.terms import make_cubic
 from tests.crystals import commensurate_points
 from tests.cubic_problems import KnownCubic, known_cubic
 
 TEMPERATURE = 300.0
 CONFIGURATIONS = 100
 
-CLASSICAL_ONLY = "known here for classical motion only"
-ON_MESH_ONLY = "known here at these wave vectors only"
 HARMONIC_ONLY = "noise is known for a harmonic crystal only"
 IDEAL_ONLY = "noise is known for the intensity of the crystal alone, at wave vectors of the supercell"
 THE_ONLY_NOISE = "noise is known, and the only one"
@@ -73,43 +73,16 @@ def finite(forward: ForwardModel, constants: np.ndarray) -> bool:
     return bool(jnp.isfinite(log_intensity(forward, jnp.append(jnp.asarray(constants), strengths))).all())
 
 
-@pytest.mark.parametrize(
-    ("where", "statistics", "words", "reason"),
-    [
-        ("mesh", "quantum", "in quantum statistics", CLASSICAL_ONLY),
-        ("anywhere", "classical", "between wave vectors of the supercell", ON_MESH_ONLY),
-        ("anywhere", "quantum", "in quantum statistics", CLASSICAL_ONLY),
-    ],
-)
-def test_forward_models_with_third_order(case, where, statistics, words, reason):
-    harmonic = case.known
-    with pytest.raises(ModelError, match=words) as error:
-        make_forward_model(
-            harmonic.irreducible,
-            harmonic.supercell,
-            TEMPERATURE,
-            sums(case)[where],
-            statistics,
-            case.third_order,
-        )
-    assert reason in error.value.reason
-    assert "third order" in error.value.fix
-
-
 @pytest.mark.parametrize("where", ["mesh", "anywhere"])
 @pytest.mark.parametrize("statistics", ["classical", "quantum"])
 @pytest.mark.parametrize("instrument", [False, True])
-def test_harmonic_crystals_go_with_everything(case, where, statistics, instrument):
-    given = case.known.irreducible, case.known.supercell, TEMPERATURE, sums(case)[where], statistics
-    forward = make_forward_model(*given, effects=effects_of(4) if instrument else ())
-    assert finite(forward, case.known.truth)
-
-
-@pytest.mark.parametrize("instrument", [False, True])
-def test_third_order_on_the_mesh_goes_with_any_instrument(case, instrument):
-    effects = effects_of(4) if instrument else ()
-    given = case.known.irreducible, case.known.supercell, TEMPERATURE, sums(case)["mesh"], "classical"
-    assert finite(make_forward_model(*given, case.third_order, effects), case.truth)
+@pytest.mark.parametrize("third_order", [False, True])
+def test_stages_of_the_forward_model_go_together(case, where, statistics, instrument, third_order):
+    harmonic, effects = case.known, effects_of(4) if instrument else ()
+    crystal = harmonic_crystal(harmonic.irreducible, harmonic.supercell, TEMPERATURE, statistics)
+    term = make_cubic(case.third_order, harmonic.supercell, crystal, jnp.asarray(harmonic.truth))
+    forward = ForwardModel(crystal, (term,) if third_order else (), sums(case)[where], effects)
+    assert finite(forward, case.truth if third_order else harmonic.truth)
 
 
 def between(problem: Problem) -> Problem:
@@ -164,8 +137,6 @@ def changed(problem: Problem, *changes: Change) -> Problem:
 
 
 REFUSED = {
-    "third order, quantum": (True, (quantum,), "in quantum statistics", CLASSICAL_ONLY),
-    "third order, anywhere": (True, (between,), "between wave vectors of the supercell", ON_MESH_ONLY),
     "third order, mean": (True, (average,), "are asked for", HARMONIC_ONLY),
     "mean, factor": (False, (average, polarised), "effects of an instrument", IDEAL_ONLY),
     "mean, background": (False, (average, on_background), "effects of an instrument", IDEAL_ONLY),
@@ -198,6 +169,9 @@ ALLOWED = {
     "third order, background": (True, (on_background,)),
     "third order, tails": (True, (with_tails,)),
     "third order, floor": (True, (with_floor,)),
+    "third order, quantum": (True, (quantum,)),
+    "third order, anywhere": (True, (between,)),
+    "third order, anywhere, quantum, background": (True, (between, quantum, on_background)),
     "quantum": (False, (quantum,)),
     "anywhere": (False, (between,)),
     "anywhere, quantum, background": (False, (between, quantum, on_background)),
@@ -215,7 +189,7 @@ def test_fits_of_all_others_begin(case, name):
         begin(problem)
     # Third order comes into a fit after its first rounds.
     constants = case.truth if third_order else case.known.truth
-    assert finite(direct_model(problem, problem.volumes[0]), constants)
+    assert finite(direct_model(problem, problem.volumes[0], jnp.asarray(constants)), constants)
 
 
 def test_several_volumes_of_different_kinds_are_fitted_together(case):
