@@ -52,9 +52,9 @@ names the elements of the symmetric tensor G of a bond, b_xxx, b_xxy, ... for th
 has them as the variable `cubic`, and every error of the second-order constants allows for them.
 `bayestds phonons` gives the mode Grüneisen parameters that follow, and their mean.
 
-It works for classical statistics (molecular dynamics) at wave vectors of the supercell; several volumes share
-the constants. Quantum statistics, voxels between wave vectors and means over independent harmonic
-configurations are refused.
+It works for classical statistics (molecular dynamics) and quantum ones (a real crystal), at wave vectors of
+the supercell and between them, with any effects of the instrument; several volumes share the constants. Means
+over independent harmonic configurations are refused.
 
 ## What the errors mean then
 

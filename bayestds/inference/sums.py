@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -42,3 +43,22 @@ def truncation_at(forward: ForwardModel, volume: Volume, parameters: Array) -> T
         measured(forward.effects, value, strengths) for value in (diffuse + found.offset, diffuse)
     )
     return replace(found, offset=np.asarray(direct - ours))
+
+
+def time_error(forward: ForwardModel, parameters: Array) -> float:
+    """Largest error in log intensity of the terms' integrals over imaginary time, 0 where there are none.
+
+    The larger of two: against one node more, and against two more on an interval that is twice as long.
+    """
+    bare, constants = forward.without_effects, parameters[: forward.sizes.n_constants]
+    second = forward.sizes.split(parameters).second
+    finer = [
+        (*bare.terms[:i], one, *bare.terms[i + 1 :])
+        for i, term in enumerate(bare.terms)
+        for one in term.finer(bare.crystal, second)
+    ]
+    if not finer:
+        return 0.0
+    here = log_intensity(bare, constants)
+    others = [log_intensity(replace(bare, terms=terms), constants) for terms in finer]
+    return max(float(jnp.abs(other - here).max()) for other in others)

@@ -1,6 +1,6 @@
 """Choice of the near pairs and the phonon order from a tolerance, and the error that they leave."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import comb
@@ -36,6 +36,19 @@ DIRECT_EVALUATIONS = 3e8
 """Exponentials up to which the direct form is evaluated at every Q point."""
 
 
+Cost = Callable[[int, Sequence[int]], float]
+"""What an engine with a number of near pairs, and of pairs in each order, costs for a point, in any unit."""
+
+
+def mesh_cost(n_atoms: int) -> Cost:
+    """That of points that share few wave vectors: what depends on these alone counts nothing."""
+
+    def cost(n_near: int, reach: Sequence[int]) -> float:
+        return float(_EXPONENTIAL_COST[n_atoms > 1] * n_near + n_atoms**2 * comb(2 * len(reach) + 3, 3))
+
+    return cost
+
+
 @dataclass(frozen=True, eq=False)
 class Truncation:
     """How far an engine lies from the direct form at given force constants, in log intensity.
@@ -69,7 +82,7 @@ def choose_engine(
     """
     rows = sample_rows(supercell, q_points, CHOOSING)
     direct = make_engine(supercell, q_points[rows], factors_at(scattering_factors, rows))
-    n_near, reach = choose_reach(direct, supercell, covariance, tolerance)
+    n_near, reach = choose_reach(direct, supercell, covariance, tolerance, mesh_cost(direct.n_atoms))
     given = supercell, q_points, scattering_factors
     return make_engine(*given, n_near, len(reach), memory=memory, reach=reach)
 
@@ -79,6 +92,7 @@ def choose_reach(
     supercell: Supercell,
     covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"],
     tolerance: float,
+    cost: Cost,
 ) -> tuple[int, list[int]]:
     """Numbers of near pairs, and of pairs in each order, of the cheapest engine within a tolerance.
 
@@ -87,26 +101,26 @@ def choose_reach(
         supercell: the periodic supercell.
         covariance: C_κκ'(R), Å², at which the error is measured.
         tolerance: in log intensity.
+        cost: of a number of near pairs, and of numbers of pairs in each order.
     """
     pairs = pair_table(supercell)
     # Only whole shells of pairs, so that the choice does not break the symmetry.
     shell_ends = np.flatnonzero(np.append(np.diff(pairs.lengths) > 1e-3, True)) + 1
-    n_rows, n_all = supercell.crystal.n_atoms**2, len(pairs.lengths)
+    n_all = len(pairs.lengths)
     # Few numbers of pairs, so that for similar data the same program does, which is compiled once.
     rungs = np.searchsorted(shell_ends, n_all / 16.0 ** np.arange(5)[::-1])
-    best_cost = np.inf
     best: tuple[int, list[int]] = (n_all, [])
+    best_cost = cost(*best)
     missing: list[np.ndarray] = []
     for order, (tail, term) in enumerate(_left_out(direct, covariance, shell_ends), 1):
         missing.append(term)
         n_near = shell_ends[tail <= (1 - _SHARE_OF_REACH) * tolerance][0]
-        cost = _EXPONENTIAL_COST[n_rows > 1] * n_near + n_rows * comb(2 * order + 3, 3)
-        if cost < best_cost:
-            each = _SHARE_OF_REACH * tolerance / max(1, order - 1)
-            reach = [n_all] + [shell_ends[rungs][term[rungs] <= each][0] for term in missing[1:]]
-            reach = np.maximum(np.minimum.accumulate(reach), n_near)
-            best_cost, best = cost, (int(n_near), reach.tolist())
-        if best_cost < n_rows * comb(2 * order + 5, 3):
+        each = _SHARE_OF_REACH * tolerance / max(1, order - 1)
+        reach = [n_all] + [shell_ends[rungs][term[rungs] <= each][0] for term in missing[1:]]
+        found = int(n_near), np.maximum(np.minimum.accumulate(reach), n_near).tolist()
+        if cost(*found) < best_cost:
+            best_cost, best = cost(*found), found
+        if best_cost < cost(0, [0] * (order + 1)):
             break
     return best
 

@@ -11,8 +11,8 @@ from jaxtyping import Complex, Float, Int
 from bayestds.crystal.supercell import Supercell
 from bayestds.lattice_dynamics.third_cumulant import sum_over_nodes
 
-TERMS_AT_ONCE = 2**21
-"""Waves that are held at once, 32 MiB."""
+MOST_WAVES = 10_000_000
+"""Waves that are held at once, 160 MB; more are made anew each time, in parts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,21 +42,25 @@ def images_of_pairs(supercell: Supercell, pairs: Int[np.ndarray, "n_pairs 5"]) -
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Folding:
-    """Images of all cells of a supercell, for sums of exp(iq·R) over them; a pytree of constant arrays.
+    """Sums of exp(iq·R) over the images of all cells of a supercell; a pytree of constant arrays.
 
     Attributes:
         sources: (n_images,) int, grid index of the cell of each.
         cells: (n_images, 3) R of the image, in primitive lattice vectors.
         shares: (n_images, n_atoms, n_atoms) of each image in the pair (κ, κ', R); mostly 0 or 1.
+        q: (n_k, 3) wave vectors, in the reciprocal primitive lattice.
+        waves: (2, n_images, n_k) cosine and sine of q·R; None if they are too many to keep.
     """
 
     sources: Int[Array, " n_images"]
     cells: Float[Array, "n_images 3"]
     shares: Float[Array, "n_images n_atoms n_atoms"]
+    q: Float[Array, "n_k 3"]
+    waves: Float[Array, "2 n_images n_k"] | None
 
 
-def make_folding(supercell: Supercell) -> Folding:
-    """Images of all pairs of atoms of a supercell, each pair and its conjugate."""
+def make_folding(supercell: Supercell, q: Float[np.ndarray, "n_k 3"]) -> Folding:
+    """Sums over the images of all pairs of atoms of a supercell, each pair and its conjugate."""
     n_atoms = supercell.crystal.n_atoms
     atoms = np.stack(np.meshgrid(*[np.arange(n_atoms)] * 2, indexing="ij"), axis=-1).reshape(-1, 2)
     source = np.repeat(np.arange(supercell.n_cells), len(atoms))
@@ -66,31 +70,33 @@ def make_folding(supercell: Supercell) -> Folding:
     terms, term = np.unique(where, axis=0, return_inverse=True)
     shares = np.zeros((len(terms), n_atoms, n_atoms))
     np.add.at(shares, (term.ravel(), *atoms[images.pair].T), images.shares)
-    return Folding(jnp.asarray(terms[:, 0]), jnp.asarray(terms[:, 1:], float), jnp.asarray(shares))
+    cells, points = jnp.asarray(terms[:, 1:], float), jnp.asarray(q)
+    waves = _waves(cells, points) if len(cells) * len(q) <= MOST_WAVES else None
+    return Folding(jnp.asarray(terms[:, 0]), cells, jnp.asarray(shares), points, waves)
+
+
+@jax.jit
+def _waves(cells: Float[Array, "n_images 3"], q: Float[Array, "n_k 3"]) -> Float[Array, "2 n_images n_k"]:
+    turns = 2 * jnp.pi * cells @ q.T
+    return jnp.stack([jnp.cos(turns), jnp.sin(turns)])
 
 
 def folded(
-    folding: Folding, field: Float[Array, "n_cells n_atoms n_atoms n"], q: Float[Array, "n_k 3"]
+    folding: Folding, values: Float[Array, "n_cells n_atoms n_atoms n"]
 ) -> Complex[Array, "n_k n_atoms n_atoms n"]:
-    """Σ exp(iq·R) field(R) over the images of all cells.
+    """Σ exp(iq·R) values(R) over the images of all cells, of values at every R of the supercell."""
+    n_k, n_images = len(folding.q), len(folding.sources)
+    weighted = (values[folding.sources] * folding.shares[..., None]).reshape(n_images, -1).T
 
-    Args:
-        folding: from :func:`make_folding`.
-        field: at every R of the supercell.
-        q: in the reciprocal primitive lattice.
-    """
-    n_k, n_images = len(q), len(folding.sources)
-    weighted = field[folding.sources] * folding.shares[..., None]
-    n_chunks = -(-n_k * n_images // TERMS_AT_ONCE)
-    padding = -n_images % n_chunks
-    values = jnp.pad(weighted.reshape(n_images, -1), ((0, padding), (0, 0))).reshape(
-        n_chunks, -1, weighted[0].size
-    )
-    cells = jnp.pad(folding.cells, ((0, padding), (0, 0))).reshape(n_chunks, -1, 3)
+    def summed(some: Array, waves: Array) -> Array:
+        return jax.lax.complex(some @ waves[0], some @ waves[1])
 
-    def of_chunk(chunk: tuple[Array, Array]) -> Array:
-        of_cells, there = chunk
-        turns = 2 * jnp.pi * q @ there.T
-        return jax.lax.complex(jnp.cos(turns) @ of_cells, jnp.sin(turns) @ of_cells)
-
-    return sum_over_nodes(of_chunk, (values, cells)).reshape(n_k, *field.shape[1:])
+    if folding.waves is not None:
+        found = summed(weighted, folding.waves)
+    else:
+        n_chunks = -(-n_k * n_images // MOST_WAVES)
+        padding = -n_images % n_chunks
+        parts = jnp.pad(weighted, ((0, 0), (0, padding))).reshape(len(weighted), n_chunks, -1).swapaxes(0, 1)
+        cells = jnp.pad(folding.cells, ((0, padding), (0, 0))).reshape(n_chunks, -1, 3)
+        found = sum_over_nodes(lambda chunk: summed(chunk[0], _waves(chunk[1], folding.q)), (parts, cells))
+    return found.T.reshape(n_k, *values.shape[1:])

@@ -30,10 +30,18 @@ from bayestds.lattice_dynamics.stars import blocks_of_waves, waves_of_bonds
 from bayestds.scattering.blocks import make_blocks
 from bayestds.scattering.engine import MEMORY, ExactEngine, Points, check_memory, engine_of_blocks
 from bayestds.scattering.exact import Part, near_weights
+from bayestds.scattering.expansion import Cost
 from bayestds.scattering.fourier import DirectSums, FourierSums, direct_sums, make_direct_sums
 from bayestds.scattering.images import Folding, Images, images_of_pairs, make_folding
 from bayestds.scattering.pairs import PairTable, pair_table
 from bayestds.scattering.polynomials import exponential_series, n_monomials
+
+TERMS_OF_A_PAIR, OWN_VALUES = 90, 4
+"""Terms of the sums over far pairs that cost what the exponential of a near pair does, and how many of these
+a monomial of a polynomial that is the point's own costs."""
+
+VALUES_OF_A_PAIR = (25, 75)
+"""Monomials of polynomials that points share for the same, of one kind of pairs and of more."""
 
 CLOSEST = 1e-6
 """Distance |Q - G|, Å⁻¹, to a Bragg point at which scattering by one phonon has no finite value."""
@@ -50,15 +58,13 @@ class PointEngine:
     Attributes:
         engine: the points in blocks of equal q, near pairs and the sums of second and higher order over far
             ones.
-        q: (n_k, 3) the distinct wave vectors, in the reciprocal primitive lattice.
         bond_waves: (n_k, n_bond_cells) exp(iq·R) of the cells that have force constants.
         bond_positions: (n_bonds,) int, where the pairs lie, as in ``stars.blocks_of_waves``.
         near_waves: (n_near, n_k) Σ exp(iq·R) over the images of the near pairs, times what they count.
-        folding: the images of all pairs.
+        folding: sums over the images of all pairs at the distinct wave vectors.
     """
 
     engine: ExactEngine
-    q: Float[Array, "n_k 3"]
     bond_waves: Complex[Array, "n_k n_bond_cells"]
     bond_positions: Int[Array, " n_bonds"]
     near_waves: Complex[Array, "n_near n_k"]
@@ -93,13 +99,9 @@ def make_point_engine(
     _check(crystal.scattering_vectors(np.eye(3)), crystal.conventional_matrix, q_points)
     pairs = pair_table(supercell)
     n_near = len(pairs.cells) if n_near is None else n_near
-    reduced = q_points @ np.linalg.inv(crystal.conventional_matrix).T
-    # Of both ends of the zone, -1/2.
-    reduced -= np.floor(reduced + 0.5 + 10.0**-SAME_Q)
-    _, first, label = np.unique(reduced.round(SAME_Q), axis=0, return_index=True, return_inverse=True)
-    q = reduced[first]
+    q, label = _distinct(supercell, q_points)
     numbers = 3 * (n_near + len(pair_kinds(crystal.n_atoms))) + n_monomials(range(0, 2 * len(reach) + 1, 2))
-    blocks = make_blocks(label.ravel(), 8 * numbers, memory)
+    blocks = make_blocks(label, 8 * numbers, memory)
     check_memory(supercell, blocks, n_near)
     images = images_of_pairs(supercell, np.column_stack([pairs.atoms, supercell.cells[pairs.cells]]))
     near_waves = _near_waves(images, pairs.first(n_near), q)
@@ -116,7 +118,35 @@ def make_point_engine(
     )
     bond_waves, positions = waves_of_bonds(irreducible.pairs, q, crystal.n_atoms)
     near = jnp.asarray(near_waves)
-    return PointEngine(engine, jnp.asarray(q), bond_waves, positions, near, make_folding(supercell))
+    return PointEngine(engine, bond_waves, positions, near, make_folding(supercell, q))
+
+
+def _distinct(supercell: Supercell, q_points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct q (n_k, 3) in the reciprocal primitive lattice, and which of them each point has."""
+    reduced = q_points @ np.linalg.inv(supercell.crystal.conventional_matrix).T
+    # Of both ends of the zone, -1/2.
+    reduced -= np.floor(reduced + 0.5 + 10.0**-SAME_Q)
+    _, first, label = np.unique(reduced.round(SAME_Q), axis=0, return_index=True, return_inverse=True)
+    return reduced[first], label.ravel()
+
+
+def point_cost(supercell: Supercell, q_points: Float[np.ndarray, "n_q 3"]) -> Cost:
+    """What engines cost for a point, in near pairs (measured); see :func:`make_point_engine`.
+
+    The first order costs the same in all of them. The sums of the others are over as many terms as pairs, at
+    every distinct q; polynomials that points share are products of matrices.
+    """
+    share = len(_distinct(supercell, q_points)[0]) / len(q_points)
+    n_atoms = supercell.crystal.n_atoms
+
+    def cost(n_near: int, reach: Sequence[int]) -> float:
+        sizes = [n_monomials([2 * n]) for n in range(2, len(reach) + 1)]
+        summed = sum(size * n_pairs for size, n_pairs in zip(sizes, reach[1:], strict=True))
+        values = n_atoms**2 * sum(sizes)
+        own = share * (summed / TERMS_OF_A_PAIR + OWN_VALUES * values)
+        return float(n_near + own + values / VALUES_OF_A_PAIR[n_atoms > 1])
+
+    return cost
 
 
 def _check(reciprocal: np.ndarray, conventional_matrix: np.ndarray, q_points: np.ndarray) -> None:

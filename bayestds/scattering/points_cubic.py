@@ -19,7 +19,6 @@ from jax import Array
 from jaxtyping import Complex, Float
 
 from bayestds.crystal.structure import pair_kinds
-from bayestds.lattice_dynamics.third_cumulant import sum_over_nodes
 from bayestds.monomials import products_table
 from bayestds.scattering.engine import Points
 from bayestds.scattering.exact import Part, near_weights
@@ -79,17 +78,16 @@ def _series(arrays: tuple[Array, ...], factors: tuple[Array, ...]) -> tuple[Arra
 
 def _at_points(engine: PointEngine, squares: Array, at_nodes: Array) -> Complex[Array, "10 n_kinds n_k"]:
     """Coefficients of s_κκ'(q)."""
-    n_atoms, n_k = engine.engine.n_atoms, len(engine.q)
+    n_atoms, n_k = engine.engine.n_atoms, len(engine.folding.q)
     first, second = pair_kinds(n_atoms).T
 
-    def of_node(node: tuple[Array, Array]) -> Array:
-        square, wave = node
-        psi = folded(engine.folding, square.reshape(*square.shape[:3], -1), engine.q)
-        psi = psi.reshape(n_k, *square.shape[1:])
-        both = jnp.einsum("qkmcp,qlfmc->qklpf", psi.conj(), wave.reshape(n_k, n_atoms, 3, n_atoms, 3))
-        return both[:, second, first] - both[:, first, second].conj()
-
-    return jnp.einsum("qkpf,pft->tkq", sum_over_nodes(of_node, (squares, at_nodes)), products_table(2, 1))
+    # All nodes together share their waves.
+    psi = folded(engine.folding, jnp.moveaxis(squares, 0, 3).reshape(*squares.shape[1:4], -1))
+    psi = jnp.moveaxis(psi.reshape(n_k, n_atoms, n_atoms, len(squares), 3, 6), 3, 0)
+    waves = at_nodes.reshape(-1, n_k, n_atoms, 3, n_atoms, 3)
+    both = jnp.einsum("nqkmcp,nqlfmc->qklpf", psi.conj(), waves)
+    mixed = both[:, second, first] - both[:, first, second].conj()
+    return jnp.einsum("qkpf,pft->tkq", mixed, products_table(2, 1))
 
 
 def _of_sites(
@@ -97,8 +95,8 @@ def _of_sites(
 ) -> Float[Array, "21 n_rows n_k"]:
     """I t [QᵀC(q)Q - Σ_R exp(iq·R) x] in rows: t is not 0 at sites without a centre."""
     n_atoms = engine.engine.n_atoms
-    summed = folded(engine.folding, covariance.reshape(*covariance.shape[:3], 9), engine.q)
-    summed = summed.reshape(len(engine.q), n_atoms, n_atoms, 3, 3).transpose(0, 1, 3, 2, 4)
+    summed = folded(engine.folding, covariance.reshape(*covariance.shape[:3], 9))
+    summed = summed.reshape(len(engine.folding.q), n_atoms, n_atoms, 3, 3).transpose(0, 1, 3, 2, 4)
     gap = at_q - summed.reshape(at_q.shape)
     forms = rows(1j * forms_at_points(gap), n_atoms)
     cubic = jnp.concatenate([constant, constant[:, n_atoms:]], axis=1)[..., None]

@@ -25,7 +25,7 @@ from bayestds.scattering.expansion import (
 from bayestds.scattering.forward import ForwardModel, log_intensity
 from bayestds.scattering.lattice_sum import Anywhere, LatticeSum, Linearised, OnMesh
 from bayestds.scattering.pairs import pair_table
-from bayestds.scattering.points import make_point_engine
+from bayestds.scattering.points import make_point_engine, point_cost
 
 DIRECT_WAVES = 2e7
 """The same of points anywhere, which do not share their waves."""
@@ -134,7 +134,8 @@ class FreePoints:
         self, displacements: Float[Array, "n_cells n_atoms n_atoms 3 3"], tolerance: float
     ) -> Anywhere:
         """See :class:`QPoints`."""
-        n_near, reach = choose_reach(self.sample(CHOOSING), self.supercell, displacements, tolerance)
+        cost = point_cost(self.supercell, self.q_points)
+        n_near, reach = choose_reach(self.sample(CHOOSING), self.supercell, displacements, tolerance, cost)
         given = self.irreducible, self.supercell, self.q_points, self.factors, n_near, reach
         return Anywhere(make_point_engine(*given, self.memory))
 

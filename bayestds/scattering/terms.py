@@ -1,6 +1,6 @@
 """Terms of the diffuse intensity beyond that of a harmonic crystal."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import jax
@@ -12,6 +12,7 @@ from bayestds.force_constants.third_order import ThirdOrderForceConstants
 from bayestds.lattice_dynamics.covariance import packed_covariance
 from bayestds.lattice_dynamics.harmonic import HarmonicCrystal, star_blocks
 from bayestds.lattice_dynamics.imaginary_time import Nodes
+from bayestds.lattice_dynamics.statistics import Quantum
 from bayestds.lattice_dynamics.third_cumulant import CubicTerm, half_forces, make_cubic_term, third_cumulant
 from bayestds.scattering.cubic import anharmonic
 from bayestds.scattering.engine import ExactEngine
@@ -36,6 +37,12 @@ class Term(Protocol):
 
     def anywhere(self, engine: PointEngine, motion: MotionAtPoints) -> Part:
         """What it adds to the weights of the lattice sum at any points."""
+        ...
+
+    def finer(
+        self, crystal: HarmonicCrystal, irreducible: Float[Array, " n_irreducible"]
+    ) -> tuple["Term", ...]:
+        """The term with finer integrals, none where all are exact; φ is that of a stable crystal."""
         ...
 
 
@@ -68,6 +75,16 @@ class Cubic:
         here = motion.everywhere
         waves = motion.at_points, motion.at_points_at(self.nodes.times)
         return anharmonic_anywhere(engine, squares, cumulant, here, packed_covariance(here), *waves)
+
+    def finer(
+        self, crystal: HarmonicCrystal, irreducible: Float[Array, " n_irreducible"]
+    ) -> tuple["Cubic", ...]:
+        """See :class:`Term`: with one node more, and with two more on an interval that is twice as long."""
+        if not isinstance(crystal.statistics, Quantum):
+            return ()
+        blocks, n = star_blocks(crystal, irreducible), len(self.nodes.times)
+        rules = [crystal.statistics.nodes(blocks, n + 1), crystal.statistics.nodes(blocks, n + 2, 2.0)]
+        return tuple(replace(self, nodes=nodes) for nodes in rules)
 
     def _cumulant(self, motion: Motion) -> tuple[Array, tuple[Array, Array]]:
         """Half forces, and the third cumulant with its part that does not depend on R."""

@@ -55,7 +55,8 @@ def test_agrees_with_the_grid_engine_where_both_apply(name, n_shells, multiples,
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize(("name", "n_shells", "multiples"), CRYSTALS)
+# Quartz in so small a cell has no far pairs.
+@pytest.mark.parametrize(("name", "n_shells", "multiples"), CRYSTALS[:3])
 def test_far_pairs_expanded_leave_what_is_measured(name, n_shells, multiples):
     """The sum that is chosen keeps the tolerance, and what it leaves out is known."""
     irreducible = make_irreducible(name, n_shells)
@@ -97,7 +98,7 @@ def test_points_of_equal_q_share_their_waves():
     axis = np.arange(-9, 10) * 0.2 + 0.1
     q_points = np.stack(np.meshgrid(axis, axis, [0.3, 0.7], indexing="ij"), axis=-1).reshape(-1, 3)
     engine = make_point_engine(irreducible, supercell, q_points)
-    assert len(engine.q) < len(q_points) / 3
+    assert len(engine.folding.q) < len(q_points) / 3
     alone = [at_points(irreducible, values, supercell, point[None])[0] for point in q_points[:200:40]]
     together = at_points(irreducible, values, supercell, q_points)[:200:40]
     np.testing.assert_allclose(together, alone, rtol=0, atol=1e-11)

@@ -151,23 +151,6 @@ MODELS = [
         "-1",
     ),
     wrong("prior of third order that is negative", "[fit]", "[priors]\ncubic_scale = -30\n[fit]", "-30"),
-    wrong(
-        "third order in quantum statistics",
-        'statistics = "classical"',
-        "",
-        "cubic_shells",
-        "--cubic",
-        "quantum statistics",
-        command="fit wrong.toml --cubic 1",
-    ),
-    wrong(
-        "third order between wave vectors of the supercell",
-        'statistics = "classical"',
-        'statistics = "classical"\ncommensurate = false',
-        "Third-order",
-        "wave vectors only",
-        command="fit wrong.toml --cubic 1",
-    ),
     Case(
         "third order beyond half the supercell",
         nothing,
