@@ -141,6 +141,7 @@ def sample(
     draws: o.KeptDraws = 1000,
     warmup: o.Warmup = 200,
     seed: o.Seed = 0,
+    target_accept: o.TargetAccept = 0.55,
     method: o.MethodName = Method.nuts,
     resume: o.Resume = False,
     start: o.Start = None,
@@ -158,7 +159,11 @@ def sample(
     from bayestds.cli.sampling import sample as run
 
     choices = Choices(
-        Sampling(chains, draws, warmup, seed), method.value, resume, unconverged=unconverged, group=path
+        Sampling(chains, draws, warmup, seed, target_accept),
+        method.value,
+        resume,
+        unconverged=unconverged,
+        group=path,
     )
     run(model, volumes or [], output, start, shells, cubic, choices, json)
 

@@ -185,6 +185,16 @@ KeptDraws = Annotated[
 Warmup = Annotated[
     int, typer.Option(min=0, metavar="N", help="Steps before them, in which the step size is adapted.")
 ]
+TargetAccept = Annotated[
+    float,
+    typer.Option(
+        min=0.05,
+        max=0.99,
+        metavar="P",
+        help="Acceptance that the step size is adapted to (harmonic mean of the chains): the higher, the "
+        "smaller the steps, and the fewer trajectories diverge.",
+    ),
+]
 MethodName = Annotated[
     Method,
     typer.Option(

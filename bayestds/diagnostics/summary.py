@@ -200,7 +200,8 @@ def chain_warnings(record: dict[str, Any]) -> list[str]:
     if record["divergences"]:
         found.append(
             f"{record['divergences']} trajectories diverged; one that leaves the region of stable crystals "
-            "counts as such, others mean that the posterior is not fully explored."
+            "counts as such, others mean that the posterior is not fully explored; a higher --target-accept "
+            "takes smaller steps."
         )
     k = record["pareto_k"]
     if k is not None and not k <= LARGEST_K:

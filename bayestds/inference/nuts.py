@@ -55,12 +55,14 @@ class Sampling:
         draws: of each chain.
         warmup: steps before them, in which the step size is adapted.
         seed: of everything random.
+        target_accept: acceptance that the step size is adapted to; see :data:`TARGET_ACCEPTANCE`.
     """
 
     chains: int = 4
     draws: int = 1000
     warmup: int = 200
     seed: int = 0
+    target_accept: float = TARGET_ACCEPTANCE
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,12 +110,14 @@ def _compiled(model: Callable) -> tuple[Callable, Callable]:
         return _State(jax.vmap(one_chain)(keys, positions), init_average(jnp.zeros(())))
 
     @partial(jax.jit, static_argnames="length")
-    def advance(state: _State, arguments: tuple, warmup: Array, length: int) -> tuple[_State, dict]:
+    def advance(
+        state: _State, arguments: tuple, warmup: Array, target_accept: Array, length: int
+    ) -> tuple[_State, dict]:
         def one(state: _State, _: None) -> tuple[_State, dict]:
             chains = jax.vmap(lambda chain: sample_kernel(chain, arguments, {}))(state.chains)
             number = chains.i[0]
             acceptance = 1 / (1 / jnp.maximum(chains.accept_prob, SMALLEST_ACCEPTANCE)).mean()
-            moved = update_average(TARGET_ACCEPTANCE - acceptance, state.averaging)
+            moved = update_average(target_accept - acceptance, state.averaging)
             averaging = jax.tree.map(partial(jnp.where, number <= warmup), moved, state.averaging)
             step = _off_resonance(jnp.exp(jnp.where(number < warmup, averaging[0], averaging[1])))
             used = chains.adapt_state.step_size
@@ -172,14 +176,15 @@ def run_nuts(
     start, advance = _compiled(model)
     keys = jax.random.split(jax.random.key(sampling.seed), sampling.chains)
     given = (keys, {name: jnp.asarray(values) for name, values in positions.items()}, arguments)
-    mark = fingerprint(jax.random.key_data(keys), *given[1:], sampling.warmup, CHUNK, _versions())
+    adaptation = jnp.asarray(sampling.warmup), jnp.asarray(sampling.target_accept)
+    mark = fingerprint(jax.random.key_data(keys), *given[1:], adaptation, CHUNK, _versions())
     if resume and checkpoint is not None and checkpoint.is_file():
         state, record = load_checkpoint(checkpoint, mark, jax.eval_shape(start, *given))
     else:
         state, record = start(*given), {}
     total = sampling.warmup + sampling.draws
     while (done := len(record["energy"]) if record else 0) < total:
-        state, new = advance(state, arguments, jnp.asarray(sampling.warmup), CHUNK)
+        state, new = advance(state, arguments, *adaptation, CHUNK)
         record = {
             name: np.concatenate([record[name], new[name]]) if record else np.asarray(new[name])
             for name in new

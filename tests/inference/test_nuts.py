@@ -135,11 +135,23 @@ def test_without_a_checkpoint_resume_starts_anew(tmp_path):
 def test_checkpoint_of_another_run_is_refused(tmp_path, change):
     path = tmp_path / "run.checkpoint"
     run(checkpoint=path)
-    changed = {"seed": {"seed": 1}, "warmup": {"warmup": 61}}.get(change, {})
+    changed = {"seed": {"seed": 1}, "warmup": {"warmup": 61}, "target": {"target_accept": 0.8}}.get(
+        change, {}
+    )
     sampling = Sampling(**({"chains": 3, "draws": 130, "warmup": 60} | changed))
     mean = ARGUMENTS[0] + (1e-12 if change == "data" else 0)
     with pytest.raises(ResultError, match="another computation"):
         run_nuts(normal, (mean, ARGUMENTS[1]), START, sampling, path, resume=True)
+
+
+def test_higher_target_acceptance_takes_smaller_steps():
+    rates, steps = [], []
+    for target_accept in (0.55, 0.9):
+        statistics = run(Sampling(3, 500, 200, 0, target_accept)).statistics
+        rates.append(statistics["acceptance_rate"].mean())
+        steps.append(statistics["step_size"][0, -1])
+    assert steps[1] < 0.8 * steps[0]
+    assert rates[0] < 0.85 < rates[1]
 
 
 def test_damaged_checkpoint_is_refused(tmp_path):
