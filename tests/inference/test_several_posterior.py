@@ -84,7 +84,8 @@ def test_density_is_that_of_the_parts(fitted, hierarchical):
         given = {name: jnp.asarray(value) for name, value in positions.items()}
         found.append(-float(potential_energy(scattering, target.arguments, {}, given)))
         expected.append(density)
-    assert found[1] - found[0] == pytest.approx(expected[1] - expected[0], rel=1e-9)
+    # Rounding of log intensities in two programs, 1e-14, with weights of 1e6 and residuals of 1e-3.
+    assert found[1] - found[0] == pytest.approx(expected[1] - expected[0], rel=1e-9, abs=1e-7)
 
 
 def with_floor(fit: PointFit) -> PointFit:
