@@ -2,20 +2,26 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayestds.crystal.structure import kind_of_pair
+from bayestds.crystal.supercell import Supercell
+from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.force_constants.third_order import ThirdOrderForceConstants
 from bayestds.lattice_dynamics.covariance import packed_covariance
 from bayestds.lattice_dynamics.harmonic import HarmonicCrystal, star_blocks
+from bayestds.lattice_dynamics.third_cumulant import half_forces, third_cumulant
+from bayestds.monomials import exponents
 from bayestds.scattering.exact import sum_of_exponentials
 from bayestds.scattering.lattice_sum import Anywhere, LatticeSum, OnMesh
 from bayestds.scattering.motion import Motion, MotionAtPoints
 from bayestds.scattering.parameters import Parameters
 from bayestds.scattering.points import blocks_at_points
-from bayestds.scattering.terms import Term
+from bayestds.scattering.terms import Cubic, Term
 from tests.brute_force import AMU, BOLTZMANN, ELECTRON_VOLT, HBAR, PeriodicAtoms, shortest_images
 
 Node = tuple[float, np.ndarray]
@@ -131,3 +137,72 @@ def change_of_intensity(
         return sum_of_exponentials(lattice_sum.engine.engine, packed, part)
 
     return np.asarray(jax.jit(evaluate)())
+
+
+def cubic_intensity_anywhere(
+    irreducible: IrreducibleForceConstants,
+    supercell: Supercell,
+    crystal: HarmonicCrystal,
+    term: Cubic,
+    phi: np.ndarray,
+    gamma: np.ndarray,
+    vector: np.ndarray,
+    factors: np.ndarray,
+) -> float:
+    """ΔI per primitive cell at any Q (3,), Å⁻¹: one sum over atoms and the images of all cells; factors (n,).
+
+    The formula of docs/theory.md from C(q), C(R), s and t, without near and far pairs or shared waves.
+    """
+    lattice, n, n_cells = supercell.crystal, supercell.crystal.n_atoms, supercell.n_cells
+    forms, cubes = (np.prod(vector ** np.array(exponents(degree)), axis=1) for degree in (2, 3))
+    parameters = Parameters(jnp.asarray(phi), jnp.asarray(gamma), jnp.zeros(0))
+    motion = Motion(crystal, parameters, star_blocks(crystal, parameters.second))
+    equal = np.asarray(motion.everywhere)
+    at_times = motion.everywhere_at(term.nodes.times)
+    squares = half_forces(term.lattice, parameters.third, at_times, term.nodes.weights)
+    s, t = map(np.asarray, third_cumulant(squares, at_times, supercell.grid_shape))
+
+    block = np.zeros((n, 3, n, 3), complex)
+    constants = np.asarray(crystal.force_constants(parameters.second))
+    for (k, m, *cell), constant in zip(irreducible.pairs, constants, strict=True):
+        block[k, :, m] += constant * np.exp(1j * vector @ (np.array(cell) @ lattice.lattice_vectors))
+    blocks = jnp.stack([motion.star_blocks[0], jnp.asarray(block.reshape(3 * n, 3 * n))])
+    at_q = np.asarray(crystal.statistics.covariance(blocks)[1]).reshape(n, 3, n, 3)
+    at_nodes = np.asarray(crystal.statistics.covariance_at(blocks, term.nodes.times)[:, 1])
+    # [C_kj(q, τ)† Q]* = Σ_f Q_f C_kj,fc
+    follows = np.einsum("f,nkfjc->nkjc", vector, at_nodes.reshape(-1, n, 3, n, 3))
+
+    def waves(k: int, m: int) -> np.ndarray:
+        """Σ exp(iQ·R) (n_cells,) over the shortest images of (k, m, R)."""
+        pairs = np.column_stack([np.tile([k, m], (n_cells, 1)), supercell.cells])
+        which, bonds = supercell.shortest_images(pairs)
+        cells = bonds - (lattice.cartesian_positions[k] - lattice.cartesian_positions[m])
+        each = np.exp(1j * cells @ vector) / np.bincount(which)[which]
+        return np.bincount(which, each.real) + 1j * np.bincount(which, each.imag)
+
+    psi = [
+        [np.einsum("nrcp,p,r->nc", squares[:, :, k, m], forms, waves(k, m)) for m in range(n)]
+        for k in range(n)
+    ]
+    own = np.einsum("a,kab,b->k", vector, equal[0, range(n), range(n)], vector) / 2
+    amplitude = factors * np.exp(1j * lattice.cartesian_positions @ vector - own)
+    total = 0j
+    for k, m in product(range(n), repeat=2):
+        # s_mk(-R) = -s_km(R)
+        kind, sign = kind_of_pair(n)[min(k, m), max(k, m)], 1 if k <= m else -1
+        cells = supercell.cell_index(sign * supercell.cells)
+        s_r, t_r = sign * cubes @ s[:, kind][:, cells], sign * cubes @ t[:, kind]
+        x = np.einsum("a,rab,b->r", vector, equal[:, k, m], vector)
+        one = sum(
+            (psi[m][j].conj() * follows[:, k, j]).sum() - (psi[k][j] * follows[:, m, j].conj()).sum()
+            for j in range(n)
+        )
+        several = (waves(k, m) * (np.expm1(x) * s_r - t_r * x)).sum()
+        total += (
+            amplitude[k]
+            * amplitude[m].conj()
+            * 1j
+            * (one + t_r * (vector @ at_q[k, :, m] @ vector) + several)
+        )
+    assert abs(total.imag) < 1e-9 * abs(total)
+    return float(total.real)

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "bayestds"
 
 FLOORS = {
-    **dict.fromkeys(["units", "errors", "precision", "memory", "monomials", "choices"], 0),
+    **dict.fromkeys(["units", "errors", "precision", "memory", "monomials", "choices", "accumulation"], 0),
     "crystal": 1,
     "force_constants": 2,
     "lattice_dynamics": 3,

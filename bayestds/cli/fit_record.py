@@ -60,7 +60,7 @@ def fit_record(study: Study, fitted: Fitted) -> dict[str, Any]:
             "median": float(np.median(np.abs(measured.truncation.error))),
             "n_checked": len(measured.truncation.error),
             "corrected": bool(measured.truncation.offset.any()),
-            "imaginary_time": measured.time_error,
+            "imaginary_time": measured.imaginary_time_error,
         },
     }
 

@@ -86,6 +86,13 @@ def volume_warnings(study: Study, fitted: Fitted, expect_temperature: bool) -> l
         known = "standard errors" if fitted.noise == "given" else "counts"
         if known == "counts" or "sigma" in volume:
             found.append(f"`noise` of [fit] was not used: the volume has {known} of its own.")
+    error = fitted.result.volumes[0].imaginary_time_error
+    if error > fitted.problem.tolerance:
+        found.append(
+            "the integrals over imaginary time, which third order needs in quantum statistics, have an error "
+            f"of {error:.1e} in ln I, more than the {fitted.problem.tolerance:g} asked for; the crystal has "
+            "modes that are very soft beside others, or it is hardly stable."
+        )
     return found + agreement_warnings(fitted.agreement) + _bragg_warnings(study, measured)
 
 

@@ -188,13 +188,14 @@ def _print_residuals(residuals: dict[str, Any]) -> None:
 
 
 def _expansion(expansion: dict[str, Any]) -> str:
-    if not expansion["n_checked"]:
-        return "The intensity is summed directly, at points between wave vectors."
     corrected = ", and corrected for" if expansion["corrected"] else ""
-    return (
+    text = (
         f"Near/far expansion within {expansion['largest']:.1e} of the direct form on the "
         f"{expansion['n_checked']} points checked{corrected}."
     )
+    if expansion["imaginary_time"]:
+        text += f" Integrals over imaginary time are within {expansion['imaginary_time']:.1e} of finer ones."
+    return text
 
 
 def _error(value: float) -> str:

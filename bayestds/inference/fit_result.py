@@ -30,7 +30,7 @@ class VolumeFit:
         derivative: (n_q, n_own) of the log intensities by the volume's own parameters, Å²/eV for φ.
         own_precision: (n_own, n_own) Fisher information of the volume plus prior precision.
         truncation: what the lattice sum leaves out at the fit.
-        time_error: largest error in log intensity of the integrals over imaginary time; 0 without any.
+        imaginary_time_error: largest one of integrals over imaginary time, in log intensity; 0 without any.
     """
 
     volume: Volume
@@ -43,7 +43,7 @@ class VolumeFit:
     derivative: np.ndarray
     own_precision: np.ndarray
     truncation: Truncation
-    time_error: float
+    imaginary_time_error: float
 
     @property
     def residual(self) -> np.ndarray:

@@ -54,7 +54,7 @@ class Sampling:
         chains: number of chains.
         draws: of each chain.
         warmup: steps before them, in which the step size is adapted.
-        seed: of everything random.
+        seed: random seed.
         target_accept: acceptance that the step size is adapted to; see :data:`TARGET_ACCEPTANCE`.
     """
 

@@ -19,7 +19,7 @@ from bayestds.inference.likelihoods.base import Likelihood, Quadratic, fisher_in
 from bayestds.inference.likelihoods.profiled import Profiled
 from bayestds.inference.model import Observation
 from bayestds.inference.problem import Problem, Volume
-from bayestds.inference.sums import cheapest_model, direct_model, time_error, truncation_at
+from bayestds.inference.sums import cheapest_model, direct_model, imaginary_time_error, truncation_at
 from bayestds.lattice_dynamics.harmonic import stable
 from bayestds.scattering.expansion import Truncation
 from bayestds.scattering.forward import ForwardModel
@@ -283,7 +283,7 @@ def _result(ascent: Ascent, location: Array, converged: bool, history: np.ndarra
                 np.asarray(one.derivative),
                 np.asarray(one.information) + priors,
                 truncation,
-                time_error(forward, jnp.asarray(own)),
+                imaginary_time_error(forward, jnp.asarray(own)),
             )
         )
     return PointFit(

@@ -45,7 +45,7 @@ def truncation_at(forward: ForwardModel, volume: Volume, parameters: Array) -> T
     return replace(found, offset=np.asarray(direct - ours))
 
 
-def time_error(forward: ForwardModel, parameters: Array) -> float:
+def imaginary_time_error(forward: ForwardModel, parameters: Array) -> float:
     """Largest error in log intensity of the terms' integrals over imaginary time, 0 where there are none.
 
     The larger of two: against one node more, and against two more on an interval that is twice as long.

@@ -10,7 +10,7 @@ from jax import Array
 from jaxtyping import Complex, Float
 
 from bayestds.choices import StatisticsName
-from bayestds.lattice_dynamics.covariance import classical_covariance, quantum_covariance
+from bayestds.lattice_dynamics.covariance import STABILITY_FLOOR, classical_covariance, quantum_covariance
 from bayestds.lattice_dynamics.imaginary_time import Nodes, covariance_at_times, make_nodes
 from bayestds.units import BOLTZMANN, PHONON_ENERGY
 
@@ -98,8 +98,9 @@ class Quantum:
         """See :class:`Statistics`; the last arguments are those of :func:`~.imaginary_time.make_nodes`."""
         weights = np.repeat(np.asarray(self.masses), 3) ** -0.5
         squares = np.linalg.eigvalsh(weights[:, None] * np.asarray(blocks) * weights)
-        # But for the three rigid translations.
-        energies = PHONON_ENERGY * np.sqrt(np.sort(squares, axis=None)[3:])
+        # All but the three rigid translations; where the crystal is not stable, any finite nodes will do.
+        squares = np.maximum(np.sort(squares, axis=None)[3:], STABILITY_FLOOR * weights.min() ** 2)
+        energies = PHONON_ENERGY * np.sqrt(squares)
         return make_nodes(float(self.thermal_energy), energies[0], energies[-1], n_nodes, stretch)
 
     def covariance_at(

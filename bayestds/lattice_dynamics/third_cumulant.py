@@ -13,15 +13,14 @@ displacement of each atom, taken with two P_κ, with the covariance of that atom
 them. All are polynomials of third degree in Q, kept as coefficients.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int
 
+from bayestds.accumulation import sum_in_parts
 from bayestds.crystal.structure import pair_kinds
 from bayestds.crystal.supercell import Supercell
 from bayestds.force_constants.linear_map import check_reach
@@ -129,31 +128,17 @@ def third_cumulant(
     def waves(field: Array) -> Array:
         return jnp.fft.rfftn(field.reshape(*grid_shape, *field.shape[1:]), axes=(0, 1, 2))
 
-    def of_node(node: tuple[Array, Array]) -> tuple[Array, Array]:
-        square, covariance = node
+    def of_node(square: Array, covariance: Array) -> tuple[Array, Array]:
         alone = jnp.einsum("rkmcp,rkmfc,pft->tk", square, covariance, products_table(2, 1)) / 3
         # Correlations Σ_l P_κ(R+l)² P_κ'(l) over the cells l, and of the other kind.
         both = jnp.einsum("...kmcp,...lmfc->...klpf", waves(square), waves(covariance).conj())
         return alone, both[..., second, first, :, :].conj() - both[..., first, second, :, :]
 
-    alone, mixed = sum_over_nodes(of_node, (squares, covariances))
+    alone, mixed = sum_in_parts(of_node, squares, covariances)
     mixed = jnp.einsum("...kpf,pft->tk...", mixed, products_table(2, 1))
     field = jnp.fft.irfftn(mixed, s=grid_shape, axes=(2, 3, 4)).reshape(*mixed.shape[:2], -1)
     constant = alone[:, first] - alone[:, second]
     return field + constant[..., None], constant
-
-
-def sum_over_nodes(function: Callable[[Any], Any], nodes: Any) -> Any:
-    """Sum of what a function gives of each node, one after another: it takes the memory of one."""
-    first = jax.tree.map(lambda x: x[0], nodes)
-    if len(jax.tree.leaves(nodes)[0]) == 1:
-        return function(first)
-
-    def add(total: Any, node: Any) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, total, function(node)), None
-
-    start = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, first))
-    return jax.lax.scan(jax.checkpoint(add), start, nodes)[0]
 
 
 def _force(
@@ -161,7 +146,7 @@ def _force(
     tensors: Float[Array, "n_pairs 3 3 3"],
     covariance: Float[Array, "n_cells n_atoms n_atoms 3 3"],
 ) -> Float[Array, "n_cells n_atoms n_atoms 3 6"]:
-    """Those of one node, without w/2."""
+    """The sums of :func:`half_forces` at one node of imaginary time, without the factor w/2."""
     first, second = term.atoms.T
     # ⟨u_κ,d(r) d_a⟩ of every bond that begins in cell 0, as (n_bonds, n_cells, n_atoms, d, a).
     begins = jnp.moveaxis(covariance[:, :, second], 2, 0)

@@ -137,10 +137,10 @@ def make_engine(
     kinds = pair_kinds(supercell.crystal.n_atoms)
     blocks, lattice = _layout(supercell, q_points, k_index, n_near + len(kinds), order, memory)
     window = np.ones(supercell.n_cells) if window is None else window
+    check_memory(supercell, blocks, n_near)
     sums = make_sums(supercell, pairs, blocks.k_points, window, n_near, reach)
     # Transformed orders have all pairs.
     reach = (len(pairs.cells),) * min(order, sums.n_transformed) + reach[sums.n_transformed :]
-    check_memory(supercell, blocks, n_near)
     near = pairs.first(n_near)
     phases = supercell.phases(blocks.k_points, near.cells) * near.counts * window[near.cells]
     engine = engine_of_blocks(supercell, q_points, scattering_factors, blocks, near, phases, sums, reach)

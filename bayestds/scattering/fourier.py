@@ -7,7 +7,6 @@ matrix of waves, over the cells that have them.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +14,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Complex, Float, Int
 
+from bayestds.accumulation import sum_in_parts
 from bayestds.crystal.structure import kind_of_pair, pair_kinds
 from bayestds.crystal.supercell import Supercell
 from bayestds.scattering.pairs import PairTable
@@ -202,22 +202,9 @@ def direct_sums(
     for cells in sums.direct:
         there = tuple(jnp.moveaxis(x[..., cells.cells], -2, 0) for x in arrays)
         # Of as many orders as those before, or more.
-        terms = _sum_of_chunks(of_chunk, cells, there)
+        terms = sum_in_parts(of_chunk, cells, there)
         found = [x + y for x, y in zip(found, terms, strict=False)] + terms[len(found) :]
     return found
-
-
-def _sum_of_chunks(function: Callable[..., list[Array]], *chunks: Any) -> list[Array]:
-    """Sum of what a function gives of each chunk."""
-    first = jax.tree.map(lambda x: x[0], chunks)
-    if len(jax.tree.leaves(chunks)[0]) == 1:
-        return function(*first)
-
-    def add(total: list[Array], given: Any) -> tuple[list[Array], None]:
-        return jax.tree.map(jnp.add, total, function(*given)), None
-
-    start = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, *first))
-    return jax.lax.scan(jax.checkpoint(add), start, chunks)[0]
 
 
 def _sums_by_plane(
@@ -248,5 +235,5 @@ def _sums_by_plane(
 
     grids = (x.reshape(*x.shape[:-1], first, -1) for x in (sums.weights, *arrays))
     planes = (jnp.moveaxis(x, -2, 0)[:n_planes] for x in grids)
-    total = _sum_of_chunks(of_plane, phases, *planes)
+    total = sum_in_parts(of_plane, phases, *planes)
     return [jnp.where(there, x.conj(), x) for x in total]

@@ -8,8 +8,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Complex, Float, Int
 
+from bayestds.accumulation import sum_in_parts
 from bayestds.crystal.supercell import Supercell
-from bayestds.lattice_dynamics.third_cumulant import sum_over_nodes
 
 MOST_WAVES = 10_000_000
 """Waves that are held at once, 160 MB; more are made anew each time, in parts."""
@@ -98,5 +98,5 @@ def folded(
         padding = -n_images % n_chunks
         parts = jnp.pad(weighted, ((0, 0), (0, padding))).reshape(len(weighted), n_chunks, -1).swapaxes(0, 1)
         cells = jnp.pad(folding.cells, ((0, padding), (0, 0))).reshape(n_chunks, -1, 3)
-        found = sum_over_nodes(lambda chunk: summed(chunk[0], _waves(chunk[1], folding.q)), (parts, cells))
+        found = sum_in_parts(lambda some, there: summed(some, _waves(there, folding.q)), parts, cells)
     return found.T.reshape(n_k, *values.shape[1:])

@@ -51,7 +51,7 @@ class Motion:
 
 @dataclass(frozen=True, eq=False)
 class MotionAtPoints(Motion):
-    """The same with what the displacements are at further wave vectors.
+    """Displacements of a crystal, at further wave vectors as well.
 
     Attributes:
         point_blocks: Φ(q), eV/Å², there.
@@ -59,14 +59,16 @@ class MotionAtPoints(Motion):
 
     point_blocks: Complex[Array, "n_k three_n three_n"]
 
+    @property
+    def _with_zero(self) -> Complex[Array, "n_blocks three_n three_n"]:
+        """The blocks behind that of k = 0, which is the first wherever covariances are taken."""
+        return jnp.concatenate([self.star_blocks[:1], self.point_blocks])
+
     @cached_property
     def at_points(self) -> Complex[Array, "n_k three_n three_n"]:
         """C(q), Å²."""
-        # The first of all blocks is that of k = 0.
-        blocks = jnp.concatenate([self.star_blocks[:1], self.point_blocks])
-        return self.crystal.statistics.covariance(blocks)[1:]
+        return self.crystal.statistics.covariance(self._with_zero)[1:]
 
     def at_points_at(self, times: Float[Array, " n_times"]) -> Complex[Array, "n_times n_k three_n three_n"]:
         """C(q, τ), Å², at imaginary times τ, 1/eV."""
-        blocks = jnp.concatenate([self.star_blocks[:1], self.point_blocks])
-        return self.crystal.statistics.covariance_at(blocks, times)[:, 1:]
+        return self.crystal.statistics.covariance_at(self._with_zero, times)[:, 1:]

@@ -25,7 +25,7 @@ class PairTable:
     counts: np.ndarray
 
     def first(self, n_pairs: int) -> "PairTable":
-        """So many of the shortest."""
+        """The table of the ``n_pairs`` shortest pairs."""
         return PairTable(*(x[:n_pairs] for x in (self.cells, self.atoms, self.lengths, self.counts)))
 
 

@@ -36,12 +36,14 @@ from bayestds.scattering.images import Folding, Images, images_of_pairs, make_fo
 from bayestds.scattering.pairs import PairTable, pair_table
 from bayestds.scattering.polynomials import exponential_series, n_monomials
 
-TERMS_OF_A_PAIR, OWN_VALUES = 90, 4
-"""Terms of the sums over far pairs that cost what the exponential of a near pair does, and how many of these
-a monomial of a polynomial that is the point's own costs."""
+TERMS_OF_A_PAIR = 90
+"""Terms of a sum over far pairs that cost as much as the exponential of one near pair (measured)."""
 
 VALUES_OF_A_PAIR = (25, 75)
-"""Monomials of polynomials that points share for the same, of one kind of pairs and of more."""
+"""Monomials of polynomials that points share with the same cost, for one kind of pairs and for more."""
+
+OWN_VALUES = 4
+"""Cost of a monomial of a polynomial that only one point has, in units of such an exponential."""
 
 CLOSEST = 1e-6
 """Distance |Q - G|, Å⁻¹, to a Bragg point at which scattering by one phonon has no finite value."""
@@ -102,7 +104,7 @@ def make_point_engine(
     q, label = _distinct(supercell, q_points)
     numbers = 3 * (n_near + len(pair_kinds(crystal.n_atoms))) + n_monomials(range(0, 2 * len(reach) + 1, 2))
     blocks = make_blocks(label, 8 * numbers, memory)
-    check_memory(supercell, blocks, n_near)
+    check_memory(supercell, blocks, n_near + min(len(pairs.cells), max(reach[1:], default=0)))
     images = images_of_pairs(supercell, np.column_stack([pairs.atoms, supercell.cells[pairs.cells]]))
     near_waves = _near_waves(images, pairs.first(n_near), q)
     sums = _sums(supercell, images, pairs, n_near, tuple(reach), q)
@@ -124,17 +126,21 @@ def make_point_engine(
 def _distinct(supercell: Supercell, q_points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The distinct q (n_k, 3) in the reciprocal primitive lattice, and which of them each point has."""
     reduced = q_points @ np.linalg.inv(supercell.crystal.conventional_matrix).T
-    # Of both ends of the zone, -1/2.
+    # Both ends of the zone, 1/2 and -1/2, are the same wave vector: -1/2 stands for them.
     reduced -= np.floor(reduced + 0.5 + 10.0**-SAME_Q)
     _, first, label = np.unique(reduced.round(SAME_Q), axis=0, return_index=True, return_inverse=True)
     return reduced[first], label.ravel()
 
 
 def point_cost(supercell: Supercell, q_points: Float[np.ndarray, "n_q 3"]) -> Cost:
-    """What engines cost for a point, in near pairs (measured); see :func:`make_point_engine`.
+    """Cost of an engine for one point, in units of the exponential of a near pair (measured).
 
-    The first order costs the same in all of them. The sums of the others are over as many terms as pairs, at
-    every distinct q; polynomials that points share are products of matrices.
+    The first order, C(q), costs the same in all engines. Sums of higher orders have as many terms as pairs
+    that count in them, at every distinct q; polynomials that points share are products of matrices.
+
+    Args:
+        supercell: the periodic supercell.
+        q_points: conventional r.l.u.
     """
     share = len(_distinct(supercell, q_points)[0]) / len(q_points)
     n_atoms = supercell.crystal.n_atoms

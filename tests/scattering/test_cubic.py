@@ -12,7 +12,9 @@ from bayestds.crystal.supercell import Supercell, make_supercell
 from bayestds.errors import CrystalError
 from bayestds.force_constants.irreducible import IrreducibleForceConstants
 from bayestds.force_constants.third_order import ThirdOrderForceConstants, third_order_force_constants
-from bayestds.lattice_dynamics.harmonic import harmonic_crystal
+from bayestds.inference.sums import imaginary_time_error
+from bayestds.lattice_dynamics.harmonic import harmonic_crystal, star_blocks
+from bayestds.lattice_dynamics.statistics import Quantum
 from bayestds.lattice_dynamics.third_cumulant import make_cubic_term
 from bayestds.scattering import fourier, lattice
 from bayestds.scattering.engine import make_engine
@@ -34,6 +36,7 @@ from tests.crystals import commensurate_points, make_crystal, make_irreducible
 from tests.cubic_oracle import (
     change_of_intensity,
     classical_node,
+    cubic_intensity_anywhere,
     dense_bonds,
     dense_cubic_intensity,
     quantum_nodes,
@@ -164,6 +167,52 @@ def test_between_its_waves_a_supercell_converges_to_a_larger_one(name, shells):
         errors.append(np.std(found - expected) / np.std(expected))
     assert errors[0] > errors[1] > errors[2], errors
     assert errors[2] < 0.03, errors
+
+
+@pytest.mark.parametrize("name", ["zincblende", "p1"])
+def test_points_anywhere_are_the_sum_written_out(name):
+    """ΔI as one sum over all images of all pairs, from C(q), C(R), s and t, at sites without a centre."""
+    irreducible, third_order, supercell, phi, gamma = setting(name, *MESHES[name])
+    lattice, n = supercell.crystal, supercell.crystal.n_atoms
+    q_points = np.random.default_rng(2).uniform(-2, 2, (4, 3))
+    factors = make_factors(len(q_points), n)
+    crystal = harmonic_crystal(irreducible, supercell, COLD, "quantum")
+    term = make_cubic(third_order, supercell, crystal, jnp.asarray(phi))
+    expected = [
+        cubic_intensity_anywhere(irreducible, supercell, crystal, term, phi, gamma, vector, factor)
+        for vector, factor in zip(lattice.scattering_vectors(q_points), factors, strict=True)
+    ]
+    for near, reach, tolerance in ((None, (), 1e-10), (n_nearest(supercell), (10**9,) * 6, 3e-4)):
+        engine = make_point_engine(irreducible, supercell, q_points, factors, near, reach)
+        found = change_of_intensity(Anywhere(engine), crystal, term, phi, gamma)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+
+
+def test_error_of_imaginary_time_is_measured(polar):
+    """It is that against many nodes, and none where motion is classical."""
+    irreducible, third_order, supercell, phi, gamma = polar
+    lattice_sum = OnMesh(make_engine(supercell, commensurate_points(supercell, 6, 10.0, seed=1)))
+    parameters = jnp.asarray(np.append(phi, 0.02 * gamma))
+
+    def measured(statistics: StatisticsName, n_nodes: int | None) -> tuple[float, float]:
+        crystal = harmonic_crystal(irreducible, supercell, COLD, statistics)
+        term = make_cubic(third_order, supercell, crystal, jnp.asarray(phi))
+        forward = ForwardModel(crystal, (term,), lattice_sum, ())
+        if statistics == "classical":
+            return imaginary_time_error(forward, parameters), 0.0
+        assert isinstance(crystal.statistics, Quantum)
+        blocks = star_blocks(crystal, jnp.asarray(phi))
+        few, many = (replace(term, nodes=crystal.statistics.nodes(blocks, n)) for n in (n_nodes, 14))
+        few_forward, many_forward = (replace(forward, terms=(one,)) for one in (few, many))
+        difference = log_intensity(few_forward, parameters) - log_intensity(many_forward, parameters)
+        return imaginary_time_error(few_forward, parameters), float(jnp.abs(difference).max())
+
+    assert measured("classical", None) == (0.0, 0.0)
+    found, true = measured("quantum", 1)
+    assert found == pytest.approx(true, rel=0.2)
+    found, true = measured("quantum", None)
+    assert true < 1e-4
+    assert found < 2e-4
 
 
 def test_quantum_statistics_that_are_hot_are_classical_and_cold_ones_have_a_limit(polar):
